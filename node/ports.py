@@ -1,0 +1,176 @@
+"""The ports of the daemon: what the runner needs of the world, as protocols and plain records.
+
+The runner knows these and nothing of libp2p, web3, wasmtime or SQLite; the simulator fits its own.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import trio
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One connected peer as an operator sees it."""
+
+    peer_id: str
+    did: str
+    addrs: tuple[str, ...]
+    direction: str  # "inbound" | "outbound"
+    connected_at_ns: int
+    rtt_ms: float | None
+    score: float  # 0.0 (cut off) to 1.0
+    faults: Mapping[str, int]  # fault code -> count
+    frames_in: int
+    frames_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+class PeerGone(Exception):
+    """The peer left, or did not answer in time."""
+
+
+class TransportHandler(Protocol):
+    """What the transport calls. A `RemoteFault` raised here is charged to the peer, nothing else happens."""
+
+    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+        """A gossiped frame (at most MAX_FLUSH_BYTES). Deduplicated by the transport on a best effort."""
+
+    async def on_request(self, peer_id: str, body: bytes) -> bytes:
+        """A request on the peer's kept-open stream; the returned bytes are the answer."""
+
+    async def on_peer_up(self, peer_id: str, did: str) -> None:
+        """A peer finished its handshake and its request stream is open."""
+
+    async def on_peer_down(self, peer_id: str) -> None:
+        """A peer is gone."""
+
+
+class Transport(Protocol):
+    """Frames to everybody, requests to one. Lossy gossip, reliable requests."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def addrs(self) -> tuple[str, ...]:
+        """Multiaddrs ending in /p2p/PEER_ID that others can dial."""
+
+    async def run(
+        self, handler: TransportHandler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until cancelled. `started()` once listening."""
+
+    async def publish(self, frame: bytes) -> None:
+        """Gossip `frame` to the mesh. Never blocks on a slow peer."""
+
+    async def request(self, peer_id: str, body: bytes, *, timeout_s: float = 30.0) -> bytes:
+        """Ask one peer. Raises PeerGone, or RemoteFault if the peer answered with an error."""
+
+    async def connect(self, addr: str) -> str:
+        """Dial a multiaddr, return the peer id. Raises LocalFault (bad address) or PeerGone (with why)."""
+
+    def report(self, peer_id: str, code: str) -> None:
+        """Charge a fault to a peer; the transport scores it down and cuts it off below its threshold."""
+
+    def peers(self) -> Sequence[PeerInfo]: ...
+
+
+class BlockStore(Protocol):
+    """Blocks by binary CIDv1. Every read is verified against its CID."""
+
+    def put(self, cid: bytes, block: bytes) -> None: ...
+
+    def get(self, cid: bytes) -> bytes | None: ...
+
+    def has(self, cid: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy gate said of one input."""
+
+    allow: bool
+    reasons: tuple[str, ...]  # names of the rules hit
+    gas: int
+    digest: bytes  # 32 bytes: H(input || verdict || policy hash || gas || engine version)
+
+
+class PolicyGate(Protocol):
+    @property
+    def policy_hash(self) -> bytes:
+        """32 bytes: SHA-256 of the compiled wasm and its data."""
+
+    def evaluate(self, gate: str, facts: Mapping[str, Any]) -> Verdict:
+        """`gate` is "preflight", "ingress" or "commit". Never raises: what goes wrong is a deny."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorSeen:
+    """An anchor of ours is on chain."""
+
+    anchor_id: bytes  # 32 bytes
+    tx_hash: bytes  # 32 bytes
+    block_number: int
+    chain_id: int
+    contract: str  # checksummed address
+
+
+class Chain(Protocol):
+    async def run(
+        self,
+        on_seen: Callable[[AnchorSeen], Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled; calls `on_seen` for each anchor that got on chain, at least once each."""
+
+    async def submit_anchor(self, anchor_id: bytes, root: bytes) -> None:
+        """Queue the 32-byte `root` for anchoring. Durable and idempotent by `anchor_id` once it returns."""
+
+    def status(self) -> Mapping[str, Any]:
+        """State for operators: kind, chain_id, contract, head, pending, state (named), account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One task for one local agent."""
+
+    job_id: str
+    need: str
+    task: str
+    capability: str
+    input: Mapping[str, Any]  # argument -> JSON value
+    timeout_s: float
+    purpose: str = "work"  # "work" | "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What an agent made of a job. `error` is None exactly when `output` is the agent's JSON answer."""
+
+    job_id: str
+    output: Any
+    error: str | None  # stable code: "crashed", "timeout", "bad-output", "output-too-big", "no-agent", ...
+    detail: str  # for people: exit status, the last lines of stderr
+    telemetry: Mapping[str, int] = field(default_factory=dict)  # wall_ms, cpu_ms, max_rss_kb, output_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a local agent offers."""
+
+    name: str  # e.g. "text.wordcount"
+    price: int  # USDC minor units for one task
+
+
+class AgentHost(Protocol):
+    """The agents of this host."""
+
+    def capabilities(self) -> Sequence[Capability]:
+        """The cheapest offer for each capability that some enabled local agent can serve now."""
+
+    async def run_job(self, job: Job) -> JobResult:
+        """Run to the end, within its limits. Never raises for what the agent does."""
