@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import trio
+from trio import TASK_STATUS_IGNORED, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Transport(Protocol):
         """Multiaddrs ending in /p2p/PEER_ID that others can dial."""
 
     async def run(
-        self, handler: TransportHandler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, handler: TransportHandler, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
     ) -> None:
         """Serve until cancelled. `started()` once listening."""
 
@@ -123,7 +123,7 @@ class Chain(Protocol):
         self,
         on_seen: Callable[[AnchorSeen], Awaitable[None]],
         *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled; calls `on_seen` for each anchor that got on chain, at least once each."""
 
