@@ -36,7 +36,7 @@ EXPIRY_GRACE_S = 60
 MAX_BLOCK_BYTES = 1_048_576
 MAX_CONTENT_BYTES = 1 << 32
 
-# Money: USDC minor units (6 decimals). 2**96 keeps sums far from any fixed-width surprise on chain.
-MAX_AMOUNT = 1 << 96
+# Money: USDC minor units (6 decimals). Below 2**63, so that amounts fit dag-cbor, SQLite and any SDK.
+MAX_AMOUNT = (1 << 63) - 1
 
 S_NS = 1_000_000_000

@@ -1,0 +1,164 @@
+"""Canonical CBOR that is valid dag-cbor, strictly: one value, one encoding (https://ipld.io/specs/codecs/dag-cbor).
+
+Allowed: None, bool, int (64 bit), text, bytes, list, map with text keys, and links (tag 42). No floats: amounts,
+times and scores are integers, and a float's many encodings are a door for two ids of one thing. `cbor2` does
+the work, byte-identical to the `dag-cbor` package and seven times faster (facts; tests/protocol/test_cbor.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cbor2
+from swarmd.protocol.cids import is_cid
+from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.limits import MAX_NESTING
+
+
+class Link(bytes):
+    """A binary CID that is a dag-cbor link (tag 42). Compares and hashes as its bytes."""
+
+    __slots__ = ()
+
+
+_MIN_INT = -(1 << 64)
+_MAX_INT = (1 << 64) - 1
+
+
+def _encode_link(encoder: Any, link: Link) -> None:
+    encoder.encode(cbor2.CBORTag(42, b"\0" + bytes(link)))
+
+
+_ENCODERS: Mapping[type, Any] = {Link: _encode_link}
+
+
+def encode(value: Any) -> bytes:
+    """The one encoding of `value`. LocalFault `not-dag-cbor` for a type or range dag-cbor has no place for."""
+    _check_encodable(value, 0)
+    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+
+
+def encode_ordered(value: Any) -> bytes:
+    """Like `encode` for values whose maps are known to be in canonical key order; half the time."""
+    return cbor2.dumps(value, encoders=_ENCODERS)
+
+
+def _check_encodable(value: Any, depth: int) -> None:
+    if depth > MAX_NESTING:
+        raise LocalFault("not-dag-cbor", f"nested deeper than {MAX_NESTING}")
+    kind = type(value)
+    if kind is str or kind is bytes or kind is bool or value is None or kind is Link:
+        return
+    if kind is int:
+        if not _MIN_INT <= value <= _MAX_INT:
+            raise LocalFault("not-dag-cbor", "an integer of more than 64 bits")
+    elif kind is list or kind is tuple:
+        for item in value:
+            _check_encodable(item, depth + 1)
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise LocalFault("not-dag-cbor", f"a map key that is no text: {key!r}")
+            _check_encodable(item, depth + 1)
+    else:
+        raise LocalFault("not-dag-cbor", f"no place for a {kind.__name__}")
+
+
+def decode(data: bytes) -> Any:
+    """Decode strictly; RemoteFault `bad-cbor` for anything that is not the canonical encoding of its value."""
+    try:
+        value = cbor2.loads(
+            data,
+            tag_hook=_refuse_tag,
+            semantic_decoders=_DECODERS,
+            max_depth=MAX_NESTING,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        )
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise RemoteFault("bad-cbor", str(error)[:200]) from None
+    links = _check_decoded(value, 0)
+    # Left to check are minimal integers and lengths, and trailing bytes: each makes `data` longer than the one
+    # canonical encoding. Links re-encode as plain byte strings here, three bytes shorter than tagged.
+    if len(cbor2.dumps(value)) + 3 * links != len(data):
+        raise RemoteFault("bad-cbor", "not the canonical encoding")
+    return value
+
+
+_ORDERED_KEYS: dict[tuple[str, ...], bool] = {}
+
+
+def _keys_in_order(keys: tuple[Any, ...]) -> bool:
+    """Are map keys text and in dag-cbor order (length first)? Remembered: honest maps have few shapes."""
+    known = _ORDERED_KEYS.get(keys)
+    if known is None:
+        known = all(type(key) is str for key in keys) and list(keys) == sorted(
+            keys, key=lambda key: (len(key.encode()), key.encode())
+        )
+        if known and len(_ORDERED_KEYS) < 4096:
+            _ORDERED_KEYS[keys] = known
+    return known
+
+
+def _check_decoded(value: Any, depth: int) -> int:
+    """Types, ranges and key order of a decoded value; returns how many links it holds."""
+    kind = type(value)
+    if kind is str or kind is bytes or kind is bool or value is None:
+        return 0
+    if kind is int:
+        if not _MIN_INT <= value <= _MAX_INT:
+            raise RemoteFault("bad-cbor", "an integer of more than 64 bits")
+        return 0
+    if kind is Link:
+        return 1
+    links = 0
+    if kind is dict:
+        keys = tuple(value)
+        if keys and not _keys_in_order(keys):
+            raise RemoteFault("bad-cbor", "map keys not text or not in canonical order")
+        for item in value.values():
+            links += _check_decoded(item, depth + 1)
+    elif kind is list:
+        for item in value:
+            links += _check_decoded(item, depth + 1)
+    else:
+        raise RemoteFault("bad-cbor", f"a {kind.__name__} has no place in dag-cbor here")
+    return links
+
+
+def _decode_link(value: Any, _immutable: bool) -> Link:
+    if type(value) is not bytes or value[:1] != b"\0" or not is_cid(value[1:]):
+        raise ValueError("a link must be a binary sha2-256 CIDv1 behind a zero byte")
+    return Link(value[1:])
+
+
+def _refuse_tag(*_: Any) -> Any:
+    raise ValueError("a tag other than 42")
+
+
+# Tags that cbor2 would turn into dates, bignums, regexes, sets, shared references ... none is dag-cbor.
+_FOREIGN_TAGS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    25,
+    28,
+    29,
+    30,
+    35,
+    36,
+    37,
+    52,
+    54,
+    100,
+    256,
+    258,
+    260,
+    261,
+    1004,
+    43000,
+    55799,
+)
+_DECODERS: Mapping[int, Any] = {42: _decode_link} | {tag: _refuse_tag for tag in _FOREIGN_TAGS}

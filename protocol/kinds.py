@@ -1,0 +1,169 @@
+"""The verbs of a need's life and the schema of each payload.
+
+The fifteen kinds are the seed's (004, command 41). A payload that does not fit is a RemoteFault `bad-payload`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from swarmd.protocol import limits, schema
+from swarmd.protocol.faults import RemoteFault
+
+NEED = "NEED"
+PROPOSE = "PROPOSE"
+CLAIM = "CLAIM"
+COMMIT = "COMMIT"
+ATTEST = "ATTEST"
+DECIDE = "DECIDE"
+FINALIZE = "FINALIZE"
+YIELD = "YIELD"
+RELEASE = "RELEASE"
+UPDATE_PLAN = "UPDATE_PLAN"
+ATTEST_PLAN = "ATTEST_PLAN"
+CHALLENGE = "CHALLENGE"
+INVALIDATE = "INVALIDATE"
+RECONCILE = "RECONCILE"
+CHECKPOINT = "CHECKPOINT"
+
+TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
+NEED_ID = r"need-[a-z2-7]{32}"
+
+_task = schema.pattern(TASK_ID, "a task id: letters, digits, '.', '_', '-', at most 64")
+_name = schema.pattern(TASK_ID, "a name: letters, digits, '.', '_', '-', at most 64")
+_capability = schema.pattern(CAPABILITY, "a capability such as text.wordcount")
+_amount = schema.uint(limits.MAX_AMOUNT)
+_reason = schema.text(512)
+_time = schema.uint((1 << 63) - 1)
+_attempt = schema.uint(limits.MAX_CANDIDATES - 1)
+_lease = schema.uint(limits.MAX_LEASE_S)
+
+_binding = schema.any_of(
+    {
+        "cid": schema.record({"cid": schema.link, "as": schema.one_of("json", "text", "bytes")}),
+        "task": schema.record({"task": _task, "pointer": schema.text(512)}),
+    }
+)
+_verify = schema.tagged(
+    "type",
+    {
+        "reexec": schema.record({"type": schema.one_of("reexec")}),
+        "schema": schema.record({"type": schema.one_of("schema"), "schema": schema.link}),
+        "command": schema.record({"type": schema.one_of("command"), "name": _name}),
+    },
+)
+task_spec = schema.record(
+    {
+        "id": _task,
+        "capability": _capability,
+        "max_price": _amount,
+        "input": schema.map_of(_name, _binding, 0, 64),
+        "verify": _verify,
+    },
+    {"after": schema.list_of(_task, 0, 48)},
+)
+_plan_op = schema.tagged(
+    "op",
+    {
+        "ADD_TASK": schema.record({"op": schema.one_of("ADD_TASK"), "task": task_spec}),
+        "LINK": schema.record({"op": schema.one_of("LINK"), "parent": _task, "child": _task}),
+        "STATE": schema.record({"op": schema.one_of("STATE"), "task": _task, "state": schema.text(32)}),
+        "ANNOTATE": schema.record(
+            {"op": schema.one_of("ANNOTATE"), "task": _task, "key": _name, "value": schema.scalar}
+        ),
+    },
+)
+_telemetry = schema.record(
+    {
+        "wall_ms": schema.uint(1 << 40),
+        "cpu_ms": schema.uint(1 << 40),
+        "max_rss_kb": schema.uint(1 << 40),
+        "output_bytes": schema.uint(1 << 40),
+    }
+)
+_accept_reject = schema.one_of("accept", "reject")
+
+SCHEMAS: Mapping[str, schema.Check] = {
+    NEED: schema.record(
+        {
+            "title": schema.text(256),
+            "budget": _amount,
+            "deadline_ns": _time,
+            "fund": schema.record({"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32)}),
+            "tasks": schema.list_of(task_spec, 1, limits.MAX_TASKS_PER_NEED),
+        },
+        {"inline": schema.list_of(schema.blob(0, limits.MAX_INLINE_BYTES), 0, 16)},
+    ),
+    PROPOSE: schema.record(
+        {
+            "round": schema.uint(1 << 16),
+            "lease_s": _lease,
+            "plan": schema.map_of(
+                _task,
+                schema.list_of(schema.pair(schema.did, _amount), 1, limits.MAX_CANDIDATES),
+                1,
+                limits.MAX_TASKS_PER_NEED,
+            ),
+        }
+    ),
+    ATTEST_PLAN: schema.record({"verdict": _accept_reject, "reason": _reason}),
+    DECIDE: schema.record({"round": schema.uint(1 << 16), "k": schema.uint(255)}),
+    CLAIM: schema.record({"task": _task, "attempt": _attempt, "lease_s": _lease}),
+    COMMIT: schema.record(
+        {
+            "task": _task,
+            "result": schema.link,
+            "size": schema.uint(limits.MAX_CONTENT_BYTES),
+            "telemetry": _telemetry,
+        },
+        {"inline": schema.blob(0, limits.MAX_INLINE_BYTES)},
+    ),
+    ATTEST: schema.record(
+        {
+            "task": _task,
+            "verdict": schema.one_of("accept", "reject", "abstain"),
+            "score": schema.uint(100),
+            "reason": _reason,
+        }
+    ),
+    FINALIZE: schema.tagged(
+        "outcome",
+        {
+            "accepted": schema.record(
+                {"outcome": schema.one_of("accepted"), "task": _task, "result": schema.link}
+            ),
+            "refunded": schema.record(
+                {"outcome": schema.one_of("refunded"), "task": _task, "reason": _reason}
+            ),
+            "expired": schema.record({"outcome": schema.one_of("expired"), "reason": _reason}),
+        },
+    ),
+    YIELD: schema.record({"task": _task, "attempt": _attempt, "reason": _reason}),
+    RELEASE: schema.record(
+        {"task": _task, "attempt": _attempt, "cause": schema.one_of("expired", "unclaimed", "rejected")}
+    ),
+    UPDATE_PLAN: schema.record({"ops": schema.list_of(_plan_op, 1, 256)}),
+    CHALLENGE: schema.record(
+        {"task": _task, "reason": _reason, "evidence": schema.list_of(schema.link, 0, 16)}
+    ),
+    INVALIDATE: schema.record({"task": _task, "reason": _reason}),
+    RECONCILE: schema.record(
+        {"epoch": schema.uint(1 << 62), "orphaned": schema.list_of(schema.link, 0, 1024)}
+    ),
+    CHECKPOINT: schema.record(
+        {
+            "epoch": schema.uint(1 << 62),
+            "root": schema.blob(32, 32),
+            "roster": schema.list_of(schema.did, 0, 4096),
+        }
+    ),
+}
+KINDS = tuple(SCHEMAS)
+
+
+def check_payload(kind: str, payload: Any) -> None:
+    """RemoteFault `unknown-kind` or `bad-payload` unless `payload` fits `kind`."""
+    check = SCHEMAS.get(kind) if type(kind) is str else None
+    if check is None:
+        raise RemoteFault("unknown-kind", str(kind)[:64])
+    check(payload, kind)
