@@ -1,0 +1,137 @@
+"""The hash chains of authors: which batch continues which, what is missing, who equivocates."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from swarmd.protocol import limits
+from swarmd.protocol.batch import GENESIS_PREV, Batch
+from swarmd.protocol.faults import RemoteFault
+
+Chain = tuple[str, int, int]  # (author, epoch, bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last batch of a chain: its seq and hash, the highest lamport and last ts_ns of its envelopes."""
+
+    seq: int
+    hash: bytes
+    lamport: int
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Batches `first`..`last` of a chain are missing."""
+
+    chain: Chain
+    first: int
+    last: int
+
+
+def chain_of(batch: Batch) -> Chain:
+    return (batch.author, batch.epoch, batch.bucket)
+
+
+class Chains:
+    """Heads of all chains, and batches that arrived before their predecessors (bounded per author)."""
+
+    def __init__(self) -> None:
+        self.heads: dict[Chain, Head] = {}
+        self._early: dict[Chain, dict[int, Batch]] = {}
+        self._early_count: dict[str, int] = {}
+        self._dirty: set[int] = set(range(limits.BUCKETS))
+        self._roots: list[bytes] = [b""] * limits.BUCKETS
+        self._by_bucket: dict[int, dict[Chain, Head]] = {}
+
+    def next_of(self, chain: Chain) -> tuple[int, bytes]:
+        """(seq, prev) of the next batch of a chain."""
+        head = self.heads.get(chain)
+        return (head.seq + 1, head.hash) if head else (0, GENESIS_PREV)
+
+    def accept(self, batch: Batch) -> None:
+        """Make `batch`, which continues its chain, the head."""
+        last = batch.envelopes[-1]
+        chain = chain_of(batch)
+        self.restore(chain, Head(batch.seq, batch.hash, last.lamport, last.ts_ns))
+
+    def restore(self, chain: Chain, head: Head) -> None:
+        self.heads[chain] = head
+        self._by_bucket.setdefault(chain[2], {})[chain] = head
+        self._dirty.add(chain[2])
+
+    def order(self, batch: Batch, now_ns: int, lamport: int) -> tuple[list[Batch], Gap | None]:
+        """What `batch` (not known yet) lets us admit, in order; and the gap before it, if it came early.
+
+        RemoteFault if it breaks the chain's rules or the clock's; the caller has sorted out duplicates.
+        """
+        self.check_clock(batch, now_ns, lamport)
+        chain = chain_of(batch)
+        seq, prev = self.next_of(chain)
+        if batch.seq < seq:
+            raise RemoteFault("equivocation", f"two batches with seq {batch.seq} in one chain")
+        if batch.seq > seq:
+            self._keep(chain, batch)
+            waiting = self._early.get(chain, {})
+            last = seq
+            while last + 1 not in waiting and last + 1 < batch.seq:
+                last += 1
+            return [], Gap(chain, seq, last)
+        ready = [self._link(batch, prev)]
+        early = self._early.get(chain)
+        while early and (follower := early.pop(ready[-1].seq + 1, None)) is not None:
+            self._early_count[chain[0]] -= 1
+            try:
+                ready.append(self._link(follower, ready[-1].hash))
+            except RemoteFault:
+                break  # it belongs to a fork; sync brings the one that continues this chain
+        if early is not None and not early:
+            del self._early[chain]
+        return ready, None
+
+    def _link(self, batch: Batch, prev: bytes) -> Batch:
+        if batch.prev != prev:
+            raise RemoteFault("broken-chain", f"batch {batch.seq} does not continue the chain we know")
+        return batch
+
+    def _keep(self, chain: Chain, batch: Batch) -> None:
+        count = self._early_count.get(chain[0], 0)
+        if count >= limits.MAX_PARKED_PER_AUTHOR:
+            raise RemoteFault("too-many-early", f"{count} batches of {chain[0]} wait for predecessors")
+        early = self._early.setdefault(chain, {})
+        if batch.seq not in early:
+            early[batch.seq] = batch
+            self._early_count[chain[0]] = count + 1
+
+    def check_clock(self, batch: Batch, now_ns: int, lamport: int) -> None:
+        """RemoteFault `future-dated`, `lamport-jump` or `not-monotonic`."""
+        head = self.heads.get(chain_of(batch))
+        ts_ns, last = (head.ts_ns, head.lamport) if head and batch.seq == head.seq + 1 else (0, 0)
+        for envelope in batch.envelopes:
+            if envelope.ts_ns > now_ns + limits.MAX_FUTURE_NS:
+                raise RemoteFault("future-dated", f"{(envelope.ts_ns - now_ns) / 1e9:.1f} s ahead of us")
+            if envelope.lamport > lamport + limits.MAX_LAMPORT_JUMP:
+                raise RemoteFault("lamport-jump", f"{envelope.lamport} while we are at {lamport}")
+            if envelope.ts_ns < ts_ns or envelope.lamport <= last:
+                raise RemoteFault("not-monotonic", "time or lamport goes back within a chain")
+            ts_ns, last = envelope.ts_ns, envelope.lamport
+
+    # Summaries for sync --------------------------------------------------------------------------------
+
+    def bucket_roots(self) -> list[bytes]:
+        """256 hashes of 32 bytes, each over the heads of a bucket's chains: equal iff the chains are."""
+        for bucket in self._dirty:
+            digest = sha256(b"swarmd/bucket/1\0")
+            chains = self._by_bucket.get(bucket, {})
+            for chain in sorted(chains):
+                digest.update(f"{chain[0]}\0{chain[1]}\0{chains[chain].seq}\0".encode())
+                digest.update(chains[chain].hash)
+            self._roots[bucket] = digest.digest()
+        self._dirty.clear()
+        return list(self._roots)
+
+    def vector(self, bucket: int) -> Iterator[tuple[Chain, int]]:
+        """(chain, last seq) of every chain of a bucket."""
+        for chain, head in sorted(self._by_bucket.get(bucket, {}).items()):
+            yield chain, head.seq

@@ -1,0 +1,95 @@
+"""What the engine asks for. Every effect is idempotent by its id, so dispatching one twice does no harm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """A draft: the node adds policy hash and digest (preflight gate), builds and seals the envelope."""
+
+    kind: str
+    thread: str
+    lamport: int
+    ts_ns: int
+    epoch: int
+    payload: Mapping[str, Any]
+    refs: tuple[bytes, ...]
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Keep this small block: it came inline with an envelope."""
+
+    cid: bytes
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get this content from whoever has it, `holders` (did:key) first."""
+
+    cid: bytes
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgent:
+    """Assemble the input and run a local agent.
+
+    `input`: argument -> {"cid": bytes, "as": "json"|"text"|"bytes"} or {"cid": bytes, "pointer": JSON Pointer}.
+    """
+
+    job_id: str
+    need: str
+    task: str
+    capability: str
+    input: Mapping[str, Mapping[str, Any]]
+    holders: tuple[str, ...]
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judge `result` of a task: like RunAgent, with the way to verify as the owner asked for it."""
+
+    job_id: str
+    need: str
+    task: str
+    capability: str
+    input: Mapping[str, Mapping[str, Any]]
+    verify: Mapping[str, Any]
+    result: bytes
+    size: int
+    telemetry: Mapping[str, int]
+    holders: tuple[str, ...]
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Anchor the merkle root of `leaves` (receipts) on chain."""
+
+    anchor_id: bytes
+    root: bytes
+    leaves: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Send a Ticked at or after this time."""
+
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A peer's author did something it must not; score it down."""
+
+    did: str
+    code: str
+
+
+Effect = Publish | Store | Fetch | RunAgent | Judge | Submit | Arm | Report

@@ -1,0 +1,99 @@
+"""What the engine is told. `at_ns` is the node's clock (ns since 1970) when the input was taken; the engine has none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.identity.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Envelopes of a verified batch that continues its author's chain, each with the ingress gate's verdict.
+
+    `denied` maps the position of a denied envelope to the reasons.
+    """
+
+    envelopes: tuple[Envelope, ...]
+    denied: Mapping[int, str]
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Authored:
+    """An envelope of our own, drafted by the engine and passed by the preflight gate; sealed in the same turn."""
+
+    envelope: Envelope
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDone:
+    """A local agent's answer is stored as `result` (binary CID), or `error` says why there is none."""
+
+    job_id: str
+    result: bytes | None
+    size: int
+    inline: bytes | None
+    telemetry: Mapping[str, int]
+    error: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A local verifier's judgement: verdict accept | reject | abstain, score 0..100."""
+
+    job_id: str
+    verdict: str
+    score: int
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentReady:
+    """Content we asked for is in the store."""
+
+    cid: bytes
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSeen:
+    """An anchor of ours is on chain."""
+
+    anchor_id: bytes
+    tx_hash: bytes
+    block_number: int
+    chain_id: int
+    contract: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSeen:
+    """A verified manifest: what a node offers, ours included."""
+
+    manifest: Manifest
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """An operator's command. `op` is one of the engine's commands, `args` its checked arguments."""
+
+    op: str
+    args: Mapping[str, Any]
+    at_ns: int
+
+
+Input = (
+    Admitted | Authored | Ticked | AgentDone | Judged | ContentReady | ChainSeen | ManifestSeen | Commanded
+)

@@ -1,0 +1,212 @@
+"""Accounts, escrow and the conservation of money.
+
+Facts only grow: signed entries of each account's chain, the payments that certified results earn, and closings
+of needs. Balances are derived. An entry applies in its chain's order as soon as the money is there, so the
+outcome does not depend on the order in which facts arrive; `rebuild` derives everything anew and is what the
+incremental path must equal (tests/protocol/test_ledger.py). A spend has one writer, the account's owner: two
+entries with one seq are proof of a double spend, and the smaller hash stands everywhere.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from swarmd.protocol.cbor import encode
+from swarmd.protocol.faults import CorruptState
+
+GENESIS_HEAD = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A spend: the owner locks `amount` minor units for `need`. `hash` covers all of it and `prev`."""
+
+    owner: str
+    seq: int
+    prev: bytes
+    need: str
+    amount: int
+    hash: bytes
+
+
+def fund_entry(owner: str, seq: int, prev: bytes, need: str, amount: int) -> Entry:
+    body = encode([owner, seq, prev, need, amount])
+    return Entry(owner, seq, prev, need, amount, sha256(b"swarmd/entry/1\0" + body).digest())
+
+
+@dataclass(slots=True)
+class Account:
+    """`available` can be spent; `next_seq` and `head` are the end of the applied chain."""
+
+    available: int = 0
+    next_seq: int = 0
+    head: bytes = GENESIS_HEAD
+    earned: int = 0
+    locked: int = 0
+    spent: int = 0
+
+
+@dataclass(slots=True)
+class Escrow:
+    """The money of one need. state: waiting | funded | released | refunded | expired."""
+
+    need: str
+    owner: str
+    amount: int
+    state: str = "waiting"
+    held: int = 0
+    paid: dict[str, tuple[str, int]] = field(default_factory=dict)
+    returned: int = 0
+
+
+class Ledger:
+    """Opening balances and facts in, balances and escrows out. Raises CorruptState if money is not conserved."""
+
+    def __init__(self, opening: dict[str, int]) -> None:
+        self.opening = dict(opening)
+        self.supply = sum(opening.values())
+        self.entries: dict[tuple[str, int], dict[bytes, Entry]] = {}
+        self.payments: dict[str, dict[str, tuple[str, int]]] = {}
+        self.closings: dict[str, str] = {}
+        self.double_spends: dict[tuple[str, int], tuple[bytes, ...]] = {}
+        self.accounts: dict[str, Account] = {}
+        self.escrows: dict[str, Escrow] = {}
+        self.newly_funded: list[str] = []
+        self.rebuild()
+
+    def account(self, did: str) -> Account:
+        found = self.accounts.get(did)
+        if found is None:
+            found = self.accounts[did] = Account()
+        return found
+
+    # Facts ---------------------------------------------------------------------------------------------
+
+    def add_entry(self, entry: Entry) -> None:
+        """A signed spend, in any order. Idempotent."""
+        known = self.entries.setdefault((entry.owner, entry.seq), {})
+        if entry.hash in known:
+            return
+        known[entry.hash] = entry
+        self.escrows.setdefault(entry.need, Escrow(entry.need, entry.owner, entry.amount))
+        if len(known) > 1:
+            self.double_spends[(entry.owner, entry.seq)] = tuple(sorted(known))
+            if self.account(entry.owner).next_seq > entry.seq:
+                self.rebuild()
+                return
+        self._advance(entry.owner)
+
+    def settle(self, need: str, payments: dict[str, tuple[str, int]], closing: str | None) -> None:
+        """State what a need has come to: task -> (worker, amount), and how it closed, if it did.
+
+        Additions are applied as they are; a change of what was stated before (a later, stronger decision)
+        derives the whole ledger anew.
+        """
+        known = self.payments.get(need, {})
+        was = self.closings.get(need)
+        if known == payments and was == closing:
+            return
+        grows = all(payments.get(task) == value for task, value in known.items()) and was in (None, closing)
+        self.payments[need] = dict(payments)
+        if closing is not None:
+            self.closings[need] = closing
+        else:
+            self.closings.pop(need, None)
+        if not grows or (was is not None and known != payments):
+            self.rebuild()
+            return
+        self._pay(need)
+
+    # Derivation ----------------------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """Derive accounts and escrows from the facts alone."""
+        funded_before = {need for need, escrow in self.escrows.items() if escrow.state != "waiting"}
+        self.accounts = {did: Account(available=amount) for did, amount in self.opening.items()}
+        self.escrows = {}
+        for known in self.entries.values():
+            for entry in known.values():
+                self.escrows.setdefault(entry.need, Escrow(entry.need, entry.owner, entry.amount))
+        for owner in sorted({owner for owner, _ in self.entries}):
+            self._advance(owner)
+        self.newly_funded = [need for need in self.newly_funded if need not in funded_before]
+
+    def _advance(self, owner: str) -> None:
+        """Apply the owner's next entries while the money is there, and pay what that makes due."""
+        todo = [owner]
+        while todo:
+            did = todo.pop()
+            account = self.account(did)
+            while (entry := self._next_entry(did, account)) is not None:
+                if entry.amount > account.available:
+                    break
+                account.available -= entry.amount
+                account.locked += entry.amount
+                account.next_seq += 1
+                account.head = entry.hash
+                escrow = self.escrows[entry.need]
+                escrow.held = entry.amount
+                escrow.state = "funded"
+                self.newly_funded.append(entry.need)
+                todo.extend(self._move(entry.need))
+
+    def _next_entry(self, did: str, account: Account) -> Entry | None:
+        """The smallest by hash among the entries that continue the chain."""
+        known = self.entries.get((did, account.next_seq))
+        if known is None:
+            return None
+        fitting = [entry for entry in known.values() if entry.prev == account.head]
+        return min(fitting, key=lambda entry: entry.hash) if fitting else None
+
+    def _pay(self, need: str) -> None:
+        for did in self._move(need):
+            self._advance(did)
+
+    def _move(self, need: str) -> list[str]:
+        """Pay what is due from a funded escrow, return the rest if it closed. Returns who was credited."""
+        escrow = self.escrows.get(need)
+        if escrow is None or escrow.state == "waiting":
+            return []
+        credited = []
+        owner = self.account(escrow.owner)
+        for task, (worker, amount) in sorted(self.payments.get(need, {}).items()):
+            if task in escrow.paid:
+                continue
+            if amount > escrow.held:
+                raise CorruptState("escrow-overdrawn", f"{need}/{task}: {amount} of {escrow.held} held")
+            escrow.held -= amount
+            escrow.paid[task] = (worker, amount)
+            owner.locked -= amount
+            owner.spent += amount
+            payee = self.account(worker)
+            payee.available += amount
+            payee.earned += amount
+            credited.append(worker)
+        closing = self.closings.get(need)
+        if closing is not None and escrow.state == "funded":
+            owner.available += escrow.held
+            owner.locked -= escrow.held
+            escrow.returned = escrow.held
+            escrow.held = 0
+            escrow.state = closing
+            credited.append(escrow.owner)
+        return credited
+
+    # Checks --------------------------------------------------------------------------------------------
+
+    def check(self, dids: list[str]) -> None:
+        """P9 for these accounts: nothing negative, and what is locked covers what is held."""
+        for did in dids:
+            account = self.accounts.get(did)
+            if account is not None and (account.available < 0 or account.locked < 0):
+                raise CorruptState("negative-account", f"{did}: {account}")
+
+    def check_all(self) -> None:
+        """P9 in full: available and held add up to the supply, and no account is negative."""
+        available = sum(account.available for account in self.accounts.values())
+        held = sum(escrow.held for escrow in self.escrows.values())
+        if available + held != self.supply:
+            raise CorruptState("money-not-conserved", f"{available} + {held} != {self.supply}")
+        locked = sum(account.locked for account in self.accounts.values())
+        if locked != held:
+            raise CorruptState("escrow-mismatch", f"accounts lock {locked}, escrows hold {held}")
+        self.check(list(self.accounts))

@@ -1,0 +1,334 @@
+"""The record of one need: what was said about it, and what follows from that.
+
+Facts (proposals, votes, claims, ...) only grow and come in any order that respects causality; what follows
+(the winning decision, the current attempt of each task, its result) is derived from them, so that every node
+that has the same envelopes holds the same record.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmd.protocol.work import plan as states
+from swarmd.protocol.work.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task as its owner asked for it. `input`: argument -> {"cid", "as"} or {"task", "pointer"}."""
+
+    id: str
+    capability: str
+    max_price: int
+    input: dict[str, Any]
+    verify: dict[str, Any]
+    parents: tuple[str, ...]
+
+
+def task_spec(payload: dict[str, Any]) -> TaskSpec:
+    """From its payload form; parents are the tasks its input binds to and those it comes `after`."""
+    parents = {binding["task"] for binding in payload["input"].values() if "task" in binding}
+    parents.update(payload.get("after", ()))
+    return TaskSpec(
+        id=payload["id"],
+        capability=payload["capability"],
+        max_price=payload["max_price"],
+        input=payload["input"],
+        verify=payload["verify"],
+        parents=tuple(sorted(parents)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    id: bytes
+    sender: str
+    round: int
+    lease_s: int
+    plan: dict[str, list[list[Any]]]  # task -> [[worker, price], ...] in order of preference
+    lamport: int
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    id: bytes
+    proposal: bytes
+    decider: str
+    epoch: int
+    lamport: int
+    ts_ns: int
+    votes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    id: bytes
+    proposal: bytes
+    task: str
+    attempt: int
+    worker: str
+    ts_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An attempt is over: cause is expired, unclaimed, rejected or yielded."""
+
+    id: bytes
+    proposal: bytes
+    task: str
+    attempt: int
+    cause: str
+    reason: str
+    sender: str
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    id: bytes
+    claim: bytes
+    task: str
+    worker: str
+    result: bytes
+    size: int
+    telemetry: dict[str, int]
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    id: bytes
+    commit: bytes
+    judge: str
+    verdict: str
+    score: int
+    reason: str
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """An accepted result with its certificate: the ids of the attests that carry it."""
+
+    id: bytes
+    task: str
+    commit: bytes
+    proposal: bytes
+    worker: str
+    price: int
+    result: bytes
+    epoch: int
+    lamport: int
+    ts_ns: int
+    sender: str
+    attests: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The need ended without all results: outcome is refunded or expired."""
+
+    id: bytes
+    outcome: str
+    task: str
+    reason: str
+    lamport: int
+    ts_ns: int
+    sender: str
+
+
+@dataclass(slots=True)
+class Run:
+    """Where one task stands, derived: `attempt` counts the endings of earlier ones."""
+
+    state: str = states.OPEN
+    attempt: int = 0
+    ending: Ending | None = None
+    claim: Claim | None = None
+    commit: Commit | None = None
+    final: Final | None = None
+
+
+@dataclass(slots=True)
+class Need:
+    """A need and everything about it. Changed only by `rules.apply` and `derive`."""
+
+    id: str
+    owner: str
+    envelope: bytes
+    epoch: int
+    lamport: int
+    ts_ns: int
+    title: str
+    budget: int
+    deadline_ns: int
+    tasks: dict[str, TaskSpec]
+    plan: Plan = field(default_factory=Plan)
+    seen: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # id -> (lamport, ts_ns)
+    void: dict[bytes, str] = field(default_factory=dict)
+    updates: dict[bytes, tuple[TaskSpec, ...]] = field(default_factory=dict)
+    proposals: dict[bytes, Proposal] = field(default_factory=dict)
+    votes: dict[bytes, dict[str, bytes]] = field(default_factory=dict)  # proposal -> voter -> attest id
+    vote_of: dict[bytes, tuple[str, bytes]] = field(default_factory=dict)  # attest id -> (voter, proposal)
+    decides: dict[bytes, Decide] = field(default_factory=dict)
+    claims: dict[bytes, Claim] = field(default_factory=dict)
+    endings: dict[bytes, Ending] = field(default_factory=dict)
+    commits: dict[bytes, Commit] = field(default_factory=dict)
+    attests: dict[bytes, Attest] = field(default_factory=dict)
+    finals: dict[bytes, Final] = field(default_factory=dict)
+    closings: dict[bytes, Closing] = field(default_factory=dict)
+    challenges: dict[bytes, str] = field(default_factory=dict)
+    equivocators: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    # Derived:
+    decided: Decide | None = None
+    closed: Closing | None = None
+    runs: dict[str, Run] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    by_task: dict[str, list[Any]] = field(default_factory=dict)
+    open_tasks: int = 0
+    # Local to this node, no part of the mesh's state:
+    done_here: set[tuple[Any, ...]] = field(default_factory=set)
+    waiting_for: str = ""
+
+    # Derivation ----------------------------------------------------------------------------------------
+
+    def all_specs(self) -> Iterator[TaskSpec]:
+        yield from self.tasks.values()
+        for specs in self.updates.values():
+            yield from specs
+
+    def spec(self, task: str) -> TaskSpec | None:
+        found = self.tasks.get(task)
+        if found is None:
+            found = next((spec for specs in self.updates.values() for spec in specs if spec.id == task), None)
+        return found
+
+    def proposal(self) -> Proposal | None:
+        return self.proposals[self.decided.proposal] if self.decided else None
+
+    def derive_decided(self) -> bool:
+        """Pick the winning decision: highest epoch, then lamport, then the smaller decider id; True if it moved.
+
+        Decisions for one proposal are one decision: the earliest stands for it.
+        """
+        best: Decide | None = None
+        for decide in self.decides.values():
+            if best is None or _beats(decide, best):
+                best = decide
+        if best is not None:
+            same = [d for d in self.decides.values() if d.proposal == best.proposal]
+            best = min(same, key=lambda d: (d.lamport, d.decider, d.id))
+        moved = (best and best.proposal) != (self.decided and self.decided.proposal)
+        self.decided = best
+        return moved
+
+    def derive_all(self) -> None:
+        """Derive every task anew: after the decision, the closing or the plan moved."""
+        proposal = self.proposal()
+        names = list(proposal.plan) if proposal else list(self.tasks)
+        self.children = {}
+        for name in names:
+            spec = self.spec(name)
+            for parent in spec.parents if spec else ():
+                self.children.setdefault(parent, []).append(name)
+        self.closed = min(self.closings.values(), key=lambda c: (c.ts_ns, c.id), default=None)
+        self.runs = {}
+        self.open_tasks = len(names)
+        for name in names:
+            self.runs[name] = Run(state=states.OPEN)
+            self.derive_task(name)
+
+    def derive_task(self, task: str) -> Run | None:
+        """Derive where one task stands from the facts about it."""
+        run = self.runs.get(task)
+        if run is None:
+            return None
+        was_open = run.final is None
+        run.ending = run.claim = run.commit = run.final = None
+        run.attempt = 0
+        proposal = self.proposal()
+        if proposal is None:
+            run.state = states.PROPOSED if self.proposals else states.OPEN
+            return run
+        facts = [fact for fact in self.by_task.get(task, ()) if self._proposal_of(fact) == proposal.id]
+        finals = [f for f in facts if type(f) is Final and not (self.closed and self.closed.ts_ns < f.ts_ns)]
+        endings = [f for f in facts if type(f) is Ending]
+        while True:
+            ended = [e for e in endings if e.attempt == run.attempt]
+            if not ended:
+                break
+            run.ending = min(ended, key=lambda e: (e.ts_ns, e.id))
+            run.attempt += 1
+        if finals:
+            run.final = min(finals, key=lambda f: (-f.epoch, f.lamport, f.id))
+            run.commit = self.commits[run.final.commit]
+            run.claim = self.claims[run.commit.claim]
+            run.state = states.FINALIZED
+            self.open_tasks -= was_open
+            return run
+        self.open_tasks += not was_open
+        claims = [f for f in facts if type(f) is Claim and f.attempt == run.attempt]
+        if claims:
+            run.claim = min(claims, key=lambda c: (c.ts_ns, c.id))
+            commits = [f for f in facts if type(f) is Commit and f.claim == run.claim.id]
+            if commits:
+                run.commit = min(commits, key=lambda c: (c.ts_ns, c.id))
+        if run.attempt >= len(proposal.plan[task]):
+            run.state = states.FAILED
+        elif run.commit:
+            run.state = states.COMMITTED
+        elif run.claim:
+            run.state = states.CLAIMED
+        else:
+            run.state = states.DECIDED
+        return run
+
+    def _proposal_of(self, fact: Any) -> bytes:
+        if type(fact) is Commit:
+            return self.claims[fact.claim].proposal
+        proposal: bytes = fact.proposal
+        return proposal
+
+    def parents_final(self, task: str) -> bool:
+        spec = self.spec(task)
+        return spec is not None and all(
+            (run := self.runs.get(parent)) is not None and run.final is not None for parent in spec.parents
+        )
+
+    def complete(self) -> bool:
+        return self.decided is not None and self.open_tasks == 0
+
+    def state(self) -> str:
+        """FINALIZED, REFUNDED, EXPIRED or how far it has come."""
+        if self.complete():
+            return states.FINALIZED
+        if self.closed:
+            return self.closed.outcome.upper()
+        if self.decided is None:
+            return states.PROPOSED if self.proposals else states.OPEN
+        return "RUNNING" if self.claims else states.DECIDED
+
+    def payments(self) -> dict[str, tuple[str, int]]:
+        """What accepted results earn: task -> (worker, minor units)."""
+        return {
+            task: (run.final.worker, run.final.price)
+            for task, run in self.runs.items()
+            if run.final is not None
+        }
+
+    def closing_state(self) -> str | None:
+        """How the escrow closes, if the need is at its end."""
+        if self.complete():
+            return "released"
+        return self.closed.outcome if self.closed else None
+
+
+def _beats(one: Decide, other: Decide) -> bool:
+    if one.epoch != other.epoch:
+        return one.epoch > other.epoch
+    if one.lamport != other.lamport:
+        return one.lamport > other.lamport
+    return one.decider < other.decider
