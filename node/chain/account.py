@@ -1,0 +1,77 @@
+"""The account of a home: a secp256k1 key in a file only its owner can read, and the signer over it."""
+
+import os
+import secrets
+from pathlib import Path
+
+from swarmd.node.chain.client import Call, Fees
+from swarmd.protocol.faults import CorruptState, LocalFault
+
+KEY_BYTES = 32
+# The order of secp256k1: a key is a number from 1 to one less (SEC 2, section 2.4.1).
+_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """The 32-byte key in `path` (hex text, mode 0600), made on first use.
+
+    Raises LocalFault `key-exposed` if others can read the file, CorruptState `bad-key` if it holds no key.
+    """
+    if not path.exists():
+        _create(path)
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise LocalFault("key-exposed", f"{path} has mode {mode:04o}", fix=f"chmod 600 {path}")
+    try:
+        key = bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:
+        raise CorruptState("bad-key", f"{path} is not hex") from None
+    if len(key) != KEY_BYTES or not 0 < int.from_bytes(key, "big") < _ORDER:
+        raise CorruptState("bad-key", f"{path} holds no secp256k1 key")
+    return key
+
+
+def _create(path: Path) -> None:
+    """Write a fresh key beside `path` and rename it, so that a crash leaves a whole key or none."""
+    key = 1 + secrets.randbelow(_ORDER - 1)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, key.to_bytes(KEY_BYTES, "big").hex().encode("ascii") + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(draft, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class LocalSigner:
+    """Signs EIP-1559 transactions with a key held in memory."""
+
+    def __init__(self, key: bytes) -> None:
+        from eth_account import Account  # heavy: 0.3 s
+
+        self._account = Account.from_key(key)
+        self.account = bytes.fromhex(self._account.address.removeprefix("0x"))
+
+    def sign(self, call: Call, *, nonce: int, fees: Fees, chain_id: int) -> tuple[bytes, bytes]:
+        """The raw transaction and its 32-byte hash."""
+        signed = self._account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": chain_id,
+                "nonce": nonce,
+                "to": "" if call.to is None else call.to,
+                "data": call.data,
+                "value": 0,
+                "gas": call.gas,
+                "maxFeePerGas": fees.max_fee_wei,
+                "maxPriorityFeePerGas": fees.priority_fee_wei,
+            }
+        )
+        return bytes(signed.raw_transaction), bytes(signed.hash)

@@ -1,0 +1,332 @@
+"""A durable outbox: every request becomes one transaction on chain, whatever moment the process dies at.
+
+    queued --sign--> signed --broadcast--> sent --receipt--> mined --depth--> final
+      ^                                     |                  |
+      +--- nonce taken by a stranger -------+                  +--> failed (reverted: see `reason`)
+
+The rules that make it exactly once:
+  * a request has a key of its own; asking again changes nothing;
+  * one outbox owns one account on one chain and hands out its nonces, so two requests never share one;
+  * a transaction is on disk before anybody sees it: after a crash the same bytes go out again, and the chain
+    takes a nonce once;
+  * "already known" and "nonce too low" are answers, not errors: the receipt decides.
+
+Blocking and thread-safe: `submit` may run beside one thread that calls `pull` and `push`. SQLite, WAL, FULL sync.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from swarmd.node.chain.client import NOT_ERRORS, Call, ChainClient, Receipt, Rejected, Signer
+from swarmd.protocol.faults import CorruptState, LocalFault
+
+ANCHOR, DEPLOY = "anchor", "deploy"  # the kinds of request in the outbox
+STATES = ("queued", "signed", "sent", "mined", "final", "failed")
+SETTLED = frozenset({"final", "failed"})
+SCHEMA_VERSION = 1
+_LOCK_TIMEOUT_S = 5.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS request(
+    seq INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,              -- what the caller wants: names the builder of the call
+    key BLOB NOT NULL,               -- the caller's idempotency key
+    payload BLOB NOT NULL,           -- what the builder makes the call of
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', -- why it failed, or why the chain refused it last
+    nonce INTEGER UNIQUE,            -- NULL while queued
+    target BLOB,                     -- the contract it goes to; NULL creates one
+    tx_hash BLOB,                    -- the attempt that counts: the newest, then the mined one
+    block_number INTEGER,
+    block_hash BLOB,
+    notified INTEGER NOT NULL DEFAULT 0,
+    queued_ns INTEGER NOT NULL,
+    UNIQUE(kind, key)
+);
+CREATE INDEX IF NOT EXISTS request_live ON request(state, seq) WHERE state NOT IN ('final', 'failed');
+CREATE INDEX IF NOT EXISTS request_unnotified ON request(seq) WHERE notified = 0 AND state = 'final';
+-- Every transaction ever signed for a request that is not settled. A fee bump adds a row, any may be mined.
+CREATE TABLE IF NOT EXISTS attempt(
+    tx_hash BLOB PRIMARY KEY, seq INTEGER NOT NULL REFERENCES request(seq), raw BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS attempt_seq ON attempt(seq);
+"""
+
+_COLUMNS = "seq, kind, key, payload, state, reason, nonce, target, tx_hash, block_number, block_hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row of the outbox."""
+
+    seq: int
+    kind: str
+    key: bytes
+    payload: bytes
+    state: str  # one of STATES
+    reason: str
+    nonce: int | None
+    target: bytes | None  # 20 bytes
+    tx_hash: bytes | None  # 32 bytes
+    block_number: int | None
+    block_hash: bytes | None  # 32 bytes
+
+    @property
+    def label(self) -> str:
+        """The state as an operator reads it: "sent", "failed:AnchorConflict"."""
+        return f"failed:{self.reason}" if self.state == "failed" else self.state
+
+
+def pack_anchor(root: bytes, count: int) -> bytes:
+    """The payload of an anchor request: the root, and the count in 4 bytes, big-endian."""
+    return root + count.to_bytes(4, "big")
+
+
+def unpack_anchor(payload: bytes) -> tuple[bytes, int]:
+    return payload[:32], int.from_bytes(payload[32:], "big")
+
+
+_Change = tuple[Request, Request]  # before, after
+Builder = Callable[[Request], Call]
+Explainer = Callable[[Request, Receipt], str]
+
+
+class Outbox:
+    """The requests of one account on one chain, in the SQLite file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_LOCK_TIMEOUT_S
+        )
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._open_schema(path)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            raise CorruptState("bad-outbox-file", f"{path}: {error}") from None
+        self._counts: Counter[str] = Counter(
+            dict(self._db.execute("SELECT state, count(*) FROM request GROUP BY state").fetchall())
+        )
+
+    def _open_schema(self, path: Path) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            self._db.close()
+            raise LocalFault("outbox-version", f"{path} has version {version}", fix="use a newer swarmd")
+        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # not so when a full disk made SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, where: str, *arguments: object) -> list[Request]:
+        with self._lock:
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM request WHERE {where}", arguments).fetchall()
+        return [Request(*row) for row in rows]
+
+    # What callers ask for
+
+    def submit(self, kind: str, key: bytes, payload: bytes) -> bool:
+        """Queue a request; on disk when it returns. False if it is already there.
+
+        Raises LocalFault `outbox-conflict` if `key` was used for another payload.
+        """
+        with self._transaction() as db:
+            added = db.execute(
+                "INSERT INTO request(kind, key, payload, state, queued_ns) VALUES(?,?,?,'queued',?) "
+                "ON CONFLICT(kind, key) DO NOTHING",
+                (kind, key, payload, time.time_ns()),
+            ).rowcount
+            if not added:
+                known = db.execute(
+                    "SELECT payload FROM request WHERE kind=? AND key=?", (kind, key)
+                ).fetchone()
+                if known[0] != payload:
+                    fix = "use a new id: what was queued first stands"
+                    raise LocalFault("outbox-conflict", f"{kind} 0x{key.hex()} has another content", fix=fix)
+        if added:
+            self._count([("", "queued")])
+        return bool(added)
+
+    def get(self, kind: str, key: bytes) -> Request | None:
+        found = self._rows("kind=? AND key=?", kind, key)
+        return found[0] if found else None
+
+    def unnotified(self, kind: str, limit: int) -> list[Request]:
+        """Final requests whose owner was not told yet, in the order of their blocks."""
+        where = "notified=0 AND state='final' AND kind=? ORDER BY block_number, nonce LIMIT ?"
+        return self._rows(where, kind, limit)
+
+    def mark_notified(self, seqs: Iterable[int]) -> None:
+        with self._transaction() as db:
+            db.executemany("UPDATE request SET notified=1 WHERE seq=?", [(seq,) for seq in seqs])
+
+    def counts(self) -> Mapping[str, int]:
+        """How many requests are in each state. From memory: safe to call on any thread at any time."""
+        return {state: self._counts[state] for state in STATES}
+
+    def pending(self) -> int:
+        """How many requests are not settled yet."""
+        return sum(self._counts[state] for state in STATES if state not in SETTLED)
+
+    def _count(self, moves: Iterable[tuple[str, str]]) -> None:
+        with self._lock:
+            counts = self._counts.copy()
+            for old, new in moves:
+                counts[old] -= 1
+                counts[new] += 1
+            self._counts = counts  # replaced, not changed: readers take no lock
+
+    # What the one thread that drives it calls
+
+    def bind(self, client: ChainClient, account: bytes) -> None:
+        """Tie this outbox to a chain and an account for good. CorruptState `outbox-of-another-chain`."""
+        identity = client.chain_id.to_bytes(32, "big") + client.genesis_hash + account
+        with self._transaction() as db:
+            db.execute("INSERT INTO meta VALUES('identity', ?) ON CONFLICT DO NOTHING", (identity,))
+            stored = db.execute("SELECT value FROM meta WHERE name='identity'").fetchone()[0]
+        if stored != identity:
+            text = "the outbox belongs to another chain or account than the ones beside it"
+            raise CorruptState(
+                "outbox-of-another-chain", text, fix="restore the folder as a whole from a backup"
+            )
+
+    def push(
+        self, client: ChainClient, signer: Signer, build: Builder, *, kind: str, limit: int
+    ) -> list[Rejected]:
+        """Sign up to `limit` queued requests of `kind`, then broadcast all that has no receipt, in nonce order.
+
+        Returns what the chain refused. Such a request stays as it is, with the reason, for the next push.
+        """
+        self._sign(client, signer, build, kind, limit)
+        live = self._rows("state IN ('signed', 'sent') ORDER BY nonce")
+        if not live:
+            return []
+        with self._lock:
+            raws: dict[bytes, bytes] = dict(self._db.execute("SELECT tx_hash, raw FROM attempt"))
+        changes: list[_Change] = []
+        refused: list[Rejected] = []
+        for request in live:
+            raw = raws.get(request.tx_hash or b"")
+            if raw is None:
+                raise CorruptState(
+                    "outbox-attempt-missing", f"request {request.seq} is {request.state}, unsigned"
+                )
+            try:
+                client.send_raw(raw)
+            except Rejected as error:
+                if error.code not in NOT_ERRORS:
+                    refused.append(error)
+                    changes.append((request, replace(request, reason=str(error))))
+                    break  # those after it could only wait for its nonce
+            if request.state == "signed":
+                changes.append((request, replace(request, state="sent", reason="")))
+        self._save(changes)
+        return refused
+
+    def _sign(self, client: ChainClient, signer: Signer, build: Builder, kind: str, limit: int) -> None:
+        """Give queued requests their nonces and signatures; on disk, all at once, before any is broadcast."""
+        queued = self._rows("state='queued' AND kind=? ORDER BY seq LIMIT ?", kind, limit)
+        if not queued:
+            return
+        with self._lock:
+            highest = self._db.execute("SELECT max(nonce) FROM request").fetchone()[0]
+        # The chain knows better than we do if the account was used elsewhere, or our file is an old backup.
+        first = max(client.nonce(signer.account), 0 if highest is None else highest + 1)
+        fees = client.fees()
+        changes: list[_Change] = []
+        attempts: list[tuple[bytes, int, bytes]] = []
+        for nonce, request in enumerate(queued, start=first):
+            call = build(request)
+            raw, tx_hash = signer.sign(call, nonce=nonce, fees=fees, chain_id=client.chain_id)
+            after = replace(request, state="signed", reason="", nonce=nonce, target=call.to, tx_hash=tx_hash)
+            changes.append((request, after))
+            attempts.append((tx_hash, request.seq, raw))
+        self._save(changes, attempts)
+
+    def pull(self, client: ChainClient, account: bytes, explain: Explainer, *, confirmations: int) -> int:
+        """Learn from the chain what became of what was signed; returns how many requests moved.
+
+        `confirmations` is how many blocks must lie on top of a transaction's own before it is final.
+        """
+        live = self._rows("state IN ('signed', 'sent', 'mined') ORDER BY nonce")
+        if not live:
+            return 0
+        # Before the receipts: if our transaction used the nonce up by now, its receipt is there to be found.
+        used_nonces = client.nonce(account)
+        head = client.head()
+        with self._lock:  # the table holds nothing of settled requests
+            attempts = self._db.execute("SELECT tx_hash, seq FROM attempt").fetchall()
+        found = client.receipts([tx_hash for tx_hash, _ in attempts])
+        receipts = {seq: receipt for (_, seq), receipt in zip(attempts, found, strict=True) if receipt}
+        changes: list[_Change] = []
+        for request in live:
+            receipt = receipts.get(request.seq)
+            if receipt is not None:
+                deep = head - receipt.block_number >= confirmations
+                after = _with_receipt(request, receipt, deep, explain)
+            elif request.state == "mined":  # a reorg took its block
+                after = replace(request, state="sent", block_number=None, block_hash=None)
+            elif request.nonce is not None and request.nonce < used_nonces:
+                # Another transaction of this account took the nonce: ours can never be mined. Sign it afresh.
+                reason = f"nonce {request.nonce} was used by another transaction"
+                after = replace(request, state="queued", reason=reason, nonce=None, target=None, tx_hash=None)
+            else:
+                continue
+            if after != request:
+                changes.append((request, after))
+        self._save(changes)
+        return len(changes)
+
+    def _save(self, changes: Sequence[_Change], attempts: Sequence[tuple[bytes, int, bytes]] = ()) -> None:
+        """Write the changed requests and new attempts in one transaction; forget attempts without a future."""
+        if not changes:
+            return
+        over = [(after.seq,) for _, after in changes if after.state in SETTLED or after.state == "queued"]
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE request SET state=?, reason=?, nonce=?, target=?, tx_hash=?, block_number=?, block_hash=? "
+                "WHERE seq=?",
+                [
+                    (r.state, r.reason, r.nonce, r.target, r.tx_hash, r.block_number, r.block_hash, r.seq)
+                    for _, r in changes
+                ],
+            )
+            db.executemany("DELETE FROM attempt WHERE seq=?", over)
+            db.executemany("INSERT INTO attempt VALUES(?,?,?)", attempts)
+        self._count((before.state, after.state) for before, after in changes)
+
+
+def _with_receipt(request: Request, receipt: Receipt, deep: bool, explain: Explainer) -> Request:
+    state = "mined" if not deep else "final" if receipt.succeeded else "failed"
+    return replace(
+        request,
+        state=state,
+        reason=explain(request, receipt) if state == "failed" else "",
+        tx_hash=receipt.tx_hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+    )

@@ -1,0 +1,263 @@
+"""The `Chain` port over the embedded EVM: anchors in, `AnchorSeen` out, each on chain exactly once.
+
+Files of a home: `chain/account.key` (0600), `chain/chain.sqlite` (the EVM), `chain/outbox.sqlite`.
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+from swarmd.node.chain.outbox import ANCHOR, Outbox, pack_anchor
+from swarmd.node.ports import AnchorSeen
+from swarmd.protocol.faults import CorruptState, LocalFault
+
+if TYPE_CHECKING:
+    from swarmd.node.chain.anchoring import AnchorMachine
+
+T = TypeVar("T")
+OnSeen = Callable[[AnchorSeen], Awaitable[None]]
+
+DEFAULT_CHAIN_ID = 1337
+MAX_CHAIN_ID = 2**63 - 1
+MAX_COUNT = 2**32 - 1  # the contract's uint32
+NOTIFY_BATCH = 64
+RETRY_FIRST_S = 0.25
+RETRY_LONGEST_S = 15.0
+# Loaded one by one in the worker thread, so that a cancellation waits for one of them at most.
+_HEAVY_MODULES = (
+    "eth_abi.abi",
+    "eth_account",
+    "eth.chains.base",
+    "eth.vm.forks.prague",
+    "swarmd.node.chain.anchoring",
+)
+
+
+@contextmanager
+def _storage_faults(folder: Path) -> Iterator[None]:
+    """Name the faults of the disk: what an operator can mend is LocalFault `chain-storage`, the rest corruption."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:  # full, read-only, I/O error, no permission
+        fix = f"free disk space and check that {folder} is writable; it goes on by itself"
+        raise LocalFault("chain-storage", str(error), fix=fix) from error
+    except sqlite3.DatabaseError as error:
+        raise CorruptState("bad-chain-file", f"{folder}: {error}") from error
+
+
+class EmbeddedChain:
+    """The chain of one home. `submit_anchor` works at once and without `run`; `run` brings the anchors on chain.
+
+    All disk and EVM work happens in worker threads: one at a time for the chain, another for submissions, so
+    that queueing an anchor never waits for a block.
+    """
+
+    def __init__(self, home: Path, chain_id: int = DEFAULT_CHAIN_ID) -> None:
+        """Touches nothing yet. Raises LocalFault `bad-chain-id`."""
+        if not 0 < chain_id <= MAX_CHAIN_ID:
+            raise LocalFault(
+                "bad-chain-id", f"{chain_id}", fix=f"a chain id lies between 1 and {MAX_CHAIN_ID}"
+            )
+        self._folder = home / "chain"
+        self._chain_id = chain_id
+        self._chain_limiter = trio.CapacityLimiter(1)
+        self._outbox_limiter = trio.CapacityLimiter(1)
+        self._outbox: Outbox | None = None
+        self._machine: AnchorMachine | None = None
+        self._ready = trio.Event()
+        self._wake = trio.Event()
+        self._running = False
+        self._state = "stopped"
+        self._error = ""
+        self._head = 0
+        self._account = ""
+        self._contract = ""
+
+    # The port
+
+    async def submit_anchor(self, anchor_id: bytes, root: bytes, *, count: int = 1) -> None:
+        """Queue the `root` of a tree of `count` leaves. Durable, and idempotent by `anchor_id`, once it returns.
+
+        Raises LocalFault: `bad-anchor`, `outbox-conflict` if the id was used for another root or count,
+        `chain-storage` if it could not be written. Nothing was queued then.
+        """
+        if len(anchor_id) != 32 or len(root) != 32 or not any(root):
+            raise LocalFault("bad-anchor", "an anchor id and a root have 32 bytes, and a root is not zero")
+        if not 1 <= count <= MAX_COUNT:
+            raise LocalFault("bad-anchor", f"a tree has 1 to {MAX_COUNT} leaves, not {count}")
+        payload = pack_anchor(root, count)
+        await self._with_outbox(lambda outbox: outbox.submit(ANCHOR, anchor_id, payload))
+        self._wake.set()
+
+    async def run(
+        self, on_seen: OnSeen, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until cancelled. `started()` at once: the EVM loads in the background.
+
+        `on_seen` is called once for each anchor that is on chain, and again if a crash came before its return
+        was noted. What it raises ends `run`. A full disk does not: `status` says so, and it tries again.
+        Raises LocalFault (`chain-in-use`, `chain-id-changed`, `key-exposed`) or CorruptState.
+        """
+        if self._running:
+            raise LocalFault("chain-running", "run() was called twice", fix="make one EmbeddedChain per home")
+        self._running = True
+        self._state, self._error = "starting", ""
+        task_status.started()
+        try:
+            await self._patiently(self._start)
+            while True:
+                self._wake = trio.Event()  # before the work: what is submitted meanwhile sets it
+                await self._patiently(lambda: self._round(on_seen))
+                if self._pending() == 0:
+                    self._state = "ready"
+                    await self._wake.wait()
+        finally:
+            self._running = False
+            with trio.CancelScope(shield=True):  # waits for one commit at most
+                await self.aclose()
+
+    def status(self) -> Mapping[str, Any]:
+        """For operators; from memory, never blocks.
+
+        `state`: stopped, starting, ready, anchoring, or degraded (`error` says why; it keeps trying).
+        `requests`: how many are queued, signed, sent, mined, final, failed (the deployment counts as one).
+        """
+        outbox = self._outbox
+        return {
+            "kind": "embedded",
+            "chain_id": self._chain_id,
+            "contract": self._contract,
+            "account": self._account,
+            "head": self._head,
+            "pending": 0 if outbox is None else outbox.pending(),
+            "state": self._state,
+            "error": self._error,
+            "requests": {} if outbox is None else dict(outbox.counts()),
+        }
+
+    # More than the port asks for
+
+    async def proof_on_chain(self, anchor_id: bytes) -> bytes | None:
+        """The 32-byte root that the contract holds for our `anchor_id`, None if there is none.
+
+        Waits until the chain has started. Raises LocalFault `chain-stopped` without a `run`.
+        """
+        if self._running:
+            await self._ready.wait()
+        return await self._with_machine(lambda machine: machine.root_of(anchor_id))
+
+    async def anchor_state(self, anchor_id: bytes) -> str:
+        """Where an anchor is: "queued", "signed", "sent", "mined", "final", "failed:REASON", or "unknown"."""
+        request = await self._with_outbox(lambda outbox: outbox.get(ANCHOR, anchor_id))
+        return "unknown" if request is None else request.label
+
+    async def aclose(self) -> None:
+        """Let go of the files. Only needed where `submit_anchor` was used without `run`, or after it."""
+        machine, self._machine = self._machine, None
+        self._ready = trio.Event()
+        self._state = "stopped"
+        if machine is not None:
+            await trio.to_thread.run_sync(machine.evm.close, limiter=self._chain_limiter)
+
+        def close_outbox() -> None:
+            outbox, self._outbox = self._outbox, None
+            if outbox is not None:
+                outbox.close()
+
+        await trio.to_thread.run_sync(close_outbox, limiter=self._outbox_limiter)
+
+    # Threads. Never abandoned on cancel: a thread left behind would write to files we believe closed.
+
+    async def _in_chain_thread(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            with _storage_faults(self._folder):
+                return work()
+
+        return await trio.to_thread.run_sync(guarded, limiter=self._chain_limiter)
+
+    async def _with_machine(self, work: Callable[["AnchorMachine"], T]) -> T:
+        machine = self._machine
+        if machine is None:
+            raise LocalFault("chain-stopped", "the chain is not running", fix="start the daemon")
+        return await self._in_chain_thread(lambda: work(machine))
+
+    async def _with_outbox(self, work: Callable[[Outbox], T]) -> T:
+        """Run `work` beside the chain's thread, on the outbox, opened on first use."""
+
+        def guarded() -> T:
+            with _storage_faults(self._folder):
+                return work(self._open_outbox())
+
+        return await trio.to_thread.run_sync(guarded, limiter=self._outbox_limiter)
+
+    def _open_outbox(self) -> Outbox:
+        if self._outbox is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._outbox = Outbox(self._folder / "outbox.sqlite")
+        return self._outbox
+
+    # The work
+
+    async def _patiently(self, work: Callable[[], Awaitable[str]]) -> None:
+        """Repeat `work` until it returns no complaint, waiting longer each time; the state names what is wrong."""
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                self._error = await work()
+            except LocalFault as fault:
+                if fault.code != "chain-storage":
+                    raise
+                self._error = str(fault)
+            if self._error == "":
+                return
+            self._state = "degraded"
+            await trio.sleep(delay_s)
+            delay_s = min(2 * delay_s, RETRY_LONGEST_S)
+
+    async def _start(self) -> str:
+        for module in _HEAVY_MODULES:
+            await trio.to_thread.run_sync(import_module, module, limiter=self._chain_limiter)
+        outbox = await self._with_outbox(lambda outbox: outbox)
+        await self._in_chain_thread(lambda: self._open_machine(outbox))
+        self._ready.set()
+        return ""
+
+    def _open_machine(self, outbox: Outbox) -> None:
+        from swarmd.node.chain.anchoring import AnchorMachine
+        from swarmd.node.chain.codec import checksum
+
+        if self._machine is None:
+            self._machine = AnchorMachine(self._folder, self._chain_id, outbox)
+        self._machine.deploy()
+        self._head = self._machine.evm.head()
+        self._account = checksum(self._machine.signer.account)
+        self._contract = checksum(self._machine.contract)
+
+    async def _round(self, on_seen: OnSeen) -> str:
+        """One block, if anything waits, and the notices of what is final; returns why the chain refuses, or ""."""
+        error = ""
+        if self._pending() > 0:
+            self._state = "anchoring"
+            error, self._head = await self._with_machine(lambda m: (m.tick(ANCHOR), m.evm.head()))
+        while await self._notify(on_seen):
+            pass
+        return error
+
+    async def _notify(self, on_seen: OnSeen) -> bool:
+        """Tell of one batch of final anchors and note that it was told; False if there was none."""
+        seen = await self._with_machine(
+            lambda m: [(r.seq, m.anchor_seen(r)) for r in m.outbox.unnotified(ANCHOR, NOTIFY_BATCH)]
+        )
+        for _, anchor in seen:
+            await on_seen(anchor)
+        if seen:
+            await self._with_machine(lambda m: m.outbox.mark_notified([seq for seq, _ in seen]))
+        return bool(seen)
+
+    def _pending(self) -> int:
+        outbox = self._outbox
+        return 0 if outbox is None else outbox.pending()
