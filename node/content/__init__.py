@@ -1,0 +1,1 @@
+"""Content: blocks by CID, files as DAGs of blocks, and fetching them from peers."""
