@@ -30,6 +30,7 @@ CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
 
 _task = schema.pattern(TASK_ID, "a task id: letters, digits, '.', '_', '-', at most 64")
+_task_or_need = schema.pattern(f"(?:{TASK_ID})?", "a task id, or nothing for the need itself")
 _name = schema.pattern(TASK_ID, "a name: letters, digits, '.', '_', '-', at most 64")
 _capability = schema.pattern(CAPABILITY, "a capability such as text.wordcount")
 _amount = schema.uint(limits.MAX_AMOUNT)
@@ -69,7 +70,7 @@ _plan_op = schema.tagged(
         "LINK": schema.record({"op": schema.one_of("LINK"), "parent": _task, "child": _task}),
         "STATE": schema.record({"op": schema.one_of("STATE"), "task": _task, "state": schema.text(32)}),
         "ANNOTATE": schema.record(
-            {"op": schema.one_of("ANNOTATE"), "task": _task, "key": _name, "value": schema.scalar}
+            {"op": schema.one_of("ANNOTATE"), "task": _task_or_need, "key": _name, "value": schema.scalar}
         ),
     },
 )

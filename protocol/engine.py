@@ -1,0 +1,362 @@
+"""step(state, input) -> effects: the only way in.
+
+Pure and deterministic: equal inputs give equal states on any machine (P2). An input of unknown type raises; a
+command that cannot be carried out raises LocalFault and changes nothing; envelopes never raise, they are taken,
+parked until what they refer to is here, or void.
+"""
+
+import heapq
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from swarmd.protocol import commands, duties, invariants, kinds, limits, merkle
+from swarmd.protocol.cbor import Link, encode
+from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
+from swarmd.protocol.effects import Effect, Fetch, Report, Store, Submit
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.inputs import (
+    Admitted,
+    AgentDone,
+    Authored,
+    ChainSeen,
+    Commanded,
+    ContentReady,
+    Input,
+    Judged,
+    ManifestSeen,
+    Ticked,
+)
+from swarmd.protocol.ledger.accounts import fund_entry
+from swarmd.protocol.state import Anchor, State
+from swarmd.protocol.work import rules
+from swarmd.protocol.work.need import Need
+from swarmd.protocol.work.rules import Void
+
+MAX_RECEIPTS_PER_ANCHOR = 256
+
+
+def step(state: State, given: Input) -> list[Effect]:
+    """Take one input, return what the node is to do. Changes `state` in place, nothing else."""
+    handler = _HANDLERS.get(type(given))
+    if handler is None:
+        raise TypeError(f"no such input: {type(given).__name__}")
+    out: list[Effect] = []
+    before_ns = state.now_ns
+    state.now_ns = max(state.now_ns, given.at_ns)
+    try:
+        handler(state, given, out)
+    except commands.LocalFault:
+        state.now_ns = before_ns
+        raise
+    _attend_funded(state, out)
+    _anchor(state, out)
+    invariants.check(state)
+    return out
+
+
+# Envelopes -----------------------------------------------------------------------------------------------
+
+
+def _admitted(state: State, given: Admitted, out: list[Effect]) -> None:
+    for position, envelope in enumerate(given.envelopes):
+        state.lamport = max(state.lamport, envelope.lamport)
+        reason = given.denied.get(position)
+        if reason is not None:
+            _deny(state, envelope, reason, out)
+        else:
+            _take(state, envelope, out)
+
+
+def _authored(state: State, given: Authored, out: list[Effect]) -> None:
+    _take(state, given.envelope, out)
+
+
+def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> None:
+    """Our gate refused it: on record with the reason, and without effect here."""
+    need = state.needs.get(envelope.thread)
+    if need is None:
+        if envelope.kind == kinds.NEED:
+            state.refused.setdefault(envelope.thread, f"denied by policy: {reason}")
+        return
+    need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+    need.void[envelope.id] = f"denied by policy: {reason}"
+
+
+def _take(state: State, first: Envelope, out: list[Effect]) -> None:
+    """Take an envelope and then those that waited for it."""
+    todo = [first]
+    while todo:
+        envelope = todo.pop()
+        thread = envelope.thread
+        need = state.needs.get(thread)
+        if thread in state.refused:
+            continue
+        if need is None:
+            if envelope.kind != kinds.NEED:
+                _park(state, envelope, b"")
+                continue
+            if not _open(state, envelope, out):
+                continue
+            todo.extend(_unpark(state, thread, b""))
+            todo.extend(_unpark(state, thread, envelope.id))
+            continue
+        if envelope.id in need.seen:
+            continue
+        missing = next((ref for ref in envelope.refs if ref not in need.seen), None)
+        if missing is not None:
+            _park(state, envelope, bytes(missing))
+            continue
+        _apply(state, need, envelope, out)
+        todo.extend(_unpark(state, thread, envelope.id))
+
+
+def _park(state: State, envelope: Envelope, missing: bytes) -> None:
+    if envelope.id not in state.parked_ids:
+        state.parked_ids.add(envelope.id)
+        state.parked.setdefault((envelope.thread, missing), []).append(envelope)
+
+
+def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
+    waiting = state.parked.pop((thread, arrived), [])
+    for envelope in waiting:
+        state.parked_ids.discard(envelope.id)
+    return waiting[::-1]
+
+
+def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
+    payload = envelope.payload
+    try:
+        need = rules.open_need(envelope)
+    except Void as void:
+        state.refused[envelope.thread] = str(void)
+        out.append(Report(envelope.sender, "void-need"))
+        return False
+    state.needs[need.id] = need
+    for block in payload.get("inline", ()):
+        out.append(Store(raw_cid(block), block))
+    fund = payload["fund"]
+    entry = fund_entry(need.owner, fund["seq"], fund["prev"], need.id, need.budget)
+    state.ledger.add_entry(entry)
+    commands.own_entry_applied(state, entry)
+    if need.id not in state.ledger.newly_funded:
+        duties.attend(state, need, None, out)
+    return True
+
+
+def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> None:
+    if envelope.kind == kinds.NEED:
+        need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+        need.void[envelope.id] = "a second need under one account entry"
+        out.append(Report(envelope.sender, "double-need"))
+        return
+    inline = envelope.payload.get("inline") if envelope.kind == kinds.COMMIT else None
+    reason, moved = rules.apply(state.genesis, need, envelope)
+    if reason:
+        if envelope.sender != state.me:
+            out.append(Report(envelope.sender, "void-" + envelope.kind.lower()))
+        return
+    if inline is not None and verify_block(envelope.payload["result"], inline):
+        out.append(Store(bytes(envelope.payload["result"]), inline))
+    if moved is None:
+        need.derive_all()
+    else:
+        for task in moved:
+            need.derive_task(task)
+    if envelope.kind in (kinds.FINALIZE, kinds.DECIDE):
+        state.ledger.settle(need.id, need.payments(), need.closing_state())
+    _remember(state, need, envelope)
+    _follow_up(state, need, envelope, out)
+    duties.attend(state, need, moved, out)
+
+
+def _remember(state: State, need: Need, envelope: Envelope) -> None:
+    """Reputation from settled outcomes."""
+    final = need.finals.get(envelope.id)
+    if final is not None:
+        state.reputation.setdefault(final.worker, [0, 0])[0] += 1
+    ending = need.endings.get(envelope.id)
+    if ending is not None and ending.cause in ("rejected", "expired"):
+        worker = need.proposals[ending.proposal].plan[ending.task][ending.attempt][0]
+        state.reputation.setdefault(worker, [0, 0])[1] += 1
+
+
+def _follow_up(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> None:
+    """What only this node does: start its own work, fetch what it owns, write receipts."""
+    claim = need.claims.get(envelope.id)
+    if claim is not None and claim.worker == state.me:
+        run = need.runs.get(claim.task)
+        if run is not None and run.claim is claim:
+            duties.start_work(state, need, claim, out)
+    final = need.finals.get(envelope.id)
+    if final is None or state.me != need.owner:
+        return
+    out.append(Fetch(final.result, tuple(dict.fromkeys((final.worker, final.sender)))))
+    if need.complete() and need.id not in state.anchor_of and ("receipt",) not in need.done_here:
+        need.done_here.add(("receipt",))
+        if not state.receipts:
+            state.receipts_since_ns = state.now_ns
+            state.arm(out, state.now_ns + state.anchor_interval_ns, need.id)
+        state.receipts.append((need.id, receipt_of(need)))
+
+
+def receipt_of(need: Need) -> bytes:
+    """The receipt of a finished need, canonical: what was paid to whom for which result, and the certificates."""
+    return encode(
+        {
+            "need": need.id,
+            "owner": need.owner,
+            "paid": [
+                {
+                    "task": task,
+                    "worker": run.final.worker,
+                    "amount": run.final.price,
+                    "result": Link(run.final.result),
+                    "final": Link(run.final.id),
+                }
+                for task, run in sorted(need.runs.items())
+                if run.final is not None
+            ],
+        }
+    )
+
+
+def _attend_funded(state: State, out: list[Effect]) -> None:
+    while state.ledger.newly_funded:
+        need = state.needs.get(state.ledger.newly_funded.pop())
+        if need is not None:
+            state.ledger.settle(need.id, need.payments(), need.closing_state())
+            need.waiting_for = ""
+            duties.attend(state, need, None, out)
+
+
+# Time, agents, chain -------------------------------------------------------------------------------------
+
+
+def _ticked(state: State, given: Ticked, out: list[Effect]) -> None:
+    due: dict[str, None] = {}
+    while state.timers and state.timers[0][0] <= state.now_ns:
+        due[heapq.heappop(state.timers)[1]] = None
+    for thread in due:
+        need = state.needs.get(thread)
+        if need is not None:
+            duties.attend(state, need, None, out)
+
+
+def _agent_done(state: State, given: AgentDone, out: list[Effect]) -> None:
+    job = state.jobs.pop(given.job_id, None)
+    if job is None:
+        return
+    need = state.needs[job.need]
+    claim = need.claims[job.subject]
+    if given.result is None:
+        payload: dict[str, Any] = {
+            "task": job.task,
+            "attempt": claim.attempt,
+            "reason": given.error[:500] or "failed",
+        }
+        state.draft(out, need.id, kinds.YIELD, payload, (claim.id,))
+        return
+    if state.now_ns > claim.until_ns:
+        return
+    payload = {
+        "task": job.task,
+        "result": Link(given.result),
+        "size": given.size,
+        "telemetry": {
+            name: min(max(given.telemetry.get(name, 0), 0), 1 << 40)
+            for name in ("wall_ms", "cpu_ms", "max_rss_kb", "output_bytes")
+        },
+    }
+    if given.inline is not None and len(given.inline) <= limits.MAX_INLINE_BYTES:
+        payload["inline"] = given.inline
+    state.draft(out, need.id, kinds.COMMIT, payload, (claim.id,))
+
+
+def _judged(state: State, given: Judged, out: list[Effect]) -> None:
+    job = state.jobs.pop(given.job_id, None)
+    if job is None:
+        return
+    need = state.needs[job.need]
+    commit = need.commits[job.subject]
+    excused = [
+        a.id
+        for a in need.attests.values()
+        if a.commit == commit.id and a.verdict == "abstain" and a.judge != state.me
+    ]
+    payload = {
+        "task": job.task,
+        "verdict": given.verdict,
+        "score": given.score,
+        "reason": given.reason[:500],
+    }
+    state.draft(out, need.id, kinds.ATTEST, payload, (commit.id, *excused))
+
+
+def _content_ready(state: State, given: ContentReady, out: list[Effect]) -> None:
+    """Kept in the journal so that the outbox empties; nothing else follows from it yet."""
+
+
+def _manifest_seen(state: State, given: ManifestSeen, out: list[Effect]) -> None:
+    manifest = given.manifest
+    known = state.manifests.get(manifest.did)
+    if known is not None and known.issued_ns >= manifest.issued_ns:
+        return
+    state.manifests[manifest.did] = manifest
+    for thread in list(state.waiting):
+        duties.attend(state, state.needs[thread], None, out)
+
+
+def _anchor(state: State, out: list[Effect]) -> None:
+    """Send the receipts that waited long enough, or that are many, to the chain under one root."""
+    due = state.receipts and (
+        len(state.receipts) >= MAX_RECEIPTS_PER_ANCHOR
+        or state.now_ns - state.receipts_since_ns >= state.anchor_interval_ns
+    )
+    if not due:
+        return
+    batch, state.receipts = state.receipts, []
+    leaves = tuple(leaf for _, leaf in batch)
+    root = merkle.root_of(leaves)
+    anchor_id = sha256(b"swarmd/anchor/1\0" + root).digest()
+    needs = tuple(need for need, _ in batch)
+    state.anchors[anchor_id] = Anchor(anchor_id, root, needs, leaves)
+    for need in needs:
+        state.anchor_of[need] = anchor_id
+    out.append(Submit(anchor_id, root, leaves))
+
+
+def _chain_seen(state: State, given: ChainSeen, out: list[Effect]) -> None:
+    anchor = state.anchors.get(given.anchor_id)
+    if anchor is None or anchor.tx_hash:
+        return
+    anchor.tx_hash = given.tx_hash
+    anchor.block_number = given.block_number
+    anchor.chain_id = given.chain_id
+    anchor.contract = given.contract
+    value = f"eip155:{given.chain_id}:0x{given.tx_hash.hex()}"
+    for thread in anchor.needs:
+        op = {"op": "ANNOTATE", "task": "", "key": "anchor", "value": value}
+        state.draft(out, thread, kinds.UPDATE_PLAN, {"ops": [op]}, (state.needs[thread].envelope,))
+
+
+def _commanded(state: State, given: Commanded, out: list[Effect]) -> None:
+    commands.run(state, given.op, given.args, out)
+
+
+_HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
+    Admitted: _admitted,
+    Authored: _authored,
+    Ticked: _ticked,
+    AgentDone: _agent_done,
+    Judged: _judged,
+    ContentReady: _content_ready,
+    ManifestSeen: _manifest_seen,
+    ChainSeen: _chain_seen,
+    Commanded: _commanded,
+}
+
+
+def receipt_cid(leaf: bytes) -> bytes:
+    """The content id under which a receipt is kept."""
+    return dag_cbor_cid(leaf)

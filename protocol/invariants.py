@@ -1,0 +1,35 @@
+"""What must hold after each step. A breach is CorruptState: the daemon stops rather than spread it."""
+
+from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.state import State
+
+
+def check(state: State) -> None:
+    """P9 for our own account always; everything when the state says so (tests, the simulator, `checks = "full"`)."""
+    state.ledger.check([state.me])
+    if state.check_everything:
+        check_all(state)
+
+
+def check_all(state: State) -> None:
+    """P1, P5, P6 and P9 over the whole state."""
+    state.ledger.check_all()
+    for need in state.needs.values():
+        proposals = {d.proposal for d in need.decides.values() if d.epoch == need.epoch}
+        if len(proposals) > 1 and not need.equivocators:
+            raise CorruptState("P1", f"{need.id}: {len(proposals)} decisions in epoch {need.epoch}")
+        for decide in need.decides.values():
+            if not decide.votes:
+                raise CorruptState("P6", f"{need.id}: a decision without a certificate")
+        for final in need.finals.values():
+            if not final.attests:
+                raise CorruptState("P6", f"{need.id}: a result without a certificate")
+        for commit in need.commits.values():
+            claim = need.claims[commit.claim]
+            if commit.worker != claim.worker or commit.ts_ns > claim.until_ns:
+                raise CorruptState("P5", f"{need.id}/{commit.task}: a result outside its lease")
+        escrow = state.ledger.escrows.get(need.id)
+        if escrow is not None and escrow.state != "waiting":
+            paid = sum(amount for _, amount in escrow.paid.values())
+            if paid + escrow.held + escrow.returned != escrow.amount:
+                raise CorruptState("P9", f"{need.id}: escrow of {escrow.amount} does not add up")

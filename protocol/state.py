@@ -1,0 +1,102 @@
+"""The engine's state. It belongs to the engine: others read it through views, nobody changes it outside `step`."""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmd.protocol.effects import Arm, Effect, Publish
+from swarmd.protocol.envelope import Envelope, trace_of
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.identity.manifest import Manifest
+from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Ledger
+from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
+from swarmd.protocol.work.need import Need
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Receipts of ours that were sent to the chain together; `tx_hash` is empty until seen there."""
+
+    id: bytes
+    root: bytes
+    needs: tuple[str, ...]
+    leaves: tuple[bytes, ...]
+    tx_hash: bytes = b""
+    block_number: int = 0
+    chain_id: int = 0
+    contract: str = ""
+
+
+@dataclass(slots=True)
+class JobRef:
+    """What a running local job is for: the claim we hold, or the commit we judge."""
+
+    need: str
+    task: str
+    subject: bytes
+
+
+@dataclass(slots=True)
+class State:
+    """`needs`, `refused`, `parked` and `ledger` follow from the mesh's envelopes; the rest is this node's own."""
+
+    genesis: Genesis
+    me: str
+    lease_s: int = DEFAULT_LEASE_S
+    anchor_interval_ns: int = 2 * S_NS
+    check_everything: bool = False
+
+    ledger: Ledger = field(init=False)
+    needs: dict[str, Need] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    parked: dict[tuple[str, bytes], list[Envelope]] = field(default_factory=dict)
+    parked_ids: set[bytes] = field(default_factory=set)
+
+    now_ns: int = 0
+    lamport: int = 0
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    reputation: dict[str, list[int]] = field(default_factory=dict)  # did -> [accepted, failed]
+    jobs: dict[str, JobRef] = field(default_factory=dict)
+    timers: list[tuple[int, str]] = field(default_factory=list)
+    waiting: dict[str, None] = field(default_factory=dict)
+    own_seq: int = 0
+    own_head: bytes = GENESIS_HEAD
+    own_pending: int = 0
+    receipts: list[tuple[str, bytes]] = field(default_factory=list)
+    receipts_since_ns: int = 0
+    anchors: dict[bytes, Anchor] = field(default_factory=dict)
+    anchor_of: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(dict(self.genesis.balances))
+
+    def arm(self, out: list[Effect], at_ns: int, need: str) -> None:
+        """Look at `need` again at `at_ns`."""
+        entry = (at_ns, need)
+        first = not self.timers or entry < self.timers[0]
+        heapq.heappush(self.timers, entry)
+        if first:
+            out.append(Arm(at_ns))
+
+    def draft(
+        self, out: list[Effect], need: str, kind: str, payload: dict[str, Any], refs: tuple[bytes, ...]
+    ) -> None:
+        """Say something about a need."""
+        self.lamport += 1
+        out.append(
+            Publish(
+                kind=kind,
+                thread=need,
+                lamport=self.lamport,
+                ts_ns=self.now_ns,
+                epoch=0,
+                payload=payload,
+                refs=refs,
+                trace=trace_of(need, self.lamport),
+            )
+        )
+
+    def rates(self, did: str) -> int:
+        """Reputation 0..100 from settled outcomes only; 50 for the unknown."""
+        accepted, failed = self.reputation.get(did, (0, 0))
+        return 100 * (accepted + 1) // (accepted + failed + 2)

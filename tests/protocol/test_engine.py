@@ -1,0 +1,198 @@
+"""The life of a need through engines alone: decisions, leases, results, money, and their convergence."""
+
+import pytest
+
+from swarmd.protocol.digest import state_digest
+from swarmd.protocol.engine import step
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.inputs import Commanded
+from swarmd.protocol.state import State
+
+NAMES = ["ann", "bob", "cid", "dan", "eve"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_task_from_need_to_anchor(mesh_of, make_task, seed):
+    """P1 P6 P9: one decision with a certificate, the price paid, the rest returned, all nodes agree."""
+    mesh = mesh_of(NAMES, seed=seed)
+    need = mesh.post("ann", [make_task("t1")], 50_000)
+    mesh.run()
+    mesh.tick(3)
+    mesh.run()
+    for name in NAMES:
+        record = mesh.need(name, need)
+        assert record.state() == "FINALIZED"
+        assert len({d.proposal for d in record.decides.values()}) == 1
+        assert record.plan.annotations[("", "anchor")][2].startswith("eip155:1337:0x")
+        assert record.void == {}
+    assert len(mesh.digests()) == 1
+    ledger = mesh.nodes["bob"].state.ledger
+    escrow = ledger.escrows[need]
+    assert (escrow.state, escrow.held, escrow.returned) == ("released", 0, 30_000)
+    assert sum(account.earned for account in ledger.accounts.values()) == 20_000
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("alpha", [300, 600])
+def test_a_graph_runs_in_order_whatever_the_delivery(mesh_of, make_task, seed, alpha):
+    mesh = mesh_of(NAMES, seed=seed, alpha_permille=alpha, bootstrap_threshold=0)
+    tasks = [make_task("split"), *(make_task(f"count-{i}", after=("split",)) for i in range(3)),
+             make_task("merge", after=("count-0", "count-1", "count-2"))]
+    need = mesh.post("ann", tasks, 200_000)
+    mesh.run()
+    for _ in range(4):
+        mesh.tick(1)
+        mesh.run()
+    assert len(mesh.digests()) == 1
+    record = mesh.need("eve", need)
+    assert record.state() == "FINALIZED", record.waiting_for
+    split = record.runs["split"].final
+    assert all(record.runs[f"count-{i}"].claim.ts_ns >= split.ts_ns for i in range(3))
+    assert mesh.nodes["ann"].state.ledger.escrows[need].returned == 200_000 - 5 * 20_000
+
+
+def test_a_failing_agent_yields_and_the_next_candidate_takes_over(mesh_of, make_task):
+    """P5: the lease ends on yield, the next candidate claims."""
+    mesh = mesh_of(NAMES, seed=1)
+    failed = []
+
+    def answer(node, job):
+        if not failed:
+            failed.append(node.did)
+            return None
+        return {"ok": node.did}
+
+    mesh.answer = answer
+    need = mesh.post("ann", [make_task("t1")], 50_000)
+    mesh.run()
+    record = mesh.need("bob", need)
+    assert record.state() == "FINALIZED"
+    assert record.runs["t1"].attempt == 1
+    assert record.runs["t1"].final.worker != failed[0]
+
+
+def test_a_vanished_worker_loses_its_lease(mesh_of, make_task):
+    """P5: nothing heard until the lease expires, RELEASE, another worker is paid."""
+    mesh = mesh_of(NAMES, seed=3, verifiers=["ann", "bob"])
+    for name in ("ann", "bob"):
+        mesh.publish_manifest(name, {})
+    need = mesh.post("ann", [make_task("t1")], 50_000, deadline_s=600)
+    while not any(record.claims for node in mesh.nodes.values() if (record := node.state.needs.get(need))):
+        mesh.deliver()
+    claim = next(iter(next(r for n in mesh.nodes.values() if (r := n.state.needs.get(need)) and r.claims).claims.values()))
+    gone = next(node for node in mesh.nodes.values() if node.did == claim.worker)
+    gone.alive = False
+    gone.jobs.clear()
+    mesh.run()
+    assert mesh.need("ann", need).state() == "RUNNING"
+    for _ in range(70):
+        mesh.tick(1)
+        mesh.run()
+    record = mesh.need("ann", need)
+    assert record.state() == "FINALIZED"
+    assert record.runs["t1"].final.worker != gone.did
+    assert [e.cause for e in record.endings.values()] == ["expired"]
+
+
+def test_a_rejected_result_is_not_paid(mesh_of, make_task):
+    """A verifier says no: every candidate is rejected, the owner has all its money again."""
+    mesh = mesh_of(NAMES, seed=4)
+    mesh.judge = lambda node, job: ("reject", 0, "another result")
+    need = mesh.post("ann", [make_task("t1")], 50_000)
+    mesh.run()
+    for _ in range(5):
+        mesh.tick(1)
+        mesh.run()
+    record = mesh.need("cid", need)
+    assert record.state() == "REFUNDED"
+    assert {e.cause for e in record.endings.values()} == {"rejected"}
+    account = mesh.nodes["cid"].state.ledger.account(mesh.nodes["ann"].did)
+    assert (account.available, account.locked) == (10_000_000, 0)
+    assert len(mesh.digests()) == 1
+
+
+def test_nobody_offers_it_so_it_expires_with_the_reason(mesh_of, make_task):
+    mesh = mesh_of(NAMES, seed=5)
+    need = mesh.post("ann", [make_task("t1", capability="nobody.does")], 50_000, deadline_s=30)
+    mesh.run()
+    mesh.tick(95)
+    mesh.run()
+    record = mesh.need("bob", need)
+    assert record.state() == "EXPIRED"
+    assert mesh.nodes["bob"].state.ledger.escrows[need].state == "expired"
+    assert mesh.nodes["bob"].state.ledger.account(mesh.nodes["ann"].did).available == 10_000_000
+
+
+def test_judges_that_abstain_are_replaced(mesh_of, make_task):
+    mesh = mesh_of(NAMES, seed=6)
+    silent = set()
+
+    def judge(node, job):
+        if len(silent) < 2:
+            silent.add(node.did)
+        return ("abstain", 0, "no such agent here") if node.did in silent else ("accept", 100, "same")
+
+    mesh.judge = judge
+    need = mesh.post("ann", [make_task("t1")], 50_000)
+    mesh.run()
+    record = mesh.need("dan", need)
+    assert record.state() == "FINALIZED"
+    assert sorted(a.verdict for a in record.attests.values()) == ["abstain", "abstain", "accept"]
+
+
+def test_a_lone_daemon_serves_itself(mesh_of, make_task):
+    mesh = mesh_of(["ann"])
+    need = mesh.post("ann", [make_task("t1")], 50_000)
+    mesh.run()
+    assert mesh.need("ann", need).state() == "FINALIZED"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"budget": 10_000}, "budget-too-small"),
+        ({"budget": 10_000_001}, "insufficient-funds"),
+        ({"deadline_s": 0}, "bad-deadline"),
+        ({"title": "x" * 300}, "bad-need"),
+        ({"tasks": []}, "bad-need"),
+    ],
+)
+def test_a_bad_command_changes_nothing(mesh_of, make_task, change, code):
+    mesh = mesh_of(["ann", "bob"])
+    state = mesh.nodes["ann"].state
+    before = state_digest(state)
+    args = {"title": "t", "budget": 50_000, "deadline_s": 60, "tasks": [make_task("t1")], "inline": [], **change}
+    with pytest.raises(LocalFault) as caught:
+        step(state, Commanded("need.post", args, mesh.now_ns + 5))
+    assert caught.value.code == code
+    assert state_digest(state) == before
+
+
+def test_a_cycle_is_named(mesh_of, make_task):
+    mesh = mesh_of(["ann"])
+    tasks = [make_task("a", after=("b",)), make_task("b", after=("a",))]
+    with pytest.raises(LocalFault, match="wait for each other: a, b"):
+        mesh.post("ann", tasks, 100_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_journal_gives_the_state_again(mesh_of, make_task, seed):
+    """P2: replaying a node's inputs gives its state digest."""
+    mesh = mesh_of(NAMES, seed=seed)
+    for i in range(5):
+        mesh.post(NAMES[i], [make_task("t1"), make_task("t2", after=("t1",))], 90_000)
+    mesh.run()
+    mesh.tick(3)
+    mesh.run()
+    for node in mesh.nodes.values():
+        again = State(mesh.genesis, node.did, check_everything=True)
+        for given in node.journal:
+            step(again, given)
+        assert state_digest(again) == state_digest(node.state)
+    assert len(mesh.digests()) == 1
+
+
+def test_an_unknown_input_raises(mesh_of):
+    mesh = mesh_of(["ann"])
+    with pytest.raises(TypeError):
+        step(mesh.nodes["ann"].state, object())
