@@ -94,14 +94,15 @@ def wait(child: int) -> int:
 
 
 def kill_at_random(home: Path, anchors: int, kills: int, seed: int) -> dict[str, object]:
+    """Lives until `kills` of them were killed; each kill is followed by more anchors than there were before."""
     rng = random.Random(seed)
-    ends = []
-    for life in range(kills):
-        child = fork_life(home, anchors * (life + 1) // kills)
-        time.sleep(rng.uniform(0.005, 0.15))
+    ends: list[int] = []
+    while (killed := ends.count(-signal.SIGKILL)) < kills and len(ends) < 10 * kills:
+        child = fork_life(home, anchors * (killed + 1) // kills)
+        time.sleep(rng.uniform(0.002, 0.06))
         os.kill(child, signal.SIGKILL)
         ends.append(wait(child))
-    return {"killed": ends.count(-9), "failed": ends.count(1), "last": wait(fork_life(home, anchors))}
+    return {"killed": killed, "failed": ends.count(1), "last": wait(fork_life(home, anchors))}
 
 
 def kill_at_commits(home: Path, anchors: int = 3) -> dict[str, object]:
