@@ -1,0 +1,415 @@
+"""Yamux (https://github.com/hashicorp/yamux/blob/master/spec.md), bounded and fast.
+
+libp2p 0.8.1's receive loop does not enforce the windows it grants (+290 MB from one peer), has no cap on
+streams, blocks on its own replies, and takes half a dozen locks, each a scheduler round, per frame. This
+keeps its classes, for what else refers to them, and replaces both loops:
+
+- receiving: whole noise messages are parsed without awaiting; a peer that oversteps a window, the
+  connection's buffer or the stream cap is reported and cut off;
+- sending: frames of all streams go to one outbox that one task writes, so that what was queued
+  meanwhile leaves in one system call. Writers wait while the outbox is full.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import trio
+from libp2p.abc import IMuxedConn, ISecureConn
+from libp2p.io.exceptions import IOException
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
+from libp2p.stream_muxer.yamux.yamux import (
+    DEFAULT_WINDOW_SIZE,
+    FLAG_ACK,
+    FLAG_FIN,
+    FLAG_RST,
+    FLAG_SYN,
+    GO_AWAY_NORMAL,
+    HEADER_SIZE,
+    PROTOCOL_ID,
+    TYPE_DATA,
+    TYPE_GO_AWAY,
+    TYPE_PING,
+    TYPE_WINDOW_UPDATE,
+    Yamux,
+    YamuxStream,
+)
+from swarmd.node.transport.p2p.config import P2PLimits
+
+_HEADER = struct.Struct("!BBHII")
+_MAX_CHUNK_BYTES = 65_000  # a frame and its header fit one noise message
+_OUTBOX_HIGH_BYTES = 262_144
+_OUTBOX_LIMIT_BYTES = 4 << 20  # replies alone (pongs, resets) never fill this unless the peer stopped reading
+_MAX_SEND_WINDOW = 1 << 31
+_FLUSH_TIMEOUT_S = 0.25
+_CLEANUP_TIMEOUT_S = 0.5
+
+# Whom to tell that a peer broke a rule: peer, fault code.
+Violation = Callable[[ID, str], None]
+
+
+class _Cut(Exception):
+    """The peer broke the protocol: close the connection. `code` is the fault charged."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class MeshStream(YamuxStream):
+    """One stream. Reads and writes take no locks: trio switches tasks at awaits only."""
+
+    conn: "MeshYamux"
+
+    def __init__(self, stream_id: int, conn: "MeshYamux", is_initiator: bool) -> None:
+        super().__init__(stream_id, conn, is_initiator)
+        self.recv_window = conn.limits.stream_window_bytes
+        self._unacked = 0
+        self._window_opened = trio.Event()
+
+    def open_window(self, increment: int) -> None:
+        self.send_window += increment
+        if self.send_window > _MAX_SEND_WINDOW:
+            raise _Cut("window-overflow")
+        self.wake_writer()
+
+    def wake_writer(self) -> None:
+        self._window_opened.set()
+        self._window_opened = trio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`; MuxedStreamError if the stream ends or the peer grants no window for long."""
+        sent, total = 0, len(data)
+        while sent < total:
+            if self.send_closed or self.closed:
+                raise MuxedStreamError("stream is closed for sending")
+            if self.send_window <= 0:
+                with trio.move_on_after(self.conn.limits.write_stall_timeout_s):
+                    await self._window_opened.wait()
+                    continue
+                raise MuxedStreamError("the peer stopped reading")
+            count = min(self.send_window, _MAX_CHUNK_BYTES, total - sent)
+            self.send_window -= count
+            self.conn.push(_HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count))
+            self.conn.push(data[sent : sent + count])
+            sent += count
+            await self.conn.wait_writable()
+
+    async def read(self, n: int | None = -1) -> bytes:
+        """What has arrived, at most `n` bytes; waits for the first. MuxedStreamEOF at the end."""
+        while True:
+            buffer = self.conn.stream_buffers.get(self.stream_id)
+            if buffer:
+                break
+            if self.reset_received:
+                raise MuxedStreamReset("stream was reset")
+            if buffer is None or self.recv_closed or self.conn.event_shutting_down.is_set():
+                raise MuxedStreamEOF("stream is closed for receiving")
+            event = self.conn.stream_events.get(self.stream_id)
+            if event is None:
+                raise MuxedStreamEOF("stream was removed")
+            if event.is_set():
+                event = self.conn.stream_events[self.stream_id] = trio.Event()
+            await event.wait()
+        if n is None or n < 0 or n >= len(buffer):
+            data = bytes(buffer)
+            buffer.clear()
+        else:
+            data = bytes(buffer[:n])
+            del buffer[:n]
+        self._grant(len(data))
+        if self.closed and not buffer:
+            await self.conn._finalize_stream(self, fully_closed=True)
+        return data
+
+    def _grant(self, count: int) -> None:
+        """Give the window back in halves: an update for each read cost 17 % of the CPU."""
+        self.conn.buffered_bytes -= count
+        self._unacked += count
+        if self._unacked * 2 >= self.conn.limits.stream_window_bytes and not self.recv_closed:
+            self.recv_window += self._unacked
+            self.conn.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, 0, self.stream_id, self._unacked))
+            self._unacked = 0
+
+
+class MeshYamux(Yamux):
+    """One connection."""
+
+    def __init__(
+        self,
+        secured_conn: ISecureConn,
+        peer_id: ID,
+        *,
+        is_initiator: bool,
+        limits: P2PLimits,
+        on_violation: Violation,
+    ) -> None:
+        super().__init__(secured_conn, peer_id, is_initiator=is_initiator)
+        self.limits = limits
+        self.buffered_bytes = 0
+        self.heard_at_s = trio.current_time()
+        self._cleaned = False
+        self._on_violation = on_violation
+        self._inbound_streams = 0
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._outbox_filled = trio.Event()
+        self._outbox_drained = trio.Event()
+        # The accept loop must never stall the receive loop.
+        self.new_stream_send_channel, self.new_stream_receive_channel = trio.open_memory_channel(
+            limits.max_inbound_streams + 1
+        )
+
+    # Sending.
+
+    def push(self, data: bytes) -> None:
+        """Queue bytes for the writer, without waiting."""
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+        self._outbox_filled.set()
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while self._outbox_bytes > _OUTBOX_HIGH_BYTES:
+            if self.event_shutting_down.is_set():
+                raise MuxedStreamError("connection is shutting down")
+            await self._outbox_drained.wait()
+
+    async def _write_frame(self, data: bytes) -> None:
+        if self.event_shutting_down.is_set():
+            raise RawConnError("connection is shutting down")
+        self.push(data)
+        await self.wait_writable()
+
+    async def _write_loop(self) -> None:
+        try:
+            while True:
+                await self._outbox_filled.wait()
+                await self._flush()
+        except (IOException, RawConnError, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            # Only that: it wakes the receive loop, which cleans up. Doing it here would be cut short when
+            # the receive loop ends this task.
+            await self.secured_conn.close()
+
+    async def _flush(self) -> None:
+        data = b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        self._outbox_filled = trio.Event()
+        self._outbox_drained.set()
+        self._outbox_drained = trio.Event()
+        if data:
+            async with self._write_lock:
+                await self.secured_conn.write(data)
+
+    async def open_stream(self) -> YamuxStream:
+        await self.stream_backlog_semaphore.acquire()
+        if self.event_shutting_down.is_set():
+            self.stream_backlog_semaphore.release()
+            raise MuxedStreamError("connection is shutting down")
+        stream = self._add_stream(self.next_stream_id, is_initiator=True)
+        self.next_stream_id += 2
+        stream._owns_backlog_slot = True
+        # The SYN carries what we grant above the default window.
+        extra = self.limits.stream_window_bytes - DEFAULT_WINDOW_SIZE
+        self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_SYN, stream.stream_id, extra))
+        return stream
+
+    def _add_stream(self, stream_id: int, *, is_initiator: bool) -> MeshStream:
+        stream = MeshStream(stream_id, self, is_initiator)
+        self.streams[stream_id] = stream
+        self.stream_buffers[stream_id] = bytearray()
+        self.stream_events[stream_id] = trio.Event()
+        return stream
+
+    def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
+        known = stream.stream_id in self.streams
+        super()._finalize_stream_locked(stream, fully_closed=fully_closed)
+        if known and stream.stream_id not in self.streams and not stream.is_initiator:
+            self._inbound_streams -= 1
+
+    def _sweep_stale_streams(self, now: float | None = None) -> int:
+        held = sum(len(buffer) for buffer in self.stream_buffers.values())
+        reclaimed = super()._sweep_stale_streams(now)
+        left = sum(len(buffer) for buffer in self.stream_buffers.values())
+        self.buffered_bytes -= held - left
+        self._inbound_streams = sum(not stream.is_initiator for stream in self.streams.values())
+        return reclaimed
+
+    # Receiving.
+
+    async def handle_incoming(self) -> None:
+        """Until the connection ends. Every way out closes it."""
+        assert self._nursery is not None
+        self._nursery.start_soon(self._write_loop)
+        buffer = bytearray()
+        try:
+            while not self.event_shutting_down.is_set():
+                buffer += await self.secured_conn.read()
+                self.heard_at_s = trio.current_time()
+                used = self._take_frames(buffer)
+                if used:
+                    del buffer[:used]
+                if self._outbox_bytes > _OUTBOX_LIMIT_BYTES:
+                    raise _Cut("reads-nothing")
+        except _Cut as cut:
+            self._on_violation(self.peer_id, cut.code)
+        except Exception:
+            # The isolation boundary of one connection: whatever the crypto or the socket raises on a
+            # peer's bytes ends this connection and nothing else. Cancelled passes.
+            pass
+        await self._cleanup_on_error()
+
+    def _take_frames(self, buffer: bytearray) -> int:
+        """Handle the whole frames in `buffer`; the number of bytes used."""
+        position, end = 0, len(buffer)
+        while end - position >= HEADER_SIZE:
+            version, kind, flags, stream_id, length = _HEADER.unpack_from(buffer, position)
+            if version != 0 or kind > TYPE_GO_AWAY:
+                raise _Cut("bad-yamux-frame")
+            body_start = position + HEADER_SIZE
+            if kind != TYPE_DATA:
+                self._take_control(kind, flags, stream_id, length)
+                position = body_start
+                continue
+            if length > self.limits.stream_window_bytes:
+                raise _Cut("flow-control")
+            if end - body_start < length:
+                break
+            if flags & FLAG_SYN:
+                self._accept(stream_id, 0)
+            self._take_data(stream_id, buffer[body_start : body_start + length])
+            if flags & (FLAG_FIN | FLAG_RST):
+                self._end(stream_id, flags)
+            position = body_start + length
+        return position
+
+    def _take_control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if kind == TYPE_WINDOW_UPDATE:
+            if flags & FLAG_SYN:
+                self._accept(stream_id, length)
+            else:
+                stream = self.streams.get(stream_id)
+                if isinstance(stream, MeshStream):
+                    stream.open_window(length)
+            if flags & (FLAG_FIN | FLAG_RST):
+                self._end(stream_id, flags)
+        elif kind == TYPE_PING:
+            if flags & FLAG_SYN:
+                self.push(_HEADER.pack(0, TYPE_PING, FLAG_ACK, 0, length))
+            else:
+                sample_s = trio.current_time() - self._ping_sent_time
+                self._rtt = sample_s if self._rtt == 0.0 else (self._rtt + sample_s) / 2
+                self._ping_event.set()
+        else:
+            raise trio.EndOfChannel  # GO_AWAY
+
+    def _accept(self, stream_id: int, window: int) -> None:
+        if stream_id in self.streams or stream_id % 2 == self.next_stream_id % 2:
+            raise _Cut("bad-stream-id")
+        if self._inbound_streams >= self.limits.max_inbound_streams:
+            self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
+            self._on_violation(self.peer_id, "stream-flood")
+            return
+        stream = self._add_stream(stream_id, is_initiator=False)
+        self._inbound_streams += 1
+        try:
+            self.new_stream_send_channel.send_nowait(stream)
+        except trio.WouldBlock:
+            self._drop(stream)
+            self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
+            return
+        stream.open_window(window)
+        extra = self.limits.stream_window_bytes - DEFAULT_WINDOW_SIZE
+        self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_ACK, stream_id, extra))
+
+    def _take_data(self, stream_id: int, data: bytearray) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is None or not data:
+            return  # of a stream we reset: already paid for by its window
+        stream.recv_window -= len(data)
+        self.buffered_bytes += len(data)
+        if stream.recv_window < 0 or self.buffered_bytes > self.limits.max_connection_buffer_bytes:
+            raise _Cut("flow-control")
+        self.stream_buffers[stream_id] += data
+        self.stream_events[stream_id].set()
+
+    def _end(self, stream_id: int, flags: int) -> None:
+        stream = self.streams.get(stream_id)
+        if not isinstance(stream, MeshStream):
+            return
+        self.stream_events[stream_id].set()
+        if flags & FLAG_RST:
+            stream.closed = stream.reset_received = stream.recv_closed = stream.send_closed = True
+            stream.wake_writer()
+            self._drop(stream)
+            return
+        stream.recv_closed = True
+        if stream.send_closed:
+            stream.closed = True
+            self._finalize_stream_locked(stream, fully_closed=True)
+
+    def _drop(self, stream: YamuxStream) -> None:
+        """Forget a dead stream with what it still buffered."""
+        buffer = self.stream_buffers.get(stream.stream_id)
+        if buffer:
+            self.buffered_bytes -= len(buffer)
+            buffer.clear()
+        self._finalize_stream_locked(stream, fully_closed=True)
+
+    async def _finalize_stream(self, stream: YamuxStream, *, fully_closed: bool) -> None:
+        if fully_closed and (stream.reset_received or stream.stream_id not in self.stream_buffers):
+            self._drop(stream)
+        else:
+            self._finalize_stream_locked(stream, fully_closed=fully_closed)
+
+    # Closing.
+
+    async def _cleanup_on_error(self) -> None:
+        if self._cleaned:
+            return
+        self._cleaned = True
+        streams = list(self.streams.values())
+        await super()._cleanup_on_error()
+        self._wake_all(streams)
+
+    async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
+        """Flush what is queued, briefly, then close the socket: also when we are being cancelled."""
+        if not self.event_shutting_down.is_set():
+            self.push(_HEADER.pack(0, TYPE_GO_AWAY, 0, 0, error_code))
+            with trio.move_on_after(_FLUSH_TIMEOUT_S, shield=True):
+                try:
+                    await self._flush()
+                except (IOException, RawConnError, OSError, trio.BrokenResourceError):
+                    pass  # it is gone already
+        with trio.move_on_after(_CLEANUP_TIMEOUT_S, shield=True):
+            await self._cleanup_on_error()
+
+    def _wake_all(self, streams: list[YamuxStream]) -> None:
+        self._outbox_drained.set()
+        for stream in streams:
+            if isinstance(stream, MeshStream):
+                stream.wake_writer()
+
+
+class MeshMuxerMultistream(MuxerMultistream):
+    """Negotiates as libp2p does, builds `MeshYamux` (libp2p names its own class there)."""
+
+    def __init__(self, limits: P2PLimits, on_violation: Violation) -> None:
+        super().__init__({PROTOCOL_ID: Yamux})  # type: ignore[dict-item]
+        self._limits = limits
+        self._on_violation = on_violation
+
+    async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
+        protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
+        muxed: Any = MeshYamux(
+            conn,
+            peer_id,
+            is_initiator=conn.is_initiator,
+            limits=self._limits,
+            on_violation=self._on_violation,
+        )
+        return self._annotate_connection(muxed, conn, protocol)

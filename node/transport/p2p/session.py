@@ -1,0 +1,318 @@
+"""One life of the libp2p host: connections, gossip and request streams, from listening to closing.
+
+The transport starts another session should this one fall.
+"""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.rcmgr import Direction
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from swarmd.node.ports import PeerGone, PeerInfo, TransportHandler
+from swarmd.node.transport.p2p.config import P2PLimits
+from swarmd.node.transport.p2p.gossip import MeshPubsub, MeshRouter
+from swarmd.node.transport.p2p.host import build_host, close_host, public_key_of, running
+from swarmd.node.transport.p2p.link import PeerLink
+from swarmd.node.transport.p2p.responder import Responder
+from swarmd.node.transport.p2p.scores import ScoreBook
+from swarmd.node.transport.p2p.stats import StatsBook
+from swarmd.protocol.didkey import did_of
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from trio import TASK_STATUS_IGNORED, TaskStatus
+
+log = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What a session needs of the transport, which outlives it."""
+
+    limits: P2PLimits
+    scores: ScoreBook
+    drops: Counter[str]
+
+    def report(self, peer_id: str, code: str) -> None: ...
+
+    def stop_for(self, error: CorruptState) -> None: ...
+
+
+class MeshSession:
+    def __init__(self, owner: Owner, key_seed: bytes, mesh_id: str, handler: TransportHandler) -> None:
+        self._owner = owner
+        self._limits = owner.limits
+        self._handler = handler
+        self._stats = StatsBook()
+        self._links: dict[ID, PeerLink] = {}
+        self._nursery: trio.Nursery | None = None
+        self._topic = f"/swarm/{mesh_id}/flush/1"
+        self._protocol = TProtocol(f"/swarm/{mesh_id}/sync/1")
+        self.host = build_host(key_seed, owner.limits, self._admit, self._violation)
+        self._swarm = self.host.swarm
+        self._router = MeshRouter(self._topic, owner.limits, self._violation)
+        self._pubsub = MeshPubsub(
+            self.host,
+            self._router,
+            topic=self._topic,
+            limits=owner.limits,
+            on_frame=self._on_frame,
+            on_violation=self._violation,
+            stats=self._stats,
+            drops=owner.drops,
+        )
+        responder = Responder(
+            owner.limits,
+            self._link_of,
+            handler.on_request,
+            self._violation,
+            owner.stop_for,
+            owner.drops,
+        )
+        self.host.set_stream_handler(self._protocol, responder.serve)
+        self._swarm.register_notifee(_Notifee(self))
+
+    async def run(
+        self,
+        listen: Sequence[Multiaddr],
+        static_peers: Sequence[tuple[Multiaddr, ID]],
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled. LocalFault `listen-failed` if an address cannot be listened on."""
+        async with running(self.host.swarm):
+            try:
+                await self._swarm.listen(*listen)
+                if len(self.bound()) < len(listen):
+                    raise LocalFault(
+                        "listen-failed",
+                        f"could not listen on all of {', '.join(map(str, listen))}",
+                        fix="use addresses of this host and free ports",
+                    )
+                async with running(self._pubsub), running(self._router), trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    await self._pubsub.wait_until_ready()
+                    await self._pubsub.subscribe(self._topic)
+                    for addr, peer_id in static_peers:
+                        nursery.start_soon(self._keep_connected, addr, peer_id)
+                    task_status.started()
+                    await trio.sleep_forever()
+            finally:
+                self._nursery = None
+                with trio.CancelScope(shield=True):
+                    await close_host(self.host, self._limits.close_timeout_s / 2)
+
+    def bound(self) -> Sequence[Multiaddr]:
+        """The addresses listened on, with their real ports."""
+        return self.host.get_transport_addrs()
+
+    # What the transport asks for.
+
+    def publish(self, frame: bytes) -> None:
+        if self._nursery is not None:
+            self._pubsub.publish_frame(frame)
+
+    async def request(self, peer_id: str, body: bytes, timeout_s: float) -> bytes:
+        link = self._links.get(_id_of(peer_id))
+        if link is None:
+            raise PeerGone(f"{peer_id}: not connected")
+        return await link.request(body, timeout_s)
+
+    async def connect(self, addr: Multiaddr, peer_id: ID) -> None:
+        """Dial unless connected; return when the peer is up."""
+        denied_s = self._owner.scores.denied_for_s(str(peer_id))
+        if denied_s:
+            raise PeerGone(f"{peer_id}: denied for another {denied_s:.0f} s after its faults")
+        with trio.move_on_after(self._limits.dial_timeout_s):
+            if peer_id not in self._links:
+                try:
+                    await self._swarm.dial_addr(addr, peer_id)
+                except SwarmException as error:
+                    raise PeerGone(f"{addr}: {error.__cause__ or error}") from error
+            link = self._links.get(peer_id)
+            if link is None:
+                raise PeerGone(f"{addr}: it closed the connection")
+            async with trio.open_nursery() as nursery:
+
+                async def until_gone() -> None:
+                    await link.gone.wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_gone)
+                await link.up.wait()
+                nursery.cancel_scope.cancel()
+            if link.up.is_set():
+                return
+            raise PeerGone(f"{addr}: it closed the connection; it may be of another mesh")
+        raise PeerGone(f"{addr}: no answer in {self._limits.dial_timeout_s} s")
+
+    def cut_off(self, peer_id: str, why: str) -> None:
+        """Close every connection to a peer, soon."""
+        target = _id_of(peer_id)
+        if self._nursery is not None and self._swarm.get_connections(target):
+            log.info("cutting off %s: %s", peer_id, why)
+            self._nursery.start_soon(self._swarm.close_peer, target)
+
+    def peers(self) -> list[PeerInfo]:
+        return [self._info(link) for link in self._links.values() if link.up.is_set()]
+
+    def _info(self, link: PeerLink) -> PeerInfo:
+        peer_id = str(link.peer_id)
+        conns = link.connections()
+        addrs = {f"{addr}/p2p/{peer_id}": None for conn in conns for addr in conn.get_transport_addresses()}
+        outbound = any(conn.direction is Direction.OUTBOUND for conn in conns)
+        return PeerInfo(
+            peer_id=peer_id,
+            did=link.did,
+            addrs=tuple(addrs),
+            direction="outbound" if outbound else "inbound",
+            connected_at_ns=link.connected_at_ns,
+            rtt_ms=link.rtt_ms,
+            score=self._owner.scores.score(peer_id),
+            faults=self._owner.scores.faults(peer_id),
+            frames_in=link.stats.frames_in,
+            frames_out=link.stats.frames_out,
+            bytes_in=link.stats.bytes_in,
+            bytes_out=link.stats.bytes_out,
+        )
+
+    # What libp2p tells us.
+
+    def _admit(self, peer_id: ID) -> bool:
+        return public_key_of(peer_id) is not None and not self._owner.scores.denied_for_s(str(peer_id))
+
+    def _violation(self, peer_id: ID, code: str) -> None:
+        self._owner.report(str(peer_id), code)
+
+    def _link_of(self, peer_id: ID) -> PeerLink | None:
+        """The peer's link, made on first sight of it."""
+        link = self._links.get(peer_id)
+        public_key = public_key_of(peer_id)
+        if link is not None or self._nursery is None or public_key is None:
+            return link
+        link = self._links[peer_id] = PeerLink(
+            self.host,
+            peer_id,
+            did_of(public_key),
+            self._protocol,
+            self._limits,
+            self._stats.of(peer_id),
+            self._violation,
+        )
+        self._nursery.start_soon(self._run_link, link)
+        return link
+
+    def connected(self, peer_id: ID) -> None:
+        self._link_of(peer_id)
+
+    def disconnected(self, peer_id: ID) -> None:
+        link = self._links.get(peer_id)
+        if link is not None and not link.connections():
+            # At once: the peer may be back before this link has wound up.
+            del self._links[peer_id]
+            self._stats.forget(peer_id)
+            link.gone.set()
+
+    async def _run_link(self, link: PeerLink) -> None:
+        peer_id = str(link.peer_id)
+
+        async def announce() -> None:
+            try:
+                await self._handler.on_peer_up(peer_id, link.did)
+            except RemoteFault as fault:
+                self._owner.report(peer_id, fault.code)
+            except CorruptState as error:
+                self._owner.stop_for(error)
+            except Exception:
+                # The isolation boundary of the handler.
+                log.exception("the handler failed on a new peer")
+
+        try:
+            await link.run(announce, lambda why: self.cut_off(peer_id, why))
+        except Exception:
+            # The isolation boundary of one peer.
+            log.exception("the link to %s failed", peer_id)
+            self.cut_off(peer_id, "link failed")
+        if link.up.is_set():
+            try:
+                await self._handler.on_peer_down(peer_id)
+            except CorruptState as error:
+                self._owner.stop_for(error)
+            except Exception:
+                log.exception("the handler failed on a peer that left")
+
+    async def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
+        try:
+            await self._handler.on_frame(str(peer_id), frame)
+        except RemoteFault as fault:
+            self._violation(peer_id, fault.code)
+        except CorruptState as error:
+            self._owner.stop_for(error)
+        except Exception:
+            # The isolation boundary of one frame: what we could not judge is not passed on.
+            log.exception("the handler failed on a frame of %s", peer_id)
+            self._owner.drops["handler-error"] += 1
+        else:
+            return True
+        self._owner.drops["frame-refused"] += 1
+        return False
+
+    # Static peers.
+
+    async def _keep_connected(self, addr: Multiaddr, peer_id: ID) -> None:
+        """Dial, and again after each loss, for ever: backoff grows with failures, jitter keeps nodes that
+        start together from dialing each other in step."""
+        failures = 0
+        while True:
+            link = self._links.get(peer_id)
+            if link is not None:
+                await link.gone.wait()
+                await trio.sleep(random.uniform(0, self._limits.redial_min_s))
+                continue
+            try:
+                await self.connect(addr, peer_id)
+                failures = 0
+                continue
+            except PeerGone as error:
+                log.debug("static peer: %s", error)
+            except Exception:
+                # A dial must never end the redialing, whatever it raises.
+                log.exception("dialing %s failed", addr)
+            failures += 1
+            pause_s = min(self._limits.redial_max_s, self._limits.redial_min_s * 2 ** min(failures, 16))
+            await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+
+class _Notifee(INotifee):
+    def __init__(self, session: MeshSession) -> None:
+        self._session = session
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        self._session.connected(conn.muxed_conn.peer_id)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        self._session.disconnected(conn.muxed_conn.peer_id)
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
+        return
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
+        return
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        return
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        return
+
+
+def _id_of(peer_id: str) -> ID:
+    try:
+        return ID.from_base58(peer_id)
+    except ValueError:
+        raise LocalFault("bad-peer-id", f"not a peer id: {peer_id!r}") from None
