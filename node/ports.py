@@ -127,7 +127,7 @@ class Chain(Protocol):
     ) -> None:
         """Serve until cancelled; calls `on_seen` for each anchor that got on chain, at least once each."""
 
-    async def submit_anchor(self, anchor_id: bytes, root: bytes) -> None:
+    async def submit_anchor(self, anchor_id: bytes, root: bytes, *, count: int = 1) -> None:
         """Queue the 32-byte `root` for anchoring. Durable and idempotent by `anchor_id` once it returns."""
 
     def status(self) -> Mapping[str, Any]:

@@ -1,0 +1,355 @@
+"""The daemon: composes the rooms around the runner and keeps them in one nursery tree.
+
+    run -> journal, gate, content, agents, chain, transport
+        -> runner loop · dispatcher · sync per peer · manifest announcer · local socket · signals
+
+Whatever ends one of them ends all, in order: no new input, the turn at hand commits, connections close.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+from swarmd import policies
+from swarmd.node.agents.host import Agents
+from swarmd.node.agents.ops import INLINE_OPS
+from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.chain import EmbeddedChain
+from swarmd.node.codec import Kept
+from swarmd.node.content.store import SqliteBlockStore
+from swarmd.node.content.wire import serve as serve_blocks
+from swarmd.node.dispatch import Dispatcher
+from swarmd.node.home import socket_path
+from swarmd.node.jobs import Content
+from swarmd.node.journal import Journal
+from swarmd.node.keys import load_key
+from swarmd.node.local_api import LocalApi
+from swarmd.node.policy.host import WasmGate
+from swarmd.node.ports import AnchorSeen, PolicyGate, Transport
+from swarmd.node.runner import Out, Runner
+from swarmd.node.setup import GENESIS_FILE, load_genesis
+from swarmd.node.state.sync import Sync
+from swarmd.node.transport.local import LocalServer
+from swarmd.node.transport.p2p.transport import P2PTransport
+from swarmd.protocol.cbor import decode
+from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.identity.manifest import Manifest, sign_manifest
+from swarmd.protocol.inputs import ChainSeen, ManifestSeen
+from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
+from swarmd.protocol.state import State
+
+log = logging.getLogger("swarmd.daemon")
+
+MANIFEST_INTERVAL_S = 60.0
+STOP_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the daemon needs of its configuration. Addresses are multiaddrs, times in their unit."""
+
+    home: Path
+    listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",)
+    peers: Sequence[str] = ()
+    chain_id: int = 1337
+    policy_path: str = ""
+    lease_ttl_s: int = DEFAULT_LEASE_S
+    anchor_interval_s: float = 2.0
+    sync_interval_s: float = 30.0
+    check_everything: bool = False
+    verifier_commands: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Daemon:
+    """One node of the mesh on this host. `on_ready` is called with the API once everything serves."""
+
+    def __init__(self, settings: Settings, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._settings = settings
+        home = settings.home
+        self.identity = load_key(home)
+        self.genesis = load_genesis(home / GENESIS_FILE)
+        self.journal = Journal(home / "journal.db")
+        self._clock_ns = clock_ns
+        self._check_same_mesh()
+        self.gate = load_gate(settings)
+        self.blocks = SqliteBlockStore(self.journal.db)
+        registry = AgentRegistry(home / "agents.json")
+        scratch = home / "scratch"
+        self.agents = Agents(registry, scratch=scratch)
+        self.chain = EmbeddedChain(home, settings.chain_id)
+        self.transport: Transport = P2PTransport(
+            self.identity.seed, self.genesis.mesh_name, settings.listen, settings.peers
+        )
+        self.content = Content(self.blocks, self.transport)
+        self.runner = Runner(
+            genesis=self.genesis,
+            me=self.identity.did,
+            sign=self.identity.sign,
+            journal=self.journal,
+            gate=self.gate,
+            blocks=self.blocks,
+            clock_ns=clock_ns,
+            new_state=self._new_state,
+            on_out=self._on_out,
+        )
+        self.dispatcher = Dispatcher(
+            self.runner,
+            self.content,
+            self.agents,
+            self.agents.launcher,
+            registry,
+            self.chain,
+            settings.verifier_commands,
+            scratch,
+        )
+        self._manifest: Manifest | None = None
+        self.sync = Sync(
+            self.runner,
+            self.journal,
+            self.transport,
+            self._manifest_frame,
+            interval_s=settings.sync_interval_s,
+        )
+        self._peer_of: dict[str, str] = {}
+        self._nursery: trio.Nursery | None = None
+        self._frames_send, self._frames_receive = trio.open_memory_channel[bytes](1_024)
+        self._announce = trio.Event()
+        self._stop = trio.CancelScope()
+        self.api = LocalApi(
+            self.runner,
+            self.transport,
+            self.agents,
+            self.content,
+            self.chain,
+            self.sync,
+            self._stop.cancel,
+        )
+
+    def _check_same_mesh(self) -> None:
+        known = self.journal.meta("mesh_id")
+        if known is None:
+            self.journal.set_meta("mesh_id", self.genesis.mesh_id)
+        elif known != self.genesis.mesh_id:
+            raise LocalFault(
+                "other-mesh",
+                f"{self._settings.home} holds the journal of another mesh than its {GENESIS_FILE}",
+                fix="put the genesis.json it was made with back, or use another --home",
+            )
+
+    def _new_state(self) -> State:
+        settings = self._settings
+        return State(
+            self.genesis,
+            self.identity.did,
+            lease_s=settings.lease_ttl_s,
+            anchor_interval_ns=int(settings.anchor_interval_s * S_NS),
+            check_everything=settings.check_everything,
+        )
+
+    # Running -------------------------------------------------------------------------------------------
+
+    async def run(self, on_ready: Callable[["Daemon"], None] = lambda _: None) -> None:
+        """Serve until SIGTERM, SIGINT, `stop` or cancellation."""
+        with self._stop:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._signals)
+                await nursery.start(self.agents.run)
+                await nursery.start(self.chain.run, self._on_anchor)
+                await nursery.start(self.transport.run, self)
+                nursery.start_soon(self.runner.run)
+                nursery.start_soon(self._publisher)
+                await nursery.start(self.dispatcher.run, self.journal.outbox())
+                self.agents.on_change.append(self._announce_set)
+                nursery.start_soon(self._announcer)
+                server = LocalServer(socket_path(self._settings.home), self.api.handle, inline=INLINE_OPS)
+                await nursery.start(server.run)
+                on_ready(self)
+        self._nursery = None
+
+    def stop(self) -> None:
+        self._stop.cancel()
+
+    def close(self) -> None:
+        """Commit what is queued and close the files. After `run`."""
+        try:
+            self.runner.turn()
+        finally:
+            self.journal.close()
+
+    async def _signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("stopping: %s", signal.Signals(number).name)
+                self._stop.cancel()
+                return
+
+    def _on_out(self, out: Out) -> None:
+        """After a commit: let out what the turn produced. Must not block."""
+        for frame in out.frames:
+            try:
+                self._frames_send.send_nowait(frame)
+            except trio.WouldBlock:
+                log.warning("a frame is left to sync: the transport is behind")
+        for effect in out.effects:
+            if isinstance(effect, RunAgent | Judge | Fetch | Submit):
+                kept: Kept = effect
+                self.dispatcher.start(kept)
+        for peer, did, code in out.reports:
+            target = peer or self._peer_of.get(did, "")
+            if target:
+                self.transport.report(target, code)
+        if self._nursery is not None:
+            for peer, gap in out.gaps:
+                if peer:
+                    self._nursery.start_soon(self.sync.fill, peer, gap)
+        for reply in out.replies:
+            reply.done.set()
+
+    async def _publisher(self) -> None:
+        async for frame in self._frames_receive:
+            await self.transport.publish(frame)
+
+    async def _on_anchor(self, seen: AnchorSeen) -> None:
+        reply = self.runner.tell(
+            lambda at_ns: ChainSeen(
+                seen.anchor_id, seen.tx_hash, seen.block_number, seen.chain_id, seen.contract, at_ns
+            ),
+            reply=True,
+        )
+        assert reply is not None
+        while True:
+            try:
+                await reply.wait()
+                return
+            except LocalFault as fault:
+                # The chain will tell us again after a restart; until then, try again here.
+                log.warning("anchor not recorded: %s", fault)
+                await trio.sleep(1.0)
+                return
+
+    # What we offer -------------------------------------------------------------------------------------
+
+    def _announce_set(self) -> None:
+        self._announce.set()
+
+    def _manifest_frame(self) -> bytes:
+        if self._manifest is None:
+            self._make_manifest()
+        assert self._manifest is not None
+        return self._manifest.frame()
+
+    def _make_manifest(self) -> None:
+        offers = {capability.name: capability.price for capability in self.agents.capabilities()}
+        roles = ("verifier",) if self.identity.did in self.genesis.roster else ()
+        self._manifest = sign_manifest(
+            self.genesis.mesh_id,
+            self.identity.did,
+            self._clock_ns(),
+            offers,
+            roles,
+            self.transport.addrs,
+            self.identity.sign,
+        )
+        manifest = self._manifest
+        self.runner.tell(lambda at_ns: ManifestSeen(manifest, at_ns))
+
+    async def _announcer(self) -> None:
+        """Tell the mesh what we offer: now, whenever it changes, and before the last word gets old."""
+        while True:
+            self._announce = trio.Event()
+            self._make_manifest()
+            await self.transport.publish(self._manifest_frame())
+            with trio.move_on_after(MANIFEST_INTERVAL_S):
+                await self._announce.wait()
+
+    # TransportHandler ----------------------------------------------------------------------------------
+
+    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+        self.runner.offer_frame(peer_id, frame)
+
+    async def on_request(self, peer_id: str, body: bytes) -> bytes:
+        message = decode(body)
+        if type(message) is not dict:
+            raise RemoteFault("bad-request", "not a map")
+        if message.get("t") == "blocks":
+            return serve_blocks(self.blocks, body)
+        return self.sync.serve(peer_id, message)
+
+    async def on_peer_up(self, peer_id: str, did: str) -> None:
+        self._peer_of[did] = peer_id
+        if self._nursery is not None:
+            self._nursery.start_soon(self.sync.follow, peer_id)
+
+    async def on_peer_down(self, peer_id: str) -> None:
+        self._peer_of = {did: peer for did, peer in self._peer_of.items() if peer != peer_id}
+
+
+def load_gate(settings: Settings) -> PolicyGate:
+    """The policy that ships, or the compiled wasm at `policy_path` with the data.json beside it."""
+    cache = settings.home / "cache"
+    if not settings.policy_path:
+        policy = policies.load("base")
+        return WasmGate(policy.wasm, policy.data, cache)
+    path = Path(settings.policy_path).expanduser()
+    data_path = path.with_name("data.json")
+    try:
+        import json
+
+        data: Any = json.loads(data_path.read_text("utf-8")) if data_path.exists() else {}
+        return WasmGate(path.read_bytes(), data, cache)
+    except (OSError, ValueError) as error:
+        raise LocalFault("bad-policy", f"{path}: {error}", fix="see policy_path in swarmd.toml") from None
+
+
+@contextmanager
+def home_lock(home: Path) -> Iterator[None]:
+    """One daemon a home. LocalFault `already-running` naming the other's pid."""
+    try:
+        fd = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        raise LocalFault("no-home", f"{home} does not exist", fix="run swarmd init") from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            raise LocalFault(
+                "already-running",
+                f"a daemon (pid {pid}) runs on {home}",
+                fix="stop it, or use another --home",
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: None) -> None:
+    """Run a daemon to its end. LocalFault for what an operator can mend, CorruptState for what nobody should ignore."""
+    with home_lock(settings.home):
+        daemon = Daemon(settings)
+        try:
+            trio.run(daemon.run, on_ready, strict_exception_groups=True)
+        except* (LocalFault, CorruptState) as group:
+            raise _first(group) from None
+        finally:
+            daemon.close()
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Exception:
+    error: Any = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    found: Exception = error
+    return found

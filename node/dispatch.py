@@ -1,0 +1,238 @@
+"""Carries out effects after the commit and turns their results into inputs. Idempotent: a job runs once at a time."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import trio
+from swarmd.node.agents.launcher import Launcher
+from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier, SchemaVerifier, Verifier
+from swarmd.node.codec import Kept, effect_id
+from swarmd.node.jobs import Content
+from swarmd.node.ports import AgentHost, Chain, Job, JobResult
+from swarmd.node.runner import Runner
+from swarmd.protocol.canonical_json import BadJson, parse_json
+from swarmd.protocol.cids import dag_cbor_cid
+from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.inputs import AgentDone, ContentReady, Judged
+from swarmd.protocol.limits import MAX_INLINE_BYTES
+
+log = logging.getLogger("swarmd.dispatch")
+
+MAX_JOBS = 512
+MAX_FETCHES = 64
+MAX_SCHEMAS = 8
+FETCH_RETRY_S = 5.0
+
+
+class Dispatcher:
+    """`commands` are the operator's verifier commands by name: argv."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        content: Content,
+        agents: AgentHost,
+        launcher: Launcher,
+        registry: AgentRegistry,
+        chain: Chain,
+        verifier_commands: dict[str, list[str]],
+        scratch: Path,
+    ) -> None:
+        self._runner = runner
+        self._content = content
+        self._agents = agents
+        self._launcher = launcher
+        self._registry = registry
+        self._chain = chain
+        self._commands = verifier_commands
+        self._scratch = scratch
+        self._jobs = trio.CapacityLimiter(MAX_JOBS)
+        self._fetches = trio.CapacityLimiter(MAX_FETCHES)
+        self._running: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+        self._schemas: dict[bytes, SchemaVerifier] = {}
+
+    async def run(self, kept: Iterable[Kept], *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, beginning with what the outbox still holds."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for effect in kept:
+                self.start(effect)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def start(self, effect: Kept) -> None:
+        """Begin an effect unless it is under way."""
+        key = effect_id(effect)
+        if key in self._running or self._nursery is None:
+            return
+        self._running.add(key)
+        self._nursery.start_soon(self._carry_out, key, effect)
+
+    async def _carry_out(self, key: str, effect: Kept) -> None:
+        try:
+            match effect:
+                case RunAgent():
+                    async with self._jobs:
+                        await self._work(effect)
+                case Judge():
+                    async with self._jobs:
+                        await self._judge(effect)
+                case Fetch():
+                    async with self._fetches:
+                        await self._fetch(effect)
+                case Submit():
+                    await self._submit(effect)
+        finally:
+            self._running.discard(key)
+
+    # Work ----------------------------------------------------------------------------------------------
+
+    def _left_s(self, until_ns: int) -> float:
+        return (until_ns - self._runner.now_ns()) / 1e9
+
+    async def _job(self, effect: RunAgent | Judge, purpose: str) -> Job:
+        values = await self._content.assemble(effect.input, effect.holders)
+        return Job(
+            job_id=effect.job_id,
+            need=effect.need,
+            task=effect.task,
+            capability=effect.capability,
+            input=values,
+            timeout_s=max(0.05, self._left_s(effect.until_ns)),
+            purpose=purpose,
+        )
+
+    async def _work(self, effect: RunAgent) -> None:
+        left_s = self._left_s(effect.until_ns)
+        if left_s <= 0:
+            self._failed(effect.job_id, "timeout: the lease ended before an agent was free")
+            return
+        result: JobResult | None = None
+        with trio.move_on_after(left_s):
+            try:
+                result = await self._agents.run_job(await self._job(effect, "work"))
+            except (LocalFault, RemoteFault) as fault:
+                self._failed(effect.job_id, f"{fault.code}: {fault.message}")
+                return
+        if result is None:
+            self._failed(effect.job_id, "timeout: no answer within the lease")
+            return
+        if result.error is not None:
+            self._failed(effect.job_id, f"{result.error}: {result.detail}")
+            return
+        try:
+            cid, size, data = self._content.keep_json(result.output)
+        except BadJson as error:
+            self._failed(effect.job_id, f"bad-output: {error}")
+            return
+        inline = data if len(data) <= MAX_INLINE_BYTES else None
+        telemetry = dict(result.telemetry)
+
+        def done(at_ns: int) -> AgentDone:
+            return AgentDone(effect.job_id, cid, size, inline, telemetry, "", at_ns)
+
+        self._runner.tell(done)
+
+    def _failed(self, job_id: str, why: str) -> None:
+        log.info("job %s failed: %s", job_id, why)
+        self._runner.tell(lambda at_ns: AgentDone(job_id, None, 0, None, {}, why[:500], at_ns))
+
+    # Judging -------------------------------------------------------------------------------------------
+
+    async def _judge(self, effect: Judge) -> None:
+        judgement: Judgement | None = None
+        with trio.move_on_after(max(0.05, self._left_s(effect.until_ns))):
+            try:
+                judgement = await self._judgement(effect)
+            except LocalFault as fault:
+                judgement = Judgement("abstain", 0, f"{fault.code}: {fault.message}")
+            except RemoteFault as fault:
+                judgement = Judgement("reject", 0, f"{fault.code}: {fault.message}")
+        if judgement is None:
+            judgement = Judgement("abstain", 0, "not judged before the deadline")
+        verdict = judgement
+        self._runner.tell(
+            lambda at_ns: Judged(effect.job_id, verdict.verdict, verdict.score, verdict.reason[:500], at_ns)
+        )
+
+    async def _judgement(self, effect: Judge) -> Judgement:
+        denied = self._commit_gate(effect)
+        if denied is not None:
+            return denied
+        await self._content.ensure(effect.result, effect.holders)
+        data = self._content.read(effect.result)
+        if len(data) != effect.size:
+            return Judgement("reject", 0, f"{len(data)} bytes where {effect.size} were claimed")
+        try:
+            output = parse_json(data)
+        except BadJson as error:
+            return Judgement("reject", 0, f"the result is no JSON: {error}")
+        verifier = await self._verifier(effect)
+        job = await self._job(effect, "verify")
+        return await verifier.judge(job, output)
+
+    def _commit_gate(self, effect: Judge) -> Judgement | None:
+        """The third gate: may a result with this telemetry be attested at all?"""
+        facts = {
+            "gate": "commit",
+            "kind": "COMMIT",
+            "sender": effect.holders[0],
+            "thread": effect.need,
+            "payload_size": min(effect.size, 1_048_575),
+            "epoch": 0,
+            "telemetry": dict(effect.telemetry),
+        }
+        verdict = self._runner.gate.evaluate("commit", facts)
+        if verdict.allow:
+            return None
+        return Judgement("reject", 0, "denied at the commit gate: " + ", ".join(verdict.reasons))
+
+    async def _verifier(self, effect: Judge) -> Verifier:
+        kind = effect.verify["type"]
+        if kind == "reexec":
+            return ReexecVerifier(self._agents)
+        if kind == "schema":
+            cid = bytes(effect.verify["schema"])
+            known = self._schemas.get(cid)
+            if known is None:
+                await self._content.ensure(cid, effect.holders)
+                known = SchemaVerifier(parse_json(self._content.read(cid)), self._launcher)
+                # Each has a warm process: keep the few that are in use.
+                if len(self._schemas) >= MAX_SCHEMAS:
+                    await self._schemas.pop(next(iter(self._schemas))).aclose()
+                self._schemas[cid] = known
+            return known
+        argv = self._commands.get(effect.verify["name"])
+        if argv is None:
+            raise LocalFault("no-verifier", f"this node has no verifier command {effect.verify['name']!r}")
+        return CommandVerifier(argv, self._launcher, scratch=self._scratch)
+
+    # Content and chain ---------------------------------------------------------------------------------
+
+    async def _fetch(self, effect: Fetch) -> None:
+        while True:
+            try:
+                await self._content.ensure(effect.cid, effect.holders)
+                break
+            except LocalFault as fault:
+                log.info("%s; trying again", fault)
+                await trio.sleep(FETCH_RETRY_S)
+            except RemoteFault as fault:
+                log.warning("content we were owed is bad: %s", fault)
+                break
+        self._runner.tell(lambda at_ns: ContentReady(effect.cid, at_ns))
+
+    async def _submit(self, effect: Submit) -> None:
+        self._content.store.put_many([(dag_cbor_cid(leaf), leaf) for leaf in effect.leaves])
+        while True:
+            try:
+                await self._chain.submit_anchor(effect.anchor_id, effect.root, count=len(effect.leaves))
+                return
+            except LocalFault as fault:
+                log.warning("anchor not queued: %s; trying again", fault)
+                await trio.sleep(FETCH_RETRY_S)

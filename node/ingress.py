@@ -1,0 +1,130 @@
+"""From bytes of a peer to batches that continue their chains: size, decoding, signature, clock, chain.
+
+Everything wrong is the peer's fault and a RemoteFault; nothing here changes the engine's state.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarmd.node.journal import Journal
+from swarmd.protocol import limits
+from swarmd.protocol.batch import (
+    FRAME_FLUSH,
+    Batch,
+    batch_to_list,
+    parse_flush,
+    parse_sealed,
+)
+from swarmd.protocol.cbor import decode
+from swarmd.protocol.chains import Chains, Gap, chain_of
+from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.identity.manifest import FRAME_MANIFEST, Manifest, parse_manifest
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A well-formed, signed frame: batches of one author, or a manifest."""
+
+    batches: list[Batch] = field(default_factory=list)
+    manifest: Manifest | None = None
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What can be admitted now, in order, and what is missing before the rest.
+
+    `faults` are of authors, not of the peer that passed their batches on: [(did, fault)].
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    faults: list[tuple[str, RemoteFault]] = field(default_factory=list)
+
+
+class Ingress:
+    """`faults` counts refusals by code, `duplicates` batches that were known already."""
+
+    def __init__(self, mesh_id: bytes, me: str, chains: Chains, journal: Journal) -> None:
+        self._mesh_id = mesh_id
+        self._me = me
+        self._chains = chains
+        self._journal = journal
+        self.faults: Counter[str] = Counter()
+        self.duplicates = 0
+
+    def parse(self, frame: bytes, now_ns: int) -> Parsed:
+        """A gossiped frame. RemoteFault if it is none: who passes such a thing on has not looked at it."""
+        try:
+            if len(frame) > limits.MAX_FLUSH_BYTES + 65_536:
+                raise RemoteFault("frame-too-big", f"{len(frame)} bytes")
+            value = decode(frame)
+            kind = value[0] if type(value) is list and value else None
+            if kind == FRAME_FLUSH and type(kind) is int:
+                return Parsed(batches=parse_flush(self._mesh_id, value))
+            if kind == FRAME_MANIFEST and type(kind) is int:
+                manifest = parse_manifest(self._mesh_id, value)
+                if manifest.issued_ns > now_ns + limits.MAX_FUTURE_NS:
+                    raise RemoteFault("future-dated", "a manifest from the future")
+                return Parsed(manifest=manifest)
+            raise RemoteFault("unknown-frame", f"frame type {str(kind)[:32]}")
+        except RemoteFault as fault:
+            self.faults[fault.code] += 1
+            raise
+
+    def parse_synced(self, bodies: Sequence[Any]) -> list[Batch]:
+        """Batches of a sync answer, each with its seal; RemoteFault if one is none."""
+        verified: set[bytes] = set()
+        try:
+            return [parse_sealed(self._mesh_id, body, verified) for body in bodies]
+        except RemoteFault as fault:
+            self.faults[fault.code] += 1
+            raise
+
+    def order(self, batches: Iterable[Batch], now_ns: int, lamport: int) -> Arrived:
+        """Sort out duplicates, gaps and forks. The caller journals `batches` of the answer in this turn."""
+        arrived = Arrived()
+        for batch in batches:
+            try:
+                self._order_one(batch, now_ns, lamport, arrived)
+            except RemoteFault as fault:
+                self.faults[fault.code] += 1
+                arrived.faults.append((batch.author, fault))
+        return arrived
+
+    def _order_one(self, batch: Batch, now_ns: int, lamport: int, arrived: Arrived) -> None:
+        if self._known(batch):
+            self.duplicates += 1
+            return
+        ready, gap = self._chains.order(batch, now_ns, lamport)
+        for follower in ready:
+            # Accepted at once, so that the next batch of this frame can follow it. The runner journals it
+            # in this very turn or, if the turn fails, restores the chains from the journal.
+            self._chains.accept(follower)
+        arrived.batches.extend(ready)
+        if gap is not None:
+            arrived.gaps.append(gap)
+
+    def _known(self, batch: Batch) -> bool:
+        """Is it on record? A different batch with its seq is proof that the author equivocated: kept."""
+        chain = chain_of(batch)
+        head = self._chains.heads.get(chain)
+        if head is None or batch.seq > head.seq:
+            return False
+        known = head.hash if batch.seq == head.seq else self._journal.batch_hash((*chain, batch.seq))
+        if known == batch.hash:
+            return True
+        if known is not None and batch.author != self._me:
+            first = self._journal.batch((*chain, batch.seq))
+            raise Equivocation(first, batch)
+        raise RemoteFault("equivocation", f"another batch {batch.seq} of a chain of ours")
+
+
+class Equivocation(RemoteFault):
+    """Two signed batches with one seq: proof against their author that anybody can verify."""
+
+    def __init__(self, first: Batch, second: Batch) -> None:
+        super().__init__("equivocation", f"{first.author} signed two batches with seq {first.seq}")
+        self.author = first.author
+        self.record = [batch_to_list(first), batch_to_list(second)]

@@ -1,0 +1,110 @@
+"""Assembling what an agent gets from content, and keeping what it answers as content."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+from swarmd.node.content.fetch import fetch
+from swarmd.node.content.store import SqliteBlockStore
+from swarmd.node.content.unixfs import import_bytes, missing, read_file
+from swarmd.node.ports import Transport
+from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
+from swarmd.protocol.faults import RemoteFault
+
+# An agent takes its whole input as one JSON document on stdin; larger content is for agents that fetch by CID.
+MAX_INPUT_BYTES = 16 * 1_048_576
+
+
+class Content:
+    """The node's content: its store, and the peers it can fetch from."""
+
+    def __init__(self, store: SqliteBlockStore, transport: Transport) -> None:
+        self.store = store
+        self._transport = transport
+        self._fetching: dict[bytes, trio.Event] = {}
+
+    def add(self, data: bytes) -> tuple[bytes, int]:
+        """Store `data` as a UnixFS file; returns (CID, size)."""
+        root = import_bytes(data, self.store.put)
+        return root.cid, root.size
+
+    def here(self, cid: bytes) -> bool:
+        """Is all of it in the store?"""
+        return self.store.has(cid) and not missing(cid, self.store.get)
+
+    async def ensure(self, cid: bytes, holders: Sequence[str]) -> None:
+        """Have the whole content, fetched from the holders (did:key) first, then from any peer.
+
+        LocalFault `content-unavailable` if nobody that is connected has it.
+        """
+        while (other := self._fetching.get(cid)) is not None:
+            await other.wait()
+        if self.here(cid):
+            return
+        event = self._fetching[cid] = trio.Event()
+        try:
+            peers = self._transport.peers()
+            by_did = {peer.did: peer.peer_id for peer in peers}
+            first = [by_did[did] for did in holders if did in by_did]
+            rest = [peer.peer_id for peer in peers if peer.peer_id not in first]
+            await fetch(self._transport, first + rest, cid, self.store)
+        finally:
+            del self._fetching[cid]
+            event.set()
+
+    def read(self, cid: bytes, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
+        """The bytes of a file that is here; RemoteFault if it is larger or broken."""
+        parts = []
+        size = 0
+        for part in read_file(cid, self.store.get):
+            size += len(part)
+            if size > max_bytes:
+                raise RemoteFault("content-too-big", f"over {max_bytes} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def assemble(
+        self, bindings: Mapping[str, Mapping[str, Any]], holders: Sequence[str]
+    ) -> dict[str, Any]:
+        """argument -> JSON value, from content and from results of earlier tasks (by JSON Pointer, RFC 6901)."""
+        values: dict[str, Any] = {}
+        for argument, binding in bindings.items():
+            cid = binding["cid"]
+            if not self.here(cid):
+                await self.ensure(cid, holders)
+            data = self.read(cid)
+            kind = binding.get("as", "json")
+            try:
+                if kind == "text":
+                    values[argument] = data.decode("utf-8")
+                elif kind == "bytes":
+                    values[argument] = {"base64": base64.b64encode(data).decode("ascii")}
+                else:
+                    values[argument] = point(parse_json(data), binding.get("pointer", ""))
+            except (BadJson, UnicodeDecodeError, LookupError) as error:
+                raise RemoteFault("bad-input", f"argument {argument}: {error}") from None
+        return values
+
+    def keep_json(self, value: Any) -> tuple[bytes, int, bytes]:
+        """Store an agent's answer in its canonical form: (CID, size, the bytes)."""
+        data = canonical_json(value)
+        cid, size = self.add(data)
+        return cid, size, data
+
+
+def point(document: Any, pointer: str) -> Any:
+    """RFC 6901; LookupError names the step that leads nowhere."""
+    if pointer == "":
+        return document
+    if not pointer.startswith("/"):
+        raise LookupError(f"a JSON Pointer begins with '/': {pointer!r}")
+    for step in pointer[1:].split("/"):
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, dict) and key in document:
+            document = document[key]
+        elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
+            document = document[int(key)]
+        else:
+            raise LookupError(f"{pointer!r} leads nowhere at {key!r}")
+    return document

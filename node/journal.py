@@ -1,0 +1,202 @@
+"""The journal: one SQLite file that is the node's memory.
+
+`inputs` in order (what the engine was told), `batches` (every verified batch, ours and others'), `outbox` (effects
+whose result is not an input yet), `proofs` (of equivocation) and the content blocks. A turn of the runner writes
+all of it in one transaction; what is acknowledged is on disk before the acknowledgement leaves (P9).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
+from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.faults import CorruptState, LocalFault
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+create table if not exists meta (key text primary key, value blob) without rowid;
+create table if not exists inputs (id integer primary key, record blob not null);
+create table if not exists authors (id integer primary key, did text not null unique);
+create table if not exists batches (
+  author integer not null, epoch integer not null, bucket integer not null, seq integer not null,
+  hash blob not null, lamport integer not null, ts_ns integer not null, body blob not null,
+  primary key (author, epoch, bucket, seq));
+create index if not exists batches_by_bucket on batches (bucket);
+create table if not exists outbox (id text primary key, record blob not null) without rowid;
+create table if not exists proofs (id integer primary key, what text not null, record blob not null);
+"""
+
+
+class Journal:
+    """Not thread-safe: one writer, the runner. Raises sqlite3.OperationalError when the disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.db = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+            self.db.execute("pragma journal_mode = wal")
+            # FULL: a commit that returned survives a power cut; one fsync per turn pays for it.
+            self.db.execute("pragma synchronous = full")
+            self.db.execute("pragma wal_autocheckpoint = 4000")
+            self.db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise CorruptState("bad-journal", f"{path}: {error}") from error
+        self._check_version()
+        self._authors: dict[str, int] = {
+            did: author for author, did in self.db.execute("select id, did from authors")
+        }
+        self._names = {author: did for did, author in self._authors.items()}
+
+    def _check_version(self) -> None:
+        known = self.meta("schema_version")
+        if known is None:
+            self.set_meta("schema_version", str(SCHEMA_VERSION).encode())
+        elif int(known) > SCHEMA_VERSION:
+            raise LocalFault(
+                "newer-journal",
+                f"{self.path} has schema {int(known)}, this swarmd knows {SCHEMA_VERSION}",
+                fix="use the swarmd that wrote it, or a newer one",
+            )
+
+    def close(self) -> None:
+        self.db.close()
+
+    # Transactions --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self.db.execute("begin immediate")
+
+    def commit(self) -> None:
+        self.db.execute("commit")
+
+    def rollback(self) -> None:
+        if self.db.in_transaction:
+            self.db.execute("rollback")
+        # Authors named in the lost transaction are not on disk: read what is.
+        self._authors = {did: author for author, did in self.db.execute("select id, did from authors")}
+        self._names = {author: did for did, author in self._authors.items()}
+
+    # Meta ----------------------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> bytes | None:
+        row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
+        return bytes(row[0]) if row else None
+
+    def set_meta(self, key: str, value: bytes) -> None:
+        self.db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+    # Inputs --------------------------------------------------------------------------------------------
+
+    def add_input(self, record: bytes) -> None:
+        self.db.execute("insert into inputs (record) values (?)", (record,))
+
+    def inputs(self) -> Iterator[bytes]:
+        for (record,) in self.db.execute("select record from inputs order by id"):
+            yield record
+
+    def size(self) -> tuple[int, int]:
+        """(inputs, bytes of the file and its log)."""
+        (count,) = self.db.execute("select coalesce(max(id), 0) from inputs").fetchone()
+        files = (self.path, Path(f"{self.path}-wal"))
+        return count, sum(file.stat().st_size for file in files if file.exists())
+
+    # Batches -------------------------------------------------------------------------------------------
+
+    def _author(self, did: str) -> int:
+        author = self._authors.get(did)
+        if author is None:
+            cursor = self.db.execute("insert into authors (did) values (?)", (did,))
+            author = cursor.lastrowid or 0
+            self._authors[did] = author
+            self._names[author] = did
+        return author
+
+    def add_batch(self, batch: Batch) -> None:
+        last = batch.envelopes[-1]
+        self.db.execute(
+            "insert into batches values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._author(batch.author),
+                batch.epoch,
+                batch.bucket,
+                batch.seq,
+                batch.hash,
+                last.lamport,
+                last.ts_ns,
+                encode(batch_to_list(batch)),
+            ),
+        )
+
+    def batch_hash(self, key: BatchKey) -> bytes | None:
+        author = self._authors.get(key[0])
+        row = self.db.execute(
+            "select hash from batches where author = ? and epoch = ? and bucket = ? and seq = ?",
+            (author, *key[1:]),
+        ).fetchone()
+        return bytes(row[0]) if row else None
+
+    def batch(self, key: BatchKey) -> Batch:
+        """CorruptState if the journal refers to a batch it does not hold."""
+        author = self._authors.get(key[0])
+        row = self.db.execute(
+            "select body from batches where author = ? and epoch = ? and bucket = ? and seq = ?",
+            (author, *key[1:]),
+        ).fetchone()
+        if row is None:
+            raise CorruptState("bad-journal", f"batch {key} is missing")
+        return reload_batch(decode(row[0]))
+
+    def batch_bodies(self, chain: Chain, first: int, last: int) -> Iterator[bytes]:
+        """The stored bytes of a range of a chain, in order."""
+        author = self._authors.get(chain[0])
+        for (body,) in self.db.execute(
+            "select body from batches where author = ? and epoch = ? and bucket = ? and seq between ? and ?"
+            " order by seq",
+            (author, chain[1], chain[2], first, last),
+        ):
+            yield body
+
+    def bucket_batches(self, bucket: int) -> Iterator[Batch]:
+        for (body,) in self.db.execute("select body from batches where bucket = ?", (bucket,)):
+            yield reload_batch(decode(body))
+
+    def heads(self) -> Iterator[tuple[Chain, Head]]:
+        """The last batch of each chain."""
+        rows = self.db.execute(
+            "select author, epoch, bucket, max(seq), hash, lamport, ts_ns from batches"
+            " group by author, epoch, bucket"
+        )
+        for author, epoch, bucket, seq, digest, lamport, ts_ns in rows:
+            yield (self._names[author], epoch, bucket), Head(seq, bytes(digest), lamport, ts_ns)
+
+    def own_envelope_ids(self, did: str) -> set[bytes]:
+        """Ids of our envelopes that are sealed in a batch."""
+        author = self._authors.get(did)
+        ids: set[bytes] = set()
+        for (body,) in self.db.execute("select body from batches where author = ?", (author,)):
+            ids.update(envelope.id for envelope in reload_batch(decode(body)).envelopes)
+        return ids
+
+    # Outbox and proofs ---------------------------------------------------------------------------------
+
+    def keep(self, effect: Kept) -> None:
+        self.db.execute(
+            "insert or replace into outbox values (?, ?)", (effect_id(effect), encode_effect(effect))
+        )
+
+    def settle(self, effect: str) -> None:
+        self.db.execute("delete from outbox where id = ?", (effect,))
+
+    def outbox(self) -> list[Kept]:
+        return [decode_effect(record) for (record,) in self.db.execute("select record from outbox")]
+
+    def add_proof(self, what: str, record: Any) -> None:
+        self.db.execute("insert into proofs (what, record) values (?, ?)", (what, encode(record)))
+
+    def proofs(self) -> list[tuple[str, Any]]:
+        rows = self.db.execute("select what, record from proofs order by id")
+        return [(what, decode(record)) for what, record in rows]

@@ -1,0 +1,278 @@
+"""The operations of the local socket: what the CLI, the dashboard's API and scripts on this host can ask."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from swarmd.node import views, why
+from swarmd.node.agents.host import Agents
+from swarmd.node.agents.ops import agent_ops
+from swarmd.node.jobs import Content
+from swarmd.node.ports import Chain, Transport
+from swarmd.node.runner import Runner
+from swarmd.node.specs import SpecReader
+from swarmd.node.state.sync import Sync
+from swarmd.node.transport.local import LocalCall
+from swarmd.node.version import version
+from swarmd.protocol.canonical_json import BadJson, parse_json
+from swarmd.protocol.cids import parse_cid
+from swarmd.protocol.consensus import committee
+from swarmd.protocol.didkey import public_key_of
+from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.inputs import Commanded
+
+MAX_RESULT_BYTES = 4 * 1_048_576
+TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
+Op = Callable[[LocalCall], Awaitable[Any]]
+
+
+class LocalApi:
+    """`handle` answers one call; LocalFault for what cannot be answered."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        transport: Transport,
+        agents: Agents,
+        content: Content,
+        chain: Chain,
+        sync: Sync,
+        stop: Callable[[], None],
+    ) -> None:
+        self._runner = runner
+        self._transport = transport
+        self._agents = agents
+        self._content = content
+        self._chain = chain
+        self._sync = sync
+        self._stop = stop
+        self._started_ns = time.time_ns()
+        self._ops: dict[str, Op] = {
+            **agent_ops(agents),
+            "version": self._version,
+            "status": self._status,
+            "digest": self._digest,
+            "peers": self._peers,
+            "need.post": self._need_post,
+            "need.list": self._need_list,
+            "need.show": self._need_show,
+            "need.watch": self._need_watch,
+            "content.cat": self._content_cat,
+            "balance": self._balance,
+            "why": self._why,
+            "sync": self._sync_now,
+            "shutdown": self._shutdown,
+        }
+
+    async def handle(self, call: LocalCall) -> Any:
+        op = self._ops.get(call.op)
+        if op is None:
+            raise LocalFault("unknown-op", f"{call.op!r}; there are {', '.join(sorted(self._ops))}")
+        return await op(call)
+
+    # The node ------------------------------------------------------------------------------------------
+
+    async def _version(self, call: LocalCall) -> Any:
+        return {"version": version(), "protocol": 1}
+
+    async def _status(self, call: LocalCall) -> Any:
+        runner = self._runner
+        state, genesis = runner.state, runner.genesis
+        active = len(genesis.roster)
+        counts: dict[str, int] = {}
+        for need in state.needs.values():
+            counts[need.state()] = counts.get(need.state(), 0) + 1
+        inputs, size = runner.journal.size()
+        return {
+            "version": version(),
+            "did": runner.me,
+            "peer_id": self._transport.peer_id,
+            "addrs": list(self._transport.addrs),
+            "mesh": {"id": genesis.mesh_name, "name": genesis.name},
+            "epoch": 0,
+            "uptime_s": (time.time_ns() - self._started_ns) // 1_000_000_000,
+            "peers": len(self._transport.peers()),
+            "needs": counts,
+            "refused_needs": len(state.refused),
+            "parked": len(state.parked_ids),
+            "agents": len(self._agents.describe()),
+            "capabilities": [c.name for c in self._agents.capabilities()],
+            "roles": ["verifier"] if runner.me in genesis.roster else [],
+            "roster": active,
+            "lamport": state.lamport,
+            "mesh_digest": mesh_digest(state).hex(),
+            "state_digest": state_digest(state).hex(),
+            "balance": views.balance(state, runner.me)["available"],
+            "chain": dict(self._chain.status()),
+            "policy_hash": runner.gate.policy_hash.hex(),
+            "journal": {"inputs": inputs, "bytes": size, "proofs": len(runner.journal.proofs())},
+            "ingress": {
+                "faults": dict(runner.ingress.faults),
+                "duplicates": runner.ingress.duplicates,
+                "dropped": runner.frames_dropped,
+            },
+            "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
+            "trouble": runner.trouble,
+            "k_plan": committee.k_plan(active, genesis),
+            "k_result": committee.k_result(active, genesis),
+            "bootstrap": committee.in_bootstrap(active, genesis),
+        }
+
+    async def _digest(self, call: LocalCall) -> Any:
+        state = self._runner.state
+        return {
+            "mesh_digest": mesh_digest(state).hex(),
+            "state_digest": state_digest(state).hex(),
+            "needs": len(state.needs),
+            "parked": len(state.parked_ids),
+        }
+
+    async def _peers(self, call: LocalCall) -> Any:
+        now_ns = time.time_ns()
+        rows = []
+        for peer in self._transport.peers():
+            manifest = self._runner.state.manifests.get(peer.did)
+            rows.append(
+                {
+                    "peer_id": peer.peer_id,
+                    "did": peer.did,
+                    "addrs": list(peer.addrs),
+                    "direction": peer.direction,
+                    "rtt_ms": None if peer.rtt_ms is None or math.isnan(peer.rtt_ms) else peer.rtt_ms,
+                    "score": peer.score,
+                    "faults": dict(peer.faults),
+                    "frames_in": peer.frames_in,
+                    "frames_out": peer.frames_out,
+                    "bytes_in": peer.bytes_in,
+                    "bytes_out": peer.bytes_out,
+                    "connected_s": max(0.0, (now_ns - peer.connected_at_ns) / 1e9),
+                    "offers": sorted(manifest.offers) if manifest else [],
+                }
+            )
+        return {"peers": rows}
+
+    async def _sync_now(self, call: LocalCall) -> Any:
+        """Ask every peer now for what we lack."""
+        before = self._sync.repaired
+        asked = 0
+        for peer in self._transport.peers():
+            while await self._sync.round(peer.peer_id):
+                pass
+            asked += 1
+        return {"asked": asked, "repaired": self._sync.repaired - before}
+
+    async def _shutdown(self, call: LocalCall) -> Any:
+        self._stop()
+        return {"stopping": True}
+
+    # Needs ---------------------------------------------------------------------------------------------
+
+    async def _need_post(self, call: LocalCall) -> Any:
+        reader = SpecReader(self._content.add)
+        args = reader.need(call.args.get("spec"))
+        reply = self._runner.tell(lambda at_ns: Commanded("need.post", args, at_ns), reply=True)
+        assert reply is not None
+        return {"need": await reply.wait()}
+
+    async def _need_list(self, call: LocalCall) -> Any:
+        state = self._runner.state
+        wanted, limit = call.args.get("state"), call.args.get("limit", 100)
+        if type(limit) is not int or limit < 1:
+            raise LocalFault("bad-args", "limit is a positive number")
+        needs = sorted(state.needs.values(), key=lambda need: (-need.ts_ns, need.id))
+        rows = [
+            views.need_row(state, need)
+            for need in needs
+            if wanted is None or need.state() == str(wanted).upper()
+        ]
+        return {"needs": rows[:limit], "total": len(rows)}
+
+    def _need(self, call: LocalCall) -> Any:
+        text = call.args.get("need")
+        if not isinstance(text, str):
+            raise LocalFault("bad-args", "name a need")
+        return views.find_need(self._runner.state, text)
+
+    def _detail(self, need: Any) -> dict[str, Any]:
+        detail = views.need_detail(self._runner.state, need)
+        values = {}
+        for task, cid in detail["result"].items():
+            binary = parse_cid(cid)
+            if not self._content.here(binary):
+                continue
+            try:
+                values[task] = parse_json(self._content.read(binary, MAX_RESULT_BYTES))
+            except (RemoteFault, BadJson) as error:
+                values[task] = {"unreadable": str(error)}
+        return {**detail, "values": values}
+
+    async def _need_show(self, call: LocalCall) -> Any:
+        return self._detail(self._need(call))
+
+    async def _need_watch(self, call: LocalCall) -> Any:
+        """Events of one need until it is at its end; then what `need.show` says."""
+        need = self._need(call)
+        send, receive = trio.open_memory_channel[Envelope](1_024)
+
+        def watch(envelope: Envelope) -> None:
+            if envelope.thread == need.id:
+                try:
+                    send.send_nowait(envelope)
+                except trio.WouldBlock:
+                    pass  # a reader that slow gets the final state, not every step
+
+        self._runner.watchers.append(watch)
+        try:
+            while need.state() not in TERMINAL:
+                envelope = await receive.receive()
+                await call.emit(
+                    {
+                        "at_ns": envelope.ts_ns,
+                        "kind": envelope.kind,
+                        "task": envelope.payload.get("task", ""),
+                        "sender": envelope.sender,
+                        "text": why.describe(envelope),
+                        "state": self._runner.state.needs[need.id].state(),
+                    }
+                )
+                need = self._runner.state.needs[need.id]
+            with trio.move_on_after(5.0):
+                for run in list(need.runs.values()):
+                    if run.final is not None and not need.children.get(run.final.task):
+                        await self._content.ensure(run.final.result, (run.final.worker,))
+        except LocalFault:
+            pass  # the result's content is not to be had right now: show the rest
+        finally:
+            self._runner.watchers.remove(watch)
+        return self._detail(need)
+
+    async def _content_cat(self, call: LocalCall) -> Any:
+        """{cid}: the bytes of a file, fetched from peers if need be."""
+        text = call.args.get("cid")
+        try:
+            cid = parse_cid(text if isinstance(text, str) else "")
+        except RemoteFault as fault:
+            raise LocalFault(fault.code, fault.message) from None
+        try:
+            await self._content.ensure(cid, ())
+            return {"data": self._content.read(cid, 8 * 1_048_576)}
+        except RemoteFault as fault:
+            raise LocalFault(fault.code, fault.message) from None
+
+    # Money and reasons ---------------------------------------------------------------------------------
+
+    async def _balance(self, call: LocalCall) -> Any:
+        did = call.args.get("did") or self._runner.me
+        try:
+            public_key_of(did)
+        except RemoteFault as fault:
+            raise LocalFault(fault.code, fault.message) from None
+        return views.balance(self._runner.state, did)
+
+    async def _why(self, call: LocalCall) -> Any:
+        runner = self._runner
+        return why.explain(runner.state, runner.journal, runner.gate, self._need(call))

@@ -1,0 +1,438 @@
+"""The runner: takes what happened, turn by turn, through gate, engine and journal, and only then lets it out.
+
+A turn handles everything that queued up since the last one in ONE SQLite transaction: inputs, our own new
+envelopes, sealed batches, outbox rows and inline blocks. After the commit the frames go out, effects are
+dispatched and callers are answered. If the disk fails, nothing of the turn has happened: the engine is rebuilt
+from the journal and the node goes on reading while it waits for room (state `disk-full`).
+"""
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from swarmd.node import codec
+from swarmd.node.facts import draft_facts, facts_of
+from swarmd.node.ingress import Arrived, Equivocation, Ingress
+from swarmd.node.journal import Journal
+from swarmd.node.ports import BlockStore, PolicyGate, Verdict
+from swarmd.node.sealing import seal
+from swarmd.protocol import engine, kinds, limits
+from swarmd.protocol.batch import Batch, Sign
+from swarmd.protocol.chains import Chains, Gap
+from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
+from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.identity.manifest import Manifest
+from swarmd.protocol.inputs import (
+    Admitted,
+    AgentDone,
+    Authored,
+    ChainSeen,
+    ContentReady,
+    Input,
+    Judged,
+    ManifestSeen,
+    Ticked,
+)
+from swarmd.protocol.state import State
+
+log = logging.getLogger("swarmd.runner")
+
+MAX_TURN_ITEMS = 512
+MAX_QUEUE = 8_192
+FLUSH_WINDOW_NS = 3_000_000
+DISK_RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer a caller waits for: set after the commit, so that what it acknowledges is on disk."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    fault: LocalFault | None = None
+    value: Any = None
+
+    async def wait(self) -> Any:
+        await self.done.wait()
+        if self.fault is not None:
+            raise self.fault
+        return self.value
+
+
+@dataclass(slots=True)
+class _Item:
+    """One thing that happened: an input to make at `now`, or batches or a manifest that `peer` passed on."""
+
+    make: Callable[[int], Input] | None = None
+    peer: str = ""
+    batches: list[Batch] | None = None
+    manifest: Manifest | None = None
+    reply: Reply | None = None
+
+
+@dataclass(slots=True)
+class Out:
+    """What leaves after a commit."""
+
+    frames: list[bytes] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    gaps: list[tuple[str, Gap]] = field(default_factory=list)
+    reports: list[tuple[str, str, str]] = field(default_factory=list)  # (peer id, did, code)
+    replies: list[Reply] = field(default_factory=list)
+    stored: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.frames or self.effects or self.gaps or self.reports or self.replies or self.stored)
+
+
+class Runner:
+    """Owns the engine's state. `on_out` is called after each commit, in order, and must not block."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        me: str,
+        sign: Sign,
+        journal: Journal,
+        gate: PolicyGate,
+        blocks: BlockStore,
+        clock_ns: Callable[[], int],
+        new_state: Callable[[], State],
+        on_out: Callable[[Out], None],
+    ) -> None:
+        self.genesis = genesis
+        self.me = me
+        self.journal = journal
+        self.gate = gate
+        self.blocks = blocks
+        self.frames_dropped = 0
+        self.turns = 0
+        self.trouble = ""
+        self.watchers: list[Callable[[Envelope], None]] = []
+        self._sign = sign
+        self._clock_ns = clock_ns
+        self._new_state = new_state
+        self._on_out = on_out
+        self._queue: deque[_Item] = deque()
+        self._wake = trio.Event()
+        self._unsealed: list[Envelope] = []
+        self._last_flush_ns = 0
+        self._seen: list[Envelope] = []
+        self._restore()
+
+    # Restoring -----------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Rebuild the state, the chains and what is not sealed yet from the journal (P2, P9)."""
+        self.state = self._new_state()
+        self.chains = Chains()
+        for chain, head in self.journal.heads():
+            self.chains.restore(chain, head)
+        self.ingress = Ingress(self.genesis.mesh_id, self.me, self.chains, self.journal)
+        sealed = self.journal.own_envelope_ids(self.me)
+        self._unsealed = []
+        for given in self.inputs():
+            engine.step(self.state, given)
+            if isinstance(given, Authored) and given.envelope.id not in sealed:
+                self._unsealed.append(given.envelope)
+
+    def inputs(self) -> Iterator[Input]:
+        """Every input on record, in order."""
+
+        def load(key: codec.BatchKey) -> tuple[Envelope, ...]:
+            return self.journal.batch(key).envelopes
+
+        for record in self.journal.inputs():
+            yield codec.decode_input(record, self.genesis.mesh_id, load)
+
+    def now_ns(self) -> int:
+        return self._clock_ns()
+
+    # Taking things in ----------------------------------------------------------------------------------
+
+    def tell(self, make: Callable[[int], Input], *, reply: bool = False) -> Reply | None:
+        """Queue an input, made when its turn comes with the node's clock. With `reply`, wait on the result."""
+        item = _Item(make=make, reply=Reply() if reply else None)
+        self._push(item)
+        return item.reply
+
+    def offer_frame(self, peer: str, frame: bytes) -> None:
+        """Check a peer's frame and queue what it holds. RemoteFault if it must not be passed on.
+
+        Over the bound of the queue it is dropped and counted: sync brings it again.
+        """
+        parsed = self.ingress.parse(frame, self._clock_ns())
+        if len(self._queue) >= MAX_QUEUE:
+            self.frames_dropped += 1
+            return
+        self._push(_Item(peer=peer, batches=parsed.batches, manifest=parsed.manifest))
+
+    async def offer_synced(self, peer: str, bodies: list[Any]) -> int:
+        """Take the batches of a sync answer; returns how many were new, once they are on disk."""
+        item = _Item(peer=peer, batches=self.ingress.parse_synced(bodies), reply=Reply())
+        self._push(item)
+        assert item.reply is not None
+        new: int = await item.reply.wait()
+        return new
+
+    def _push(self, item: _Item) -> None:
+        self._queue.append(item)
+        self._wake.set()
+
+    # The loop ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Turn after turn until cancelled."""
+        while True:
+            with trio.move_on_after(self._patience_s()):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            out = self.turn()
+            if self._queue:
+                self._wake.set()
+            if out:
+                self._on_out(out)
+            if self.trouble:
+                await trio.sleep(DISK_RETRY_S)
+            else:
+                await trio.lowlevel.checkpoint()
+
+    def _patience_s(self) -> float:
+        """How long to wait for something to happen: until the next timer or the end of the flush window."""
+        now_ns = self._clock_ns()
+        until_ns = [self.state.timers[0][0]] if self.state.timers else []
+        if self._unsealed:
+            until_ns.append(self._last_flush_ns + FLUSH_WINDOW_NS)
+        return max(0.0, (min(until_ns) - now_ns) / 1e9) if until_ns else 3600.0
+
+    def turn(self) -> Out:
+        """One transaction's worth of work. Never raises for what a peer or a caller did."""
+        out = Out()
+        items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
+        now_ns = max(self._clock_ns(), self.state.now_ns)
+        ticking = bool(self.state.timers) and self.state.timers[0][0] <= now_ns
+        if not (items or ticking or self._unsealed):
+            return out
+        self._seen.clear()
+        try:
+            self.journal.begin()
+            for position, item in enumerate(items):
+                try:
+                    self._handle(item, now_ns, out)
+                except (sqlite3.Error, CorruptState):
+                    raise
+                except Exception as error:
+                    # The boundary of P10: whatever a rule did not foresee costs this one item, nothing else.
+                    return self._drop(error, items, position)
+            if ticking:
+                self._step(Ticked(now_ns), out)
+            if self._unsealed and (
+                len(self._unsealed) >= limits.MAX_ENVELOPES_PER_BATCH
+                or now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
+            ):
+                self._seal(out)
+                self._last_flush_ns = now_ns
+            self.journal.commit()
+        except sqlite3.Error as error:
+            return self._undo(error, items)
+        if self.trouble:
+            log.info("the journal takes writes again")
+            self.trouble = ""
+        self.turns += 1
+        for envelope in self._seen:
+            for watcher in self.watchers:
+                watcher(envelope)
+        return out
+
+    def _drop(self, error: Exception, items: list[_Item], position: int) -> Out:
+        """Forget this turn and take it again without the item that broke it."""
+        self.journal.rollback()
+        self._restore()
+        culprit = items.pop(position)
+        self._queue.extendleft(reversed(items))
+        out = Out()
+        if isinstance(error, LocalFault):
+            fault = error
+        else:
+            log.error("dropped what broke a rule of ours", exc_info=error)
+            fault = LocalFault("internal", f"{type(error).__name__}: {error}"[:500])
+        if culprit.reply is not None:
+            culprit.reply.fault = fault
+            out.replies.append(culprit.reply)
+        if culprit.peer:
+            self.ingress.faults["internal"] += 1
+            out.reports.append((culprit.peer, "", "internal"))
+        return out
+
+    def _undo(self, error: sqlite3.Error, items: list[_Item]) -> Out:
+        """The transaction failed: nothing of this turn happened, so the state must forget it too."""
+        self.journal.rollback()
+        code = getattr(error, "sqlite_errorname", "")
+        if code not in (
+            "SQLITE_FULL",
+            "SQLITE_IOERR",
+            "SQLITE_IOERR_WRITE",
+            "SQLITE_READONLY",
+            "SQLITE_BUSY",
+        ):
+            raise CorruptState("bad-journal", f"{self.journal.path}: {error}") from error
+        if not self.trouble:
+            log.error("the journal takes no writes: %s; reading goes on, retrying", error)
+        self.trouble = "disk-full" if code == "SQLITE_FULL" else f"disk-error: {error}"
+        self._restore()
+        fault = LocalFault(
+            "disk-full" if code == "SQLITE_FULL" else "disk-error",
+            f"nothing was changed: {self.journal.path} takes no writes ({error})",
+            fix="free some space on its disk; the daemon goes on by itself",
+        )
+        out = Out()
+        for item in items:
+            if item.reply is not None:
+                item.reply.fault = fault
+                out.replies.append(item.reply)
+            elif item.make is not None:
+                self._queue.append(item)  # results of agents and the chain are not asked for again: keep them
+        return out
+
+    # One item ------------------------------------------------------------------------------------------
+
+    def _handle(self, item: _Item, now_ns: int, out: Out) -> None:
+        if item.reply is not None:
+            out.replies.append(item.reply)
+        if item.make is not None:
+            try:
+                self._step(item.make(now_ns), out, item.reply)
+            except LocalFault as fault:
+                if item.reply is None or isinstance(fault, PreflightDenied):
+                    raise
+                item.reply.fault = fault
+            return
+        if item.manifest is not None:
+            known = self.state.manifests.get(item.manifest.did)
+            if known is None or known.issued_ns < item.manifest.issued_ns:
+                self._step(ManifestSeen(item.manifest, now_ns), out)
+        if item.batches:
+            arrived = self.ingress.order(item.batches, now_ns, self.state.lamport)
+            out.gaps.extend((item.peer, gap) for gap in arrived.gaps)
+            for author, refusal in arrived.faults:
+                self._charge(author, refusal, out)
+            self._admit(arrived, now_ns, out)
+            if item.reply is not None:
+                item.reply.value = len(arrived.batches)
+
+    def _charge(self, author: str, fault: RemoteFault, out: Out) -> None:
+        if isinstance(fault, Equivocation):
+            self.journal.add_proof("equivocation", fault.record)
+        out.reports.append(("", author, fault.code))
+        log.info("refused from %s: %s", author, fault)
+
+    def _admit(self, arrived: Arrived, now_ns: int, out: Out) -> None:
+        if not arrived.batches:
+            return
+        keys = []
+        envelopes: list[Envelope] = []
+        denied: dict[int, str] = {}
+        for batch in arrived.batches:
+            self.journal.add_batch(batch)
+            keys.append((batch.author, batch.epoch, batch.bucket, batch.seq))
+            for envelope in batch.envelopes:
+                verdict = self._gate("ingress", envelope)
+                if not verdict.allow:
+                    denied[len(envelopes)] = ", ".join(verdict.reasons)[:400]
+                envelopes.append(envelope)
+        given = Admitted(tuple(envelopes), denied, now_ns)
+        self.journal.add_input(codec.encode_admitted(keys, given, self.gate.policy_hash))
+        out.stored += len(arrived.batches)
+        self._seen.extend(envelopes)
+        self._follow(engine.step(self.state, given), now_ns, out)
+
+    def _gate(self, gate: str, envelope: Envelope) -> Verdict:
+        return self.gate.evaluate(gate, facts_of(gate, envelope))
+
+    def _step(self, given: Input, out: Out, reply: Reply | None = None) -> None:
+        effects = engine.step(self.state, given)
+        self.journal.add_input(codec.encode_input(given))
+        if isinstance(given, AgentDone | Judged):
+            self.journal.settle(given.job_id)
+        elif isinstance(given, ContentReady):
+            self.journal.settle("fetch-" + given.cid.hex())
+        elif isinstance(given, ChainSeen):
+            self.journal.settle("anchor-" + given.anchor_id.hex())
+        self._follow(effects, given.at_ns, out, reply)
+
+    def _follow(self, effects: list[Effect], now_ns: int, out: Out, reply: Reply | None = None) -> None:
+        """Carry out what belongs into the transaction; leave the rest for after the commit."""
+        todo = deque(effects)
+        while todo:
+            effect = todo.popleft()
+            match effect:
+                case Publish():
+                    envelope = self._author(effect)
+                    if envelope is None:
+                        continue
+                    if reply is not None and reply.value is None:
+                        reply.value = envelope.thread
+                    given = Authored(envelope, now_ns)
+                    self.journal.add_input(codec.encode_input(given))
+                    self._unsealed.append(envelope)
+                    self._seen.append(envelope)
+                    todo.extend(engine.step(self.state, given))
+                case Store(cid, block):
+                    self.blocks.put(cid, block)
+                case Fetch(cid, _):
+                    if not self.blocks.has(cid):
+                        self.journal.keep(effect)
+                        out.effects.append(effect)
+                case RunAgent() | Judge() | Submit():
+                    self.journal.keep(effect)
+                    out.effects.append(effect)
+                case Report(did, code):
+                    out.reports.append(("", did, code))
+                case Arm():
+                    pass  # the loop looks at the earliest timer itself
+
+    def _author(self, draft: Publish) -> Envelope | None:
+        """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it."""
+        verdict = self.gate.evaluate("preflight", draft_facts(draft, self.me))
+        if not verdict.allow:
+            log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
+            if draft.kind == kinds.NEED:
+                raise PreflightDenied(", ".join(verdict.reasons))
+            return None
+        return build(
+            kind=draft.kind,
+            thread=draft.thread,
+            sender=self.me,
+            lamport=draft.lamport,
+            ts_ns=draft.ts_ns,
+            epoch=draft.epoch,
+            payload=dict(draft.payload),
+            refs=draft.refs,
+            policy=self.gate.policy_hash,
+            eval_digest=verdict.digest,
+            trace=draft.trace,
+        )
+
+    # Sealing -------------------------------------------------------------------------------------------
+
+    def _seal(self, out: Out) -> None:
+        """Sign what we have said since the last flush and make it durable; the frames go out after the commit."""
+        for frame, batches in seal(self.genesis.mesh_id, self.me, self.chains, self._unsealed, self._sign):
+            for batch in batches:
+                self.journal.add_batch(batch)
+                self.chains.accept(batch)
+            out.frames.append(frame)
+        self._unsealed = []
+
+
+class PreflightDenied(LocalFault):
+    """Our policy denies a need of ours. Its account entry must not be used up, so the turn is taken back."""
+
+    def __init__(self, reasons: str) -> None:
+        super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")

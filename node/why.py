@@ -1,0 +1,116 @@
+"""`swarmd why`: the causal chain of a need, each step with its id, its gate's verdict and its signature checked anew."""
+
+from typing import Any
+
+from swarmd.node.facts import facts_of
+from swarmd.node.journal import Journal
+from swarmd.node.ports import PolicyGate
+from swarmd.node.views import escrow_row, need_detail
+from swarmd.protocol import kinds
+from swarmd.protocol.amounts import format_usdc
+from swarmd.protocol.batch import prove, verify_proof
+from swarmd.protocol.cids import cid_text
+from swarmd.protocol.envelope import Envelope, bucket_of
+from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.state import State
+from swarmd.protocol.work.need import Need
+
+
+def explain(state: State, journal: Journal, gate: PolicyGate, need: Need) -> dict[str, Any]:
+    """Every envelope of the need in causal order, what became of the money, and the anchor."""
+    steps = []
+    mesh_id = state.genesis.mesh_id
+    for batch in journal.bucket_batches(bucket_of(need.id)):
+        for index, envelope in enumerate(batch.envelopes):
+            if envelope.thread != need.id:
+                continue
+            try:
+                verified = verify_proof(mesh_id, prove(batch, index)).id == envelope.id
+            except RemoteFault:
+                verified = False
+            steps.append(_step(need, gate, envelope, verified))
+    steps.sort(key=lambda step: (step["lamport"], step["id"]))
+    detail = need_detail(state, need)
+    return {
+        "need": need.id,
+        "title": need.title,
+        "state": need.state(),
+        "reason": detail["reason"],
+        "waiting_for": need.waiting_for,
+        "steps": steps,
+        "money": escrow_row(state.ledger.escrows.get(need.id)),
+        "anchor": detail["anchor"],
+        "anchor_note": detail["anchor_note"],
+    }
+
+
+def _step(need: Need, gate: PolicyGate, envelope: Envelope, verified: bool) -> dict[str, Any]:
+    verdict = gate.evaluate("ingress", facts_of("ingress", envelope))
+    return {
+        "at_ns": envelope.ts_ns,
+        "kind": envelope.kind,
+        "id": cid_text(envelope.id),
+        "sender": envelope.sender,
+        "task": envelope.payload.get("task", ""),
+        "lamport": envelope.lamport,
+        "text": describe(envelope),
+        "refs": [cid_text(ref) for ref in envelope.refs],
+        "gate": {
+            "allow": verdict.allow,
+            "reasons": list(verdict.reasons),
+            "gas": verdict.gas,
+            "policy": envelope.policy.hex(),
+        },
+        "verified": verified,
+        "void": need.void.get(envelope.id),
+        "trace": envelope.trace,
+    }
+
+
+def describe(envelope: Envelope) -> str:
+    """One line for people about what an envelope says."""
+    payload = envelope.payload
+    match envelope.kind:
+        case kinds.NEED:
+            names = ", ".join(task["id"] for task in payload["tasks"][:6])
+            more = ", ..." if len(payload["tasks"]) > 6 else ""
+            return f"asks for {len(payload['tasks'])} tasks ({names}{more}), locks {format_usdc(payload['budget'])} USDC"
+        case kinds.PROPOSE:
+            top = sum(max(price for _, price in found) for found in payload["plan"].values())
+            return f"proposes workers for {len(payload['plan'])} tasks, at most {format_usdc(top)} USDC"
+        case kinds.ATTEST_PLAN:
+            return f"votes {payload['verdict']}: {payload['reason']}"
+        case kinds.DECIDE:
+            return f"decides with {len(envelope.refs) - 1} votes, {payload['k']} needed"
+        case kinds.CLAIM:
+            return f"claims {payload['task']} (attempt {payload['attempt']}) for {payload['lease_s']} s"
+        case kinds.COMMIT:
+            return (
+                f"delivers {payload['task']}: {payload['size']} bytes in {payload['telemetry']['wall_ms']} ms"
+            )
+        case kinds.ATTEST:
+            return (
+                f"judges {payload['task']}: {payload['verdict']}, {payload['score']}/100, {payload['reason']}"
+            )
+        case kinds.FINALIZE:
+            if payload["outcome"] == "accepted":
+                return f"finalises {payload['task']}: paid, certificate of {len(envelope.refs) - 1}"
+            return f"closes the need: {payload['outcome']}, {payload['reason']}"
+        case kinds.YIELD:
+            return f"gives {payload['task']} back (attempt {payload['attempt']}): {payload['reason']}"
+        case kinds.RELEASE:
+            return f"ends attempt {payload['attempt']} of {payload['task']}: {payload['cause']}"
+        case kinds.UPDATE_PLAN:
+            return "; ".join(_op(op) for op in payload["ops"][:4])
+    return payload.get("reason", "") or envelope.kind.lower()
+
+
+def _op(op: dict[str, Any]) -> str:
+    match op["op"]:
+        case "ANNOTATE":
+            return f"notes {op['task'] or 'the need'}: {op['key']} = {op['value']}"
+        case "ADD_TASK":
+            return f"adds task {op['task']['id']}"
+        case "LINK":
+            return f"links {op['parent']} -> {op['child']}"
+    return str(op["op"])
