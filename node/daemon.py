@@ -7,6 +7,7 @@ Whatever ends one of them ends all, in order: no new input, the turn at hand com
 """
 
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -89,7 +90,7 @@ class Daemon:
         self.transport: Transport = P2PTransport(
             self.identity.seed, self.genesis.mesh_name, settings.listen, settings.peers
         )
-        self.content = Content(self.blocks, self.transport)
+        self.content = Content(self.blocks, self.transport, self._addrs_of)
         self.runner = Runner(
             genesis=self.genesis,
             me=self.identity.did,
@@ -131,7 +132,7 @@ class Daemon:
             self.content,
             self.chain,
             self.sync,
-            self._stop.cancel,
+            self.stop,
         )
 
     def _check_same_mesh(self) -> None:
@@ -177,7 +178,17 @@ class Daemon:
         self._nursery = None
 
     def stop(self) -> None:
+        """End `run`, a moment later, so that who asked for it still hears the answer."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._stop_soon)
+
+    async def _stop_soon(self) -> None:
+        await trio.sleep(0.05)
         self._stop.cancel()
+
+    def _addrs_of(self, did: str) -> Sequence[str]:
+        manifest = self.runner.state.manifests.get(did)
+        return manifest.addrs if manifest is not None and did != self.identity.did else ()
 
     def close(self) -> None:
         """Commit what is queued and close the files. After `run`."""
@@ -303,8 +314,6 @@ def load_gate(settings: Settings) -> PolicyGate:
     path = Path(settings.policy_path).expanduser()
     data_path = path.with_name("data.json")
     try:
-        import json
-
         data: Any = json.loads(data_path.read_text("utf-8")) if data_path.exists() else {}
         return WasmGate(path.read_bytes(), data, cache)
     except (OSError, ValueError) as error:

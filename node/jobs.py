@@ -1,16 +1,19 @@
 """Assembling what an agent gets from content, and keeping what it answers as content."""
 
 import base64
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 from swarmd.node.content.fetch import fetch
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.unixfs import import_bytes, missing, read_file
-from swarmd.node.ports import Transport
+from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
-from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.faults import LocalFault, RemoteFault
+
+log = logging.getLogger("swarmd.content")
 
 # An agent takes its whole input as one JSON document on stdin; larger content is for agents that fetch by CID.
 MAX_INPUT_BYTES = 16 * 1_048_576
@@ -19,9 +22,16 @@ MAX_INPUT_BYTES = 16 * 1_048_576
 class Content:
     """The node's content: its store, and the peers it can fetch from."""
 
-    def __init__(self, store: SqliteBlockStore, transport: Transport) -> None:
+    def __init__(
+        self,
+        store: SqliteBlockStore,
+        transport: Transport,
+        addrs_of: Callable[[str], Sequence[str]] = lambda _: (),
+    ) -> None:
+        """`addrs_of`: the multiaddrs that a node (did:key) says it can be dialled at."""
         self.store = store
         self._transport = transport
+        self._addrs_of = addrs_of
         self._fetching: dict[bytes, trio.Event] = {}
 
     def add(self, data: bytes) -> tuple[bytes, int]:
@@ -44,6 +54,7 @@ class Content:
             return
         event = self._fetching[cid] = trio.Event()
         try:
+            await self._dial(holders)
             peers = self._transport.peers()
             by_did = {peer.did: peer.peer_id for peer in peers}
             first = [by_did[did] for did in holders if did in by_did]
@@ -52,6 +63,20 @@ class Content:
         finally:
             del self._fetching[cid]
             event.set()
+
+    async def _dial(self, holders: Sequence[str]) -> None:
+        """Connect to the first holder that we can reach, unless one is connected: gossip needs few connections,
+        content a direct one."""
+        connected = {peer.did for peer in self._transport.peers()}
+        if any(did in connected for did in holders):
+            return
+        for did in holders:
+            for addr in self._addrs_of(did):
+                try:
+                    await self._transport.connect(addr)
+                    return
+                except (PeerGone, LocalFault) as error:
+                    log.debug("%s at %s not reached: %s", did, addr, error)
 
     def read(self, cid: bytes, max_bytes: int = MAX_INPUT_BYTES) -> bytes:
         """The bytes of a file that is here; RemoteFault if it is larger or broken."""

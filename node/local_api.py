@@ -227,7 +227,7 @@ class LocalApi:
 
         self._runner.watchers.append(watch)
         try:
-            while need.state() not in TERMINAL:
+            while need.state() not in TERMINAL or receive.statistics().current_buffer_used:
                 envelope = await receive.receive()
                 await call.emit(
                     {

@@ -34,7 +34,7 @@ def raw_cid(block: bytes) -> bytes:
 def is_cid(value: object) -> bool:
     """True for a binary CIDv1 of a codec we serve, with sha2-256."""
     return (
-        type(value) is bytes
+        isinstance(value, bytes)
         and len(value) == CID_BYTES
         and value[0] == 1
         and value[1] in _CODECS
