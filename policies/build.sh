@@ -1,0 +1,73 @@
+#!/bin/sh
+# Check, test and compile every policy: policies/NAME/NAME.rego -> policies/NAME/NAME.wasm
+#
+#   policies/build.sh           rebuild the shipped wasm
+#   policies/build.sh --check   rebuild aside and fail if the bytes differ from those shipped
+#   policies/build.sh --tool    only install the pinned opa
+#
+# The compiler is pinned and installed under .tools/ (git-ignored). OPA embeds the path of each source file in
+# the module, so it is always called from policies/ with the same relative paths.
+set -eu
+
+OPA_VERSION=v1.22.0
+# The entrypoints of every policy, sorted: their numbers follow this order.
+ENTRYPOINTS="swarm/policy/verdict"
+COVERAGE=95
+
+cd "$(dirname "$0")"
+tools=$(cd .. && pwd)/.tools
+opa=$tools/bin/opa-$OPA_VERSION
+
+mode=${1:-}
+case $mode in
+"" | --check | --tool) ;;
+*) echo "usage: policies/build.sh [--check | --tool]" >&2 && exit 2 ;;
+esac
+
+if [ ! -x "$opa" ]; then
+	command -v go >/dev/null || {
+		echo "policies/build.sh: opa is built with go (1.26 or later), which is not on the PATH" >&2
+		exit 3
+	}
+	echo "installing opa $OPA_VERSION under .tools/"
+	GOBIN=$tools/install go install "github.com/open-policy-agent/opa@$OPA_VERSION"
+	mkdir -p "$tools/bin"
+	mv "$tools/install/opa" "$opa"
+	rmdir "$tools/install"
+fi
+[ "$mode" != --tool ] || exit 0
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT INT TERM
+
+failed=0
+for folder in */; do
+	name=${folder%/}
+	[ -f "$name/$name.rego" ] || continue
+	"$opa" check --strict "$name"
+	"$opa" fmt --diff --fail "$name"
+	# The folder's samples are data of its tests: data.samples.allowed and data.samples.denied.
+	"$opa" test --coverage --threshold "$COVERAGE" "$name" >"$scratch/$name.coverage" || {
+		"$opa" test "$name" || exit 1
+		cat "$scratch/$name.coverage"
+		exit 1
+	}
+	set --
+	for entrypoint in $ENTRYPOINTS; do
+		set -- "$@" --entrypoint "$entrypoint"
+	done
+	# No -O: the optimiser takes data that is not in the bundle for undefined and folds its rules away.
+	"$opa" build --target wasm "$@" --output "$scratch/$name.tar.gz" "$name/$name.rego"
+	tar -xzf "$scratch/$name.tar.gz" -C "$scratch" /policy.wasm 2>/dev/null # warns that it drops the /
+	mv "$scratch/policy.wasm" "$scratch/$name.wasm"
+	if [ "$mode" = --check ]; then
+		cmp "$scratch/$name.wasm" "$name/$name.wasm" || failed=1
+	else
+		install -m 0644 "$scratch/$name.wasm" "$name/$name.wasm"
+	fi
+	printf '%s  %s.wasm\n' "$(sha256sum <"$scratch/$name.wasm" | cut -d' ' -f1)" "$name"
+done
+if [ "$failed" = 1 ]; then
+	echo "policies/build.sh: the shipped wasm is not what the rego compiles to; run policies/build.sh" >&2
+	exit 1
+fi

@@ -1,0 +1,114 @@
+"""The shipped policy, evaluated as the daemon evaluates it: the compiled bytes in the sandbox."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from swarmd import policies
+from swarmd.node.policy.host import WasmGate
+
+SAMPLES = files(policies).joinpath("base", "samples")
+ALLOWED = json.loads(SAMPLES.joinpath("allowed.json").read_text("utf-8"))["allowed"]
+DENIED = json.loads(SAMPLES.joinpath("denied.json").read_text("utf-8"))["denied"]
+FOLDER = Path(__file__).parents[2] / "policies"
+KINDS = (
+    "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE "
+    "UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT"
+).split()
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_allowed_samples(gate: WasmGate, name: str) -> None:
+    facts = ALLOWED[name]
+    verdict = gate.evaluate(facts["gate"], facts)
+    assert verdict.allow and verdict.reasons == () and 0 < verdict.gas < gate.gas_limit
+
+
+@pytest.mark.parametrize("name", DENIED)
+def test_denied_samples(gate: WasmGate, name: str) -> None:
+    facts, reasons = DENIED[name]["input"], DENIED[name]["reasons"]
+    named = facts.get("gate") if facts.get("gate") in ("preflight", "ingress", "commit") else None
+    verdict = gate.evaluate(named or "ingress", facts)
+    if named is None:  # the host names the gate itself, so the policy never sees a wrong one
+        reasons = [reason for reason in reasons if reason != "gate-unknown"]
+    assert verdict.reasons == tuple(sorted(reasons)) and verdict.allow is (not reasons)
+
+
+def test_the_fifteen_kinds_at_the_three_gates(gate: WasmGate, need: dict[str, Any]) -> None:
+    for kind in KINDS:
+        for where in ("preflight", "ingress", "commit"):
+            assert gate.evaluate(where, {**need, "kind": kind}).allow, (kind, where)
+    assert gate.evaluate("ingress", {**need, "kind": "need"}).reasons == ("kind-not-allowed",)
+
+
+def test_an_operator_denies_a_sender(with_data: Callable[..., WasmGate], need: dict[str, Any]) -> None:
+    gate = with_data(deny={"senders": {need["sender"]: "spam, 3 March"}})
+    assert gate.evaluate("ingress", need).reasons == ("sender-denied",)
+    assert gate.evaluate("ingress", {**need, "sender": need["sender"][:-1] + "L"}).allow
+    assert with_data(deny={"senders": {need["sender"]: False}}).evaluate("ingress", need).reasons
+
+
+def test_an_operator_caps_budgets(with_data: Callable[..., WasmGate], need: dict[str, Any]) -> None:
+    gate = with_data(limits={"max_budget": 60_000})
+    assert gate.evaluate("ingress", need).allow
+    assert gate.evaluate("ingress", {**need, "budget": 60_001}).reasons == ("budget-over-cap",)
+    assert gate.evaluate("ingress", {**need, "budget": 1 << 96}).reasons == ("budget-over-cap",)
+    del need["budget"]
+    assert gate.evaluate("ingress", need).allow
+
+
+def test_without_its_data_it_fails_closed(base: policies.Policy, need: dict[str, Any]) -> None:
+    gate = WasmGate(base.wasm, {})
+    assert gate.evaluate("ingress", need).reasons == ("budget-over-cap",)
+    del need["budget"]
+    assert gate.evaluate("ingress", need).allow
+
+
+def test_all_reasons_are_given_sorted(with_data: Callable[..., WasmGate], need: dict[str, Any]) -> None:
+    gate = with_data(deny={"senders": {need["sender"]: ""}}, limits={"max_budget": 1})
+    facts = {**need, "kind": "X", "payload_size": 1_048_576}
+    assert gate.evaluate("ingress", facts).reasons == (
+        "budget-over-cap",
+        "kind-not-allowed",
+        "payload-too-big",
+        "sender-denied",
+    )
+
+
+def test_the_loader() -> None:
+    assert "base" in policies.names()
+    policy = policies.load()
+    assert policy.wasm[:4] == b"\0asm" and policy.data["limits"]["max_budget"] == 10**12
+    with pytest.raises(KeyError, match="base"):
+        policies.load("../base")
+
+
+OPA = next((FOLDER.parent / ".tools" / "bin").glob("opa-v*"), None)
+
+
+@pytest.mark.skipif(OPA is None, reason="policies/build.sh --tool was not run: CI does")
+def test_the_shipped_wasm_is_what_the_rego_compiles_to(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [str(FOLDER / "build.sh"), "--check"], capture_output=True, text=True, env=env, timeout=60
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.skipif(OPA is None, reason="policies/build.sh --tool was not run: CI does")
+def test_a_changed_rule_is_noticed(tmp_path: Path) -> None:
+    copy = tmp_path / "policies"
+    shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / ".tools").symlink_to(FOLDER.parent / ".tools")
+    rego = copy / "base" / "base.rego"
+    rego.write_text(rego.read_text().replace('"sender-denied"', '"sender-refused"'))
+    tests = copy / "base" / "base_test.rego"
+    tests.write_text(tests.read_text().replace('"sender-denied"', '"sender-refused"'))
+    run = subprocess.run([str(copy / "build.sh"), "--check"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1 and "run policies/build.sh" in run.stderr
