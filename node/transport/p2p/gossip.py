@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import trio
 from libp2p.abc import INetStream
 from libp2p.host.basic_host import BasicHost
 from libp2p.host.exceptions import StreamFailure
@@ -45,6 +46,8 @@ _MAX_CONTROL_ENTRIES = 64
 _MAX_CONTROL_IDS = 5_000
 _MAX_BACKOFF_S = 3_600
 _MAX_SUBSCRIPTIONS = 64
+_MAX_MESSAGES_PER_RPC = 1_000
+_MESSAGES_PER_TURN = 16
 
 # Called with the forwarding peer and the frame; False means: refuse it, do not forward.
 OnFrame = Callable[[ID, bytes], Awaitable[bool]]
@@ -248,10 +251,13 @@ class MeshPubsub(Pubsub):
         buffer = bytearray()
         while True:
             buffer += await muxed.read(_READ_BYTES)
-            position = 0
+            position = taken = 0
             while (span := _rpc_span(buffer, position, limit)) is not None:
                 start, position = span
                 await self._take_rpc(peer_id, bytes(buffer[start:position]))
+                taken += 1
+                if taken % _MESSAGES_PER_TURN == 0:
+                    await trio.lowlevel.checkpoint()  # one peer's burst must not keep the others waiting
             del buffer[:position]
 
     async def _take_rpc(self, peer_id: ID, data: bytes) -> None:
@@ -264,8 +270,12 @@ class MeshPubsub(Pubsub):
             raise _BadRpc("subscription-flood")
         for subscription in rpc.subscriptions:
             self.handle_subscription(peer_id, subscription)
-        for message in rpc.publish:
+        if len(rpc.publish) > _MAX_MESSAGES_PER_RPC:
+            raise _BadRpc("publish-flood")
+        for number, message in enumerate(rpc.publish, start=1):
             await self.push_msg(peer_id, message)
+            if number % _MESSAGES_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, peer_id)
 
@@ -278,12 +288,10 @@ class MeshPubsub(Pubsub):
             self._drops["other-topic"] += 1
             return
         if len(msg.data) > self._limits.max_frame_bytes:
-            self._on_violation(msg_forwarder, "frame-too-big")
-            return
+            raise _BadRpc("frame-too-big")
         # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
         if msg.from_id == self._signer.author or not signature_ok(msg):
-            self._on_violation(msg_forwarder, "bad-gossip-signature")
-            return
+            raise _BadRpc("bad-gossip-signature")  # an honest forwarder has verified it
         self.seen_messages.add(message_id)
         frame = msg.data
         stats = self._stats.of(msg_forwarder)

@@ -25,6 +25,7 @@ _WEIGHTS: Mapping[str, float] = {
     "flow-control": 0.5,
     "frame-too-big": 0.5,
     "message-too-big": 0.5,
+    "publish-flood": 0.3,
     "reads-nothing": 0.2,
     "stream-flood": 0.02,
     "subscription-flood": 0.3,
