@@ -16,7 +16,7 @@ import trio
 from swarmd.node.transport.p2p.transport import P2PTransport
 
 _STAMP = struct.Struct("!Q")
-_SETTLE_S = 1.0
+_SETTLE_S = 3.0  # two pings, so that everybody knows whom the others reach
 _DRAIN_S = 1.0
 
 
@@ -70,7 +70,9 @@ def _summary(reports: Sequence[dict[str, Any]], nodes: int, seconds: float) -> d
     cpu_s = sum(report["cpu_s"] for report in reports)
 
     def percentile(share: float) -> float:
-        return round(latencies[min(len(latencies) - 1, int(len(latencies) * share))], 2) if latencies else -1.0
+        return (
+            round(latencies[min(len(latencies) - 1, int(len(latencies) * share))], 2) if latencies else -1.0
+        )
 
     return {
         "nodes": nodes,

@@ -11,7 +11,7 @@ charged only for what they should have refused themselves.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import trio
 from libp2p.abc import INetStream
@@ -51,6 +51,14 @@ _MESSAGES_PER_TURN = 16
 
 # Called with the forwarding peer and the frame; False means: refuse it, do not forward.
 OnFrame = Callable[[ID, bytes], Awaitable[bool]]
+
+
+TAG_BYTES = 8
+
+
+def tag_of(peer_id: ID) -> bytes:
+    """A short name of a peer: the last bytes of its public key."""
+    return peer_id.to_bytes()[-TAG_BYTES:]
 
 
 class _BadRpc(Exception):
@@ -144,6 +152,7 @@ class MeshPubsub(Pubsub):
         limits: P2PLimits,
         on_frame: OnFrame,
         on_violation: Violation,
+        reach_of: Callable[[ID], frozenset[bytes]],
         stats: StatsBook,
         drops: Counter[str],
     ) -> None:
@@ -163,6 +172,7 @@ class MeshPubsub(Pubsub):
         self._me = host.get_id()
         self._on_frame = on_frame
         self._on_violation = on_violation
+        self._reach_of = reach_of
         self._stats = stats
         self._drops = drops
 
@@ -173,13 +183,32 @@ class MeshPubsub(Pubsub):
         message_id, message = self._signer.sign(frame)
         self.seen_messages.add(message_id)
         self.router.mcache.put(rpc_pb2.Message.FromString(message))
-        self._fan_out(message, len(frame), skip=())
+        self._fan_out(message, len(frame), self._own_targets())
 
-    def _fan_out(self, message: bytes, frame_bytes: int, skip: tuple[ID, ...]) -> None:
+    def _own_targets(self) -> Collection[ID]:
+        """Whom our own frames go to at once: all subscribers while they are few, else the mesh."""
+        subscribed = self.peer_topics.get(self._topic, set())
+        few = len(subscribed) <= self._limits.max_flood_peers
+        return subscribed if few else self.router.mesh.get(self._topic, set())
+
+    def reach(self) -> bytes:
+        """The tags of `_own_targets`, which we tell our peers: they need not forward our frames there."""
+        return b"".join(tag_of(peer_id) for peer_id in self._own_targets() if peer_id in self.peer_queues)
+
+    def _forward_targets(self, forwarder: ID, author: ID) -> Collection[ID]:
+        """The mesh, without who has the frame already. In a small mesh everybody is reached by the author,
+        and forwarding would only multiply the traffic. An author that claims too much harms only its own
+        frames; sync repairs those."""
+        reached = self._reach_of(author)
+        return [
+            peer_id
+            for peer_id in self.router.mesh.get(self._topic, ())
+            if peer_id not in (forwarder, author) and tag_of(peer_id) not in reached
+        ]
+
+    def _fan_out(self, message: bytes, frame_bytes: int, targets: Collection[ID]) -> None:
         rpc: bytes | None = None
-        for peer_id in self.router.mesh.get(self._topic, ()):
-            if peer_id in skip:
-                continue
+        for peer_id in targets:
             queue = self.peer_queues.get(peer_id)
             if not isinstance(queue, OutQueue):
                 continue
@@ -300,7 +329,9 @@ class MeshPubsub(Pubsub):
         if not await self._on_frame(msg_forwarder, frame):
             return
         self.router.mcache.put(msg)
-        self._fan_out(msg.SerializeToString(), len(frame), skip=(msg_forwarder, ID(msg.from_id)))
+        targets = self._forward_targets(msg_forwarder, ID(msg.from_id))
+        if targets:
+            self._fan_out(msg.SerializeToString(), len(frame), targets)
 
     def _build_announce_rpc(self, topic_id: str, subscribe: bool) -> tuple[rpc_pb2.RPC, rpc_pb2.RPC.SubOpts]:
         option = rpc_pb2.RPC.SubOpts(subscribe=subscribe, topicid=topic_id)

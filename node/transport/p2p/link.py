@@ -19,6 +19,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.config import P2PLimits
+from swarmd.node.transport.p2p.gossip import TAG_BYTES
 from swarmd.node.transport.p2p.host import MeshHost
 from swarmd.node.transport.p2p.muxer import MeshYamux, Violation
 from swarmd.node.transport.p2p.stats import PeerStats
@@ -32,6 +33,7 @@ _RTT_SMOOTHING = 0.2
 _REOPEN_MIN_S = 0.1
 _REOPEN_MAX_S = 5.0
 _FOREIGN_AFTER_ATTEMPTS = 4
+_MAX_REACH = 256
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class PeerLink:
         limits: P2PLimits,
         stats: PeerStats,
         on_violation: Violation,
+        reach: Callable[[], bytes],
     ) -> None:
         self.peer_id = peer_id
         self.did = did
@@ -66,6 +69,8 @@ class PeerLink:
         self.gone = trio.Event()
         self.connected_at_ns = time.time_ns()
         self.rtt_ms: float | None = None
+        self.reach: frozenset[bytes] = frozenset()  # whom the peer says its own frames reach directly
+        self._own_reach = reach
         self._host = host
         self._protocol = protocol
         self._limits = limits
@@ -165,7 +170,7 @@ class PeerLink:
         sent_s = trio.current_time()
         try:
             with trio.move_on_after(self._limits.ping_timeout_s):
-                writer.post(Kind.PING, request_id)
+                writer.post(Kind.PING, request_id, self._own_reach())
                 await waiter.answered.wait()
         finally:
             del self._pending[request_id]
@@ -205,6 +210,11 @@ class PeerLink:
         self._next_id += 1
         waiter = self._pending[self._next_id] = _Waiter()
         return self._next_id, waiter
+
+    def take_reach(self, body: bytes) -> None:
+        """From the body of the peer's ping."""
+        if len(body) <= _MAX_REACH * TAG_BYTES:
+            self.reach = frozenset(body[at : at + TAG_BYTES] for at in range(0, len(body), TAG_BYTES))
 
     def _take(self, kind: Kind, request_id: int, body: bytes) -> None:
         if kind not in (Kind.RESPONSE, Kind.ERROR, Kind.PONG):

@@ -110,6 +110,7 @@ class _Conversation:
                 while True:
                     kind, request_id, body = await self._reader.read()
                     if kind is Kind.PING:
+                        self._link.take_reach(body)
                         self._writer.post(Kind.PONG, request_id)
                     elif kind is Kind.REQUEST:
                         self._take(request_id, body, nursery)

@@ -63,6 +63,7 @@ class MeshSession:
             limits=owner.limits,
             on_frame=self._on_frame,
             on_violation=self._violation,
+            reach_of=self._reach_of,
             stats=self._stats,
             drops=owner.drops,
         )
@@ -189,6 +190,10 @@ class MeshSession:
     def _violation(self, peer_id: ID, code: str) -> None:
         self._owner.report(str(peer_id), code)
 
+    def _reach_of(self, peer_id: ID) -> frozenset[bytes]:
+        link = self._links.get(peer_id)
+        return frozenset() if link is None else link.reach
+
     def _link_of(self, peer_id: ID) -> PeerLink | None:
         """The peer's link, made on first sight of it."""
         link = self._links.get(peer_id)
@@ -203,6 +208,7 @@ class MeshSession:
             self._limits,
             self._stats.of(peer_id),
             self._violation,
+            self._pubsub.reach,
         )
         self._nursery.start_soon(self._run_link, link)
         return link
