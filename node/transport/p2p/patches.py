@@ -6,6 +6,7 @@ they were read against: on another one they could silently stop protecting.
 """
 
 import logging
+import os
 from importlib.metadata import version
 from typing import Any
 
@@ -48,10 +49,11 @@ def apply() -> None:
     _patch_tcp()
     # A head start for QUIC that costs every dial >= 250 ms where there is only TCP.
     setattr(swarm_module, "_HAPPY_EYEBALLS_DELAY", 0.0)  # noqa: B010 (mypy: the module declares it Final-like)
-    # Peers can make libp2p log at will, with tracebacks; an operator who wants it sets the level himself.
-    logger = logging.getLogger("libp2p")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.CRITICAL)
+    # Any stranger can make libp2p log at ERROR, with tracebacks, as often as he connects. What matters of it
+    # we log ourselves; LIBP2P_DEBUG, its own switch, brings the rest back.
+    if not os.environ.get("LIBP2P_DEBUG"):
+        for name in ("libp2p", "libp2p.network.auto_connector"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _patch_multistream() -> None:

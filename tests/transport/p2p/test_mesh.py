@@ -104,3 +104,22 @@ async def test_both_may_dial_at_once(start, exchange):
     assert await first.transport.request(second.id, b"1") == b"echo:1"
     assert await second.transport.request(first.id, b"2") == b"echo:2"
     assert len(first.transport.peers()) == len(second.transport.peers()) == 1
+
+
+async def test_frames_are_not_forwarded_where_their_author_reaches(start, exchange):
+    nodes = []
+    for _ in range(3):
+        nodes.append(await start(nodes))
+    for node in nodes:
+        await node.until_up(*(other for other in nodes if other is not node))
+
+    def known() -> bool:
+        return all(len(link.reach) == 2 for node in nodes for link in node.transport._session._links.values())
+
+    with trio.fail_after(5):
+        while not known():  # noqa: ASYNC110 (comes with the pings)
+            await trio.sleep(0.02)
+    before = sum(peer.frames_out for node in nodes for peer in node.transport.peers())
+    await exchange(nodes, 50, 500)
+    sent = sum(peer.frames_out for node in nodes for peer in node.transport.peers()) - before
+    assert sent == 3 * 50 * 2, "each frame once to each other node"
