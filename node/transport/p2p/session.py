@@ -239,7 +239,7 @@ class MeshSession:
                 log.exception("the handler failed on a new peer")
 
         try:
-            await link.run(announce, lambda why: self.cut_off(peer_id, why))
+            await link.run(announce, lambda why: self._drop_useless(link.peer_id, why))
         except Exception:
             # The isolation boundary of one peer.
             log.exception("the link to %s failed", peer_id)
@@ -251,6 +251,11 @@ class MeshSession:
                 self._owner.stop_for(error)
             except Exception:
                 log.exception("the handler failed on a peer that left")
+
+    def _drop_useless(self, peer_id: ID, why: str) -> None:
+        """A peer of other software that only gossips on our topic is of use; it is just never up."""
+        if why != "foreign" or peer_id not in self._pubsub.peer_topics.get(self._topic, ()):
+            self.cut_off(str(peer_id), why)
 
     async def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
         try:

@@ -1,6 +1,8 @@
 """Frames between nodes."""
 
 import os
+import sys
+from functools import partial
 
 import pytest
 import trio
@@ -123,3 +125,56 @@ async def test_frames_are_not_forwarded_where_their_author_reaches(start, exchan
     await exchange(nodes, 50, 500)
     sent = sum(peer.frames_out for node in nodes for peer in node.transport.peers()) - before
     assert sent == 3 * 50 * 2, "each frame once to each other node"
+
+
+# libp2p as it ships: its own muxer, pubsub and router, in a process that has none of our patches.
+_STOCK = """
+import sys, trio, warnings
+warnings.simplefilter("ignore")
+import libp2p
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+async def main():
+    host = libp2p.new_host()
+    router = GossipSub([PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1)
+    pubsub = Pubsub(host, router)
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        async with background_trio_service(pubsub), background_trio_service(router):
+            await pubsub.wait_until_ready()
+            subscription = await pubsub.subscribe("/swarm/test/flush/1")
+            target = info_from_p2p_addr(Multiaddr(sys.argv[1]))
+            await host.connect(target)
+            await pubsub.wait_for_mesh(target.peer_id, "/swarm/test/flush/1", timeout=10)
+            while True:
+                message = await subscription.get()
+                if message.from_id == host.get_id().to_bytes():
+                    continue
+                await pubsub.publish("/swarm/test/flush/1", b"stock heard " + message.data)
+
+trio.run(main)
+"""
+
+
+async def test_stock_libp2p_takes_part_in_the_gossip(pair):
+    first, second = await pair()
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, "-c", _STOCK, first.addr]
+        process = await nursery.start(partial(trio.run_process, command, check=False))
+        pubsub = first.transport._session._pubsub
+        with trio.fail_after(20):
+            while len(pubsub.peer_topics["/swarm/test/flush/1"]) < 2:  # noqa: ASYNC110 (libp2p has no event)
+                await trio.sleep(0.05)
+        for frame in (b"one", os.urandom(100_000), b"three"):
+            await first.transport.publish(frame)
+            for node in (first, second):  # to the second over the first, in whatever time the heartbeat takes
+                await node.handler.until(
+                    lambda node=node, frame=frame: b"stock heard " + frame in node.handler.bodies()
+                )
+        await trio.sleep(2.5)  # longer than a peer of no use is kept
+        await second.transport.publish(b"still there?")
+        await first.handler.until(lambda: b"stock heard still there?" in first.handler.bodies())
+        process.kill()
