@@ -1,0 +1,122 @@
+# Everything a fresh clone needs: `make setup`, `make demo`, `make test`, `make lint`. `make help` lists all.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := .tools
+# Name an interpreter to use only that one: make setup PYTHON=/opt/python3.12/bin/python3
+PYTHON ?=
+# More arguments for pytest, the demo or the bench: make test ARGS="-k engine -x"
+ARGS ?=
+# `make lock UPGRADE=1` moves every pin to its newest version; without it only what pyproject.toml asks for moves.
+UPGRADE ?=
+
+LOCKS := requirements-build.lock requirements.lock
+UV_VERSION := 0.13.8
+# --no-build-isolation: what has no wheel is built with the setuptools of the lock, never with one from elsewhere.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench contracts-check policies-check check wheel lock clean
+
+help: ## Say what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the pinned dependencies and swarmd itself
+
+# A Python counts only if it runs: pyenv's shims, for one, exist for versions that are not selected.
+# The program asks for 3.11 or 3.12, venv and pip, which Debian packages apart.
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+$(BIN)/python:
+	@set -e; found=; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python); do \
+	  if "$$python" -c '$(FITS)' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -n "$$found" ]; then \
+	  echo "making $(VENV) with $$("$$found" --version) ($$found)"; \
+	  "$$found" -m venv --clear $(VENV); \
+	elif [ -z "$(PYTHON)" ] && command -v uv >/dev/null; then \
+	  echo "making $(VENV) with uv"; \
+	  uv venv --quiet --clear --seed --python '>=3.11,<3.13' $(VENV); \
+	else \
+	  echo "make setup: no Python 3.11 or 3.12 with venv$(if $(PYTHON), at $(PYTHON))." >&2; \
+	  echo "  Debian 12: apt-get install python3 python3-venv python3-dev" >&2; \
+	  echo "  anywhere:  install uv or pyenv, or name one: make setup PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi
+
+# fastecdsa, which libp2p asks for, has no wheel: it is compiled against GMP.
+$(STAMP): $(LOCKS) pyproject.toml Makefile
+	@if [ -e $(BIN)/python ] && ! $(BIN)/python -c '$(FITS)' >/dev/null 2>&1; then \
+	  echo "$(VENV) has no working Python 3.11 or 3.12 any more: making it anew"; rm -rf $(VENV); \
+	fi
+	@$(MAKE) --no-print-directory $(BIN)/python
+	@$(BIN)/python -c 'import fastecdsa._ecdsa' 2>/dev/null || { \
+	  include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	  printf '#include <Python.h>\n#include <gmp.h>\n' | $${CC:-cc} -E -I"$$include" - >/dev/null 2>&1 || { \
+	    echo "make setup: a C compiler, Python's headers and GMP's are needed to build fastecdsa." >&2; \
+	    echo "  Debian: apt-get install gcc python3-dev libgmp-dev    macOS: brew install gmp" >&2; \
+	    exit 1; \
+	  }; \
+	}
+	@echo "installing the pinned dependencies (a minute or two the first time)"
+	@$(PIP_INSTALL) --require-hashes -r requirements-build.lock
+	@$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements.lock
+	@# trio-typing comes with libp2p; its stubs of an old trio hide the types that trio itself ships from mypy.
+	@rm -rf $(VENV)/lib/python3.*/site-packages/trio-stubs
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "ready: $(BIN)/swarmd"
+
+demo: $(STAMP) ## Run a mesh of five daemons on this machine and take a need through it
+	@$(BIN)/swarmd demo $(ARGS)
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP) ## Measure a mesh of four daemons
+	@$(BIN)/swarmd bench mesh $(ARGS)
+
+contracts/node_modules/.package-lock.json: contracts/package-lock.json
+	@cd contracts && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+contracts-check: ## Recompile the contracts with the pinned solc and compare with what ships
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory contracts/node_modules/.package-lock.json && node contracts/build.js --check; \
+	elif [ -n "$${CI:-}" ]; then echo "contracts-check: npm is not installed" >&2; exit 1; \
+	else echo "contracts-check: skipped, npm is not installed"; fi
+
+policies-check: ## Test the policies, recompile them with the pinned opa and compare with what ships
+	@policies/build.sh --check
+
+check: lint test contracts-check policies-check ## All that CI runs
+
+wheel: $(STAMP) ## Build dist/swarmd-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+# Versions and hashes only: where packages come from is the business of whoever installs them.
+lock: ## Renew the lock files from pyproject.toml
+	@set -e; python3 -m venv --clear $(TOOLS)/uv; \
+	$(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	compile="$(TOOLS)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
+	  $(if $(UPGRADE),--upgrade)"; \
+	eval "$$compile pyproject.toml --extra dev --output-file requirements.lock"; \
+	printf '%s\n' pip setuptools wheel | eval "$$compile - --output-file requirements-build.lock"
+
+clean: ## Remove what was built, .venv included
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
