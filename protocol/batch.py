@@ -288,6 +288,8 @@ def verify_proof(mesh_id: bytes, proof: EnvelopeProof) -> Envelope:
         raise RemoteFault("bad-proof", "the envelope is not in the batch")
     if envelope.sender != head["author"]:
         raise RemoteFault("sender-mismatch", "the batch is another author's")
+    if envelope.epoch != head["epoch"] or bucket_of(envelope.thread) != head["bucket"]:
+        raise RemoteFault("bucket-mismatch", "the envelope does not belong to the batch's chain")
     root = merkle.root_from_proof(proof.header, proof.seal.index, proof.seal.count, proof.seal.path)
     if root is None:
         raise RemoteFault("bad-proof", "the merkle path does not fit")

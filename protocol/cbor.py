@@ -34,7 +34,10 @@ _ENCODERS: Mapping[type, Any] = {Link: _encode_link}
 def encode(value: Any) -> bytes:
     """The one encoding of `value`. LocalFault `not-dag-cbor` for a type or range dag-cbor has no place for."""
     _check_encodable(value, 0)
-    return cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+    try:
+        return cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+    except UnicodeEncodeError:
+        raise LocalFault("not-dag-cbor", "text with a lone surrogate") from None
 
 
 def encode_ordered(value: Any) -> bytes:

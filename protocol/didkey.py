@@ -24,11 +24,16 @@ def did_of(public_key: bytes) -> str:
     return _HEAD + "".join(reversed(out))
 
 
-@lru_cache(maxsize=4096)
-def public_key_of(did: str) -> bytes:
-    """The 32-byte Ed25519 key inside `did`; RemoteFault `bad-did` for any other text."""
-    if not isinstance(did, str) or not did.startswith(_HEAD) or len(did) != _TEXT_CHARS:
+def public_key_of(did: object) -> bytes:
+    """The 32-byte Ed25519 key inside `did`; RemoteFault `bad-did` for any other text and any other type."""
+    # Checked before the cache looks: it could not hash a list that a peer sent in the place of a did.
+    if type(did) is not str or not did.startswith(_HEAD) or len(did) != _TEXT_CHARS:
         raise RemoteFault("bad-did", f"not an Ed25519 did:key: {str(did)[:80]!r}")
+    return _public_key_of(did)
+
+
+@lru_cache(maxsize=4096)
+def _public_key_of(did: str) -> bytes:
     number = 0
     for char in did[len(_HEAD) :]:
         digit = _INDEX.get(char)

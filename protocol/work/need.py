@@ -331,4 +331,4 @@ def _beats(one: Decide, other: Decide) -> bool:
         return one.epoch > other.epoch
     if one.lamport != other.lamport:
         return one.lamport > other.lamport
-    return one.decider < other.decider
+    return (one.decider, one.id) < (other.decider, other.id)
