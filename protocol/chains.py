@@ -34,6 +34,12 @@ def chain_of(batch: Batch) -> Chain:
     return (batch.author, batch.epoch, batch.bucket)
 
 
+def _follows(batch: Batch, before: Batch) -> bool:
+    """Would `batch` be taken right after `before`? What came early is held to the rules of what comes in order."""
+    first, last = batch.envelopes[0], before.envelopes[-1]
+    return batch.prev == before.hash and first.ts_ns >= last.ts_ns and first.lamport > last.lamport
+
+
 class Chains:
     """Heads of all chains, and batches that arrived before their predecessors (bounded per author)."""
 
@@ -78,22 +84,18 @@ class Chains:
             while last + 1 not in waiting and last + 1 < batch.seq:
                 last += 1
             return [], Gap(chain, seq, last)
-        ready = [self._link(batch, prev)]
+        if batch.prev != prev:
+            raise RemoteFault("broken-chain", f"batch {batch.seq} does not continue the chain we know")
+        ready = [batch]
         early = self._early.get(chain)
         while early and (follower := early.pop(ready[-1].seq + 1, None)) is not None:
             self._early_count[chain[0]] -= 1
-            try:
-                ready.append(self._link(follower, ready[-1].hash))
-            except RemoteFault:
-                break  # it belongs to a fork; sync brings the one that continues this chain
+            if not _follows(follower, ready[-1]):
+                break  # it belongs to a fork, or goes back in time; sync brings the one that continues this chain
+            ready.append(follower)
         if early is not None and not early:
             del self._early[chain]
         return ready, None
-
-    def _link(self, batch: Batch, prev: bytes) -> Batch:
-        if batch.prev != prev:
-            raise RemoteFault("broken-chain", f"batch {batch.seq} does not continue the chain we know")
-        return batch
 
     def _keep(self, chain: Chain, batch: Batch) -> None:
         count = self._early_count.get(chain[0], 0)
