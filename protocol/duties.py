@@ -157,11 +157,11 @@ def _acceptable(state: State, proposal: Proposal) -> bool:
     return True
 
 
-def _backed(state: State, need: Need, proposal: Proposal) -> bool:
+def _backed(state: State, proposal: Proposal) -> bool:
     for task, workers in proposal.plan.items():
-        spec = need.spec(task)
+        capability = proposal.specs[task].capability
         for did, price in workers:
-            offer = state.manifests[did].offers.get(spec.capability) if spec else None
+            offer = state.manifests[did].offers.get(capability)
             if offer is None or offer > price:
                 return False
     return True
@@ -177,7 +177,7 @@ def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[E
             need.waiting_for = "the offers of the workers in the proposed plan"
             state.waiting[need.id] = None
             continue
-        if not _backed(state, need, proposal):
+        if not _backed(state, proposal):
             if _once(need, "rejected", proposal.id):
                 state.draft(
                     out,

@@ -120,15 +120,18 @@ class Ledger:
 
     def rebuild(self) -> None:
         """Derive accounts and escrows from the facts alone."""
-        funded_before = {need for need, escrow in self.escrows.items() if escrow.state != "waiting"}
+        pending = set(self.newly_funded)
+        known = {need for need, escrow in self.escrows.items() if escrow.state != "waiting"} - pending
         self.accounts = {did: Account(available=amount) for did, amount in self.opening.items()}
         self.escrows = {}
-        for known in self.entries.values():
-            for entry in known.values():
+        self.newly_funded = []
+        for entries in self.entries.values():
+            for entry in entries.values():
                 self.escrows.setdefault(entry.need, Escrow(entry.need, entry.owner, entry.amount))
         for owner in sorted({owner for owner, _ in self.entries}):
             self._advance(owner)
-        self.newly_funded = [need for need in self.newly_funded if need not in funded_before]
+        # Funded before this, and not yet attended to by the engine, is news still.
+        self.newly_funded = [need for need in self.newly_funded if need not in known]
 
     def _advance(self, owner: str) -> None:
         """Apply the owner's next entries while the money is there, and pay what that makes due."""
@@ -144,7 +147,7 @@ class Ledger:
                 account.next_seq += 1
                 account.head = entry.hash
                 escrow = self.escrows[entry.need]
-                escrow.held = entry.amount
+                escrow.amount = escrow.held = entry.amount  # a double spend names two amounts: this one stands
                 escrow.state = "funded"
                 self.newly_funded.append(entry.need)
                 todo.extend(self._move(entry.need))

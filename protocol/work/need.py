@@ -46,6 +46,7 @@ class Proposal:
     round: int
     lease_s: int
     plan: dict[str, list[list[Any]]]  # task -> [[worker, price], ...] in order of preference
+    specs: dict[str, TaskSpec]  # the tasks as the proposal's refs define them
     lamport: int
     ts_ns: int
 
@@ -201,6 +202,10 @@ class Need:
             yield from specs
 
     def spec(self, task: str) -> TaskSpec | None:
+        """A task as the decided plan defines it; before a decision, as it came first to us."""
+        proposal = self.proposal()
+        if proposal is not None and task in proposal.specs:
+            return proposal.specs[task]
         found = self.tasks.get(task)
         if found is None:
             found = next((spec for specs in self.updates.values() for spec in specs if spec.id == task), None)

@@ -195,10 +195,10 @@ def _propose(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | No
     if need.envelope not in envelope.refs:
         raise Void("it does not refer to the need")
     payload = envelope.payload
-    specs = dict(need.tasks)
-    for ref in envelope.refs:
-        for spec in need.updates.get(ref, ()):
-            specs[spec.id] = spec
+    updates = [need.updates[ref] for ref in envelope.refs if ref in need.updates]
+    specs = need.tasks if not updates else need.tasks | {spec.id: spec for added in updates for spec in added}
+    if updates:
+        check_graph(list(specs.values()))  # two updates that each stand alone may close a cycle together
     if payload["plan"].keys() != specs.keys():
         raise Void("it does not plan exactly the tasks of the need")
     total = 0
@@ -217,6 +217,7 @@ def _propose(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | No
         round=payload["round"],
         lease_s=payload["lease_s"],
         plan=payload["plan"],
+        specs=specs,
         lamport=envelope.lamport,
         ts_ns=envelope.ts_ns,
     )
@@ -284,8 +285,8 @@ def _attempt_of(need: Need, envelope: Envelope) -> tuple[Proposal, str, int, str
         for ref in envelope.refs
     ):
         raise Void(f"it does not show how attempt {attempt - 1} ended")
-    spec = need.spec(task)
-    for parent in spec.parents if spec else ():
+    # Of this proposal's tasks, not of whatever update happened to arrive first.
+    for parent in proposal.specs[task].parents:
         if not any(
             (final := need.finals.get(ref)) is not None and final.task == parent for ref in envelope.refs
         ):
