@@ -7,7 +7,7 @@ a committee: the first K act at once, the others only when time shows that they 
 from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol import kinds
+from swarmd.protocol import kinds, limits
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect, Judge, RunAgent
@@ -123,6 +123,10 @@ def _propose(state: State, need: Need, out: list[Effect]) -> None:
             state.waiting[need.id] = None
             return
         plan[spec.id] = [[did, price] for price, did in found]
+    # An owner can add more than one proposal can refer to or plan.
+    if len(need.updates) >= limits.MAX_REFS or len(plan) > limits.MAX_TASKS_PER_NEED:
+        need.waiting_for = "a smaller plan: more updates or tasks than a proposal can hold"
+        return
     need.waiting_for = ""
     state.waiting.pop(need.id, None)
     if _once(need, "proposed", need.epoch):
@@ -409,7 +413,7 @@ def _certify(
             return True
         if _once(need, "certified", commit.id, verdict):
             chosen = sorted(by_judge.values(), key=lambda a: (need.seen[a], a))[: committee.quorum]
-            refs = (commit.id, *chosen, *excused)
+            refs = (commit.id, *chosen, *excused)[: limits.MAX_REFS]
             claim = need.claims[commit.claim]
             if verdict == "accept":
                 payload: dict[str, Any] = {

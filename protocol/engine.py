@@ -61,6 +61,9 @@ def step(state: State, given: Input) -> list[Effect]:
 def _admitted(state: State, given: Admitted, out: list[Effect]) -> None:
     for position, envelope in enumerate(given.envelopes):
         state.lamport = max(state.lamport, envelope.lamport)
+        if envelope.kind == kinds.NEED and rules.misplaced(envelope):
+            out.append(Report(envelope.sender, "misplaced-need"))
+            continue
         reason = given.denied.get(position)
         if reason is not None:
             _deny(state, envelope, reason, out)
@@ -290,7 +293,7 @@ def _judged(state: State, given: Judged, out: list[Effect]) -> None:
         "score": given.score,
         "reason": given.reason[:500],
     }
-    state.draft(out, need.id, kinds.ATTEST, payload, (commit.id, *excused))
+    state.draft(out, need.id, kinds.ATTEST, payload, (commit.id, *excused)[: limits.MAX_REFS])
 
 
 def _content_ready(state: State, given: ContentReady, out: list[Effect]) -> None:

@@ -56,7 +56,7 @@ _shape = schema.record(
         "name": schema.text(64),
         "roster": schema.list_of(schema.did, 1, 4096),
         "balances": schema.map_of(schema.did, schema.uint(limits.MAX_AMOUNT), 0, 65_536),
-        "k_target": schema.uint(99),
+        "k_target": schema.uint(31),  # a certificate, its subject and those who abstained fit into 64 refs
         "alpha_permille": schema.uint(1000),
         "bootstrap_threshold": schema.uint(4096),
         "claim_timeout_s": schema.uint(86_400),

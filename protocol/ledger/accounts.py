@@ -147,7 +147,8 @@ class Ledger:
                 account.next_seq += 1
                 account.head = entry.hash
                 escrow = self.escrows[entry.need]
-                escrow.amount = escrow.held = entry.amount  # a double spend names two amounts: this one stands
+                # A double spend names two amounts for one need: this one stands.
+                escrow.amount = escrow.held = entry.amount
                 escrow.state = "funded"
                 self.newly_funded.append(entry.need)
                 todo.extend(self._move(entry.need))

@@ -49,12 +49,22 @@ def result_committee(
     return committee.draw([did for did in order if did not in abstained], k, {need.owner, worker})
 
 
+def misplaced(envelope: Envelope) -> str:
+    """Why a NEED cannot be what its thread is about, or "" if it can.
+
+    A misplaced one leaves no trace: it comes from another chain than the true NEED, so nodes hear the two in
+    either order, and a stranger must not be able to block a thread whose id it can foresee.
+    """
+    if envelope.thread != need_id(envelope.sender, envelope.payload["fund"]["seq"]):
+        return "the id is not that of the sender's account entry"
+    return f"epoch {envelope.epoch} has no roster" if envelope.epoch != 0 else ""
+
+
 def open_need(envelope: Envelope) -> Need:
-    """The record of a NEED. Raises Void if the need contradicts itself."""
+    """The record of a NEED that is not `misplaced`. Raises Void if it contradicts itself."""
     payload = envelope.payload
-    _known_epoch(envelope)
-    if envelope.thread != need_id(envelope.sender, payload["fund"]["seq"]):
-        raise Void("the id is not that of the owner's account entry")
+    if reason := misplaced(envelope):
+        raise Void(reason)
     specs = [task_spec(task) for task in payload["tasks"]]
     check_graph(specs)
     cheapest = sum(spec.max_price for spec in specs)
