@@ -30,6 +30,28 @@ TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
 Op = Callable[[LocalCall], Awaitable[Any]]
 
 
+class Ends:
+    """Wakes who waits for a need to come to its end."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._events: dict[str, trio.Event] = {}
+        runner.watchers.append(self._watch)
+
+    def _watch(self, envelope: Envelope) -> None:
+        # Any envelope may be the last that was missing: a FINALIZE can have come before what it refers to.
+        event = self._events.get(envelope.thread)
+        if event is not None:
+            event.set()
+
+    async def wait(self, need: str, over: Callable[[], bool]) -> None:
+        while not over():
+            event = self._events.get(need)
+            if event is None or event.is_set():
+                event = self._events[need] = trio.Event()
+            await event.wait()
+        self._events.pop(need, None)
+
+
 class LocalApi:
     """`handle` answers one call; LocalFault for what cannot be answered."""
 
@@ -51,6 +73,7 @@ class LocalApi:
         self._sync = sync
         self._stop = stop
         self._started_ns = time.time_ns()
+        self._ends = Ends(runner)
         self._ops: dict[str, Op] = {
             **agent_ops(agents),
             "version": self._version,
@@ -61,6 +84,7 @@ class LocalApi:
             "need.list": self._need_list,
             "need.show": self._need_show,
             "need.watch": self._need_watch,
+            "need.wait": self._need_wait,
             "content.cat": self._content_cat,
             "balance": self._balance,
             "why": self._why,
@@ -117,6 +141,10 @@ class LocalApi:
             },
             "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
             "trouble": runner.trouble,
+            "manifests": len(state.manifests),
+            "counters": dict(runner.counters),
+            "bus_ms": {f"p{p}": round(runner.bus.percentile(p / 100), 2) for p in (50, 95, 99)},
+            "bus_buckets": {str(bucket): n for bucket, n in runner.bus.buckets.items()},
             "k_plan": committee.k_plan(active, genesis),
             "k_result": committee.k_result(active, genesis),
             "bootstrap": committee.in_bootstrap(active, genesis),
@@ -249,6 +277,14 @@ class LocalApi:
         finally:
             self._runner.watchers.remove(watch)
         return self._detail(need)
+
+    async def _need_wait(self, call: LocalCall) -> Any:
+        """{need}: answers when the need is at its end, with its row and the times to decision and result."""
+        need = self._need(call)
+        if need.state() not in TERMINAL:
+            await self._ends.wait(need.id, lambda: need.state() in TERMINAL)
+        detail = views.times(need)
+        return {**views.need_row(self._runner.state, need), **detail}
 
     async def _content_cat(self, call: LocalCall) -> Any:
         """{cid}: the bytes of a file, fetched from peers if need be."""

@@ -20,6 +20,7 @@ from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.ports import BlockStore, PolicyGate, Verdict
 from swarmd.node.sealing import seal
+from swarmd.node.telemetry.histogram import Histogram
 from swarmd.protocol import engine, kinds, limits
 from swarmd.protocol.batch import Batch, Sign
 from swarmd.protocol.chains import Chains, Gap
@@ -112,7 +113,8 @@ class Runner:
         self.gate = gate
         self.blocks = blocks
         self.frames_dropped = 0
-        self.turns = 0
+        self.counters = {"turns": 0, "authored": 0, "flushes": 0, "bytes_out": 0, "admitted": 0}
+        self.bus = Histogram()  # from an envelope's signed time to our taking it: skew of clocks included
         self.trouble = ""
         self.watchers: list[Callable[[Envelope], None]] = []
         self._sign = sign
@@ -244,7 +246,7 @@ class Runner:
         if self.trouble:
             log.info("the journal takes writes again")
             self.trouble = ""
-        self.turns += 1
+        self.counters["turns"] += 1
         for envelope in self._seen:
             for watcher in self.watchers:
                 watcher(envelope)
@@ -349,6 +351,8 @@ class Runner:
         given = Admitted(tuple(envelopes), denied, now_ns)
         self.journal.add_input(codec.encode_admitted(keys, given, self.gate.policy_hash))
         out.stored += len(arrived.batches)
+        self.counters["admitted"] += len(envelopes)
+        self.bus.add((now_ns - envelopes[-1].ts_ns) / 1e6)
         self._seen.extend(envelopes)
         self._follow(engine.step(self.state, given), now_ns, out)
 
@@ -428,6 +432,9 @@ class Runner:
                 self.journal.add_batch(batch)
                 self.chains.accept(batch)
             out.frames.append(frame)
+            self.counters["flushes"] += 1
+            self.counters["bytes_out"] += len(frame)
+        self.counters["authored"] += len(self._unsealed)
         self._unsealed = []
 
 

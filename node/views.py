@@ -58,10 +58,7 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
         "reason": closed.reason if closed and not need.complete() else "",
         "tasks": [task_row(need, name, run) for name, run in need.runs.items()],
         "escrow": escrow_row(state.ledger.escrows.get(need.id)),
-        "decide_ms": (need.decided.ts_ns - need.ts_ns) / 1e6 if need.decided else None,
-        "finalize_ms": (max(f.ts_ns for f in need.finals.values()) - need.ts_ns) / 1e6
-        if need.complete() and need.finals
-        else None,
+        **times(need),
         "result": {
             name: cid_text(run.final.result)
             for name, run in need.runs.items()
@@ -78,6 +75,15 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
         if anchor and anchor.tx_hash
         else None,
         "anchor_note": noted[2] if noted else None,
+    }
+
+
+def times(need: Need) -> dict[str, Any]:
+    """Milliseconds from NEED to DECIDE and to the last FINALIZE, by the signed times; None while there is none."""
+    done = need.complete() and need.finals
+    return {
+        "decide_ms": (need.decided.ts_ns - need.ts_ns) / 1e6 if need.decided else None,
+        "finalize_ms": (max(f.ts_ns for f in need.finals.values()) - need.ts_ns) / 1e6 if done else None,
     }
 
 

@@ -1,0 +1,204 @@
+"""`swarmd bench mesh`: whole tasks through a mesh of daemon processes, NEED to FINALIZE, and what they cost.
+
+Every daemon is its own process with its own key, disk and libp2p host; beside each runs one process of the SDK
+that serves `bench.echo`. Needs of one task are posted over the local sockets, closed loop: `window` are under way
+at a time. Latencies are the signed times in the envelopes, all from this host's clock.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import trio
+from swarmd.node.cluster import Cluster
+from swarmd.node.home import socket_path
+from swarmd.node.telemetry.histogram import Histogram
+from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
+from swarmd.protocol.faults import LocalFault
+
+DEADLINE_S = 600
+Progress = Callable[[int, int], None]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile; 0.0 of nothing."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def spread(values: Sequence[float], name: str, digits: int = 2) -> dict[str, float]:
+    return {f"{name}_p{p}_ms": round(percentile(values, p / 100), digits) for p in (50, 95, 99)}
+
+
+class Bench:
+    def __init__(self, cluster: Cluster, window: int, progress: Progress) -> None:
+        self.cluster = cluster
+        self.window = window
+        self.progress = progress
+        self._agents: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        self.cluster.start_all()
+        for member in self.cluster.members:
+            self._agents.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "swarmd.node.bench.echo_agent", "--home", str(member.home)],
+                    stdin=subprocess.DEVNULL,
+                )
+            )
+        self._wait(self._all_know_all, "the mesh to form")
+
+    def _all_know_all(self) -> bool:
+        count = len(self.cluster.members)
+        for member in self.cluster.members:
+            status = member.call("status")
+            offers = member.call("peers")["peers"]
+            known = sum("bench.echo" in peer["offers"] for peer in offers)
+            if status["peers"] < min(count - 1, self.cluster.fan_out) or known < len(offers):
+                return False
+            if "bench.echo" not in status["capabilities"] or status["manifests"] < count:
+                return False
+        return True
+
+    def _wait(self, ready: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not ready():
+            if time.monotonic() > end:
+                raise LocalFault("bench-stuck", f"waited {timeout_s:g} s for {what}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        for agent in self._agents:
+            agent.terminate()
+        self.cluster.stop_all()
+        for agent in self._agents:
+            agent.wait()
+
+    def run(self, tasks: int) -> dict[str, Any]:
+        """Post `tasks` needs spread over the members, wait for their ends, measure."""
+        members = self.cluster.members
+        before = [member.call("status") for member in members]
+        cpu_before = [member.cpu_s() for member in members]
+        agents_before = sum(_process_cpu_s(agent.pid) for agent in self._agents)
+        ends: list[dict[str, Any]] = []
+        started = time.monotonic()
+        trio.run(self._load, tasks, ends)
+        wall_s = time.monotonic() - started
+        cpu_s = sum(m.cpu_s() - cpu for m, cpu in zip(members, cpu_before, strict=True))
+        agents_s = sum(_process_cpu_s(agent.pid) for agent in self._agents) - agents_before
+        after = [member.call("status") for member in members]
+        self._wait(self._agree, "the nodes to agree")
+
+        def grown(key: str) -> int:
+            return sum(b["counters"][key] - a["counters"][key] for a, b in zip(before, after, strict=True))
+
+        bus = Histogram()
+        for a, b in zip(before, after, strict=True):
+            bus.buckets.update({int(k): n - a["bus_buckets"].get(k, 0) for k, n in b["bus_buckets"].items()})
+        done = [end for end in ends if end["state"] == "FINALIZED"]
+        finished = max(1, len(done))
+        return {
+            "tasks": tasks,
+            "nodes": len(members),
+            "window": self.window,
+            "wall_s": round(wall_s, 3),
+            "tasks_per_s": round(len(done) / wall_s, 1),
+            **spread([end["decide_ms"] for end in done], "decide"),
+            **spread([end["finalize_ms"] for end in done], "finalize"),
+            **{f"bus_p{p}_ms": round(bus.percentile(p / 100), 2) for p in (50, 95, 99)},
+            "envelopes_per_task": round(grown("authored") / finished, 2),
+            "signatures_per_task": round(grown("flushes") / finished, 3),
+            "bytes_per_task": round(grown("bytes_out") / finished),
+            "cpu_ms_per_task": round(1000 * cpu_s / finished, 3),
+            "agent_cpu_ms_per_task": round(1000 * agents_s / finished, 3),
+            "rss_mb": round(max(member.rss_mb() for member in members), 1),
+            "loss": tasks - len(done),
+            "nodes_agree": True,
+        }
+
+    async def _load(self, tasks: int, ends: list[dict[str, Any]]) -> None:
+        """Closed loop: `window` needs under way, spread over the members."""
+        left = iter(range(tasks))
+
+        async def worker(client: AsyncLocalClient) -> None:
+            for number in left:
+                spec = {
+                    "title": f"bench {number}",
+                    "budget": "0.01",
+                    "deadline_s": DEADLINE_S,
+                    "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
+                }
+                posted = await client.call("need.post", {"spec": spec})
+                ends.append(await client.call("need.wait", {"need": posted["need"]}))
+                self.progress(len(ends), tasks)
+
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(connect_local(socket_path(member.home)))
+                for member in self.cluster.members
+            ]
+            async with trio.open_nursery() as nursery:
+                for index in range(self.window):
+                    nursery.start_soon(worker, clients[index % len(clients)])
+
+    def _agree(self) -> bool:
+        return len({member.call("digest")["mesh_digest"] for member in self.cluster.members}) == 1
+
+
+def _process_cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def run(
+    *,
+    nodes: int = 4,
+    tasks: int = 500,
+    window: int = 64,
+    verifiers: int | None = None,
+    runs: int = 1,
+    progress: Progress = lambda _done, _all: None,
+) -> dict[str, Any]:
+    """The figures of one mesh; with several runs, the run of median throughput and all throughputs."""
+    names = [f"node-{i}" for i in range(nodes)]
+    with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
+        cluster = Cluster(
+            Path(folder),
+            names,
+            verifiers=names[: verifiers or nodes],
+            balance=10**15,
+            mesh="bench",
+            fan_out=nodes,
+        )
+        bench = Bench(cluster, window, progress)
+        try:
+            bench.start()
+            bench.run(max(nodes, min(50, tasks // 5)))  # warm-up: imports, caches, mesh grafting
+            results = [bench.run(tasks) for _ in range(runs)]
+        finally:
+            bench.stop()
+    results.sort(key=lambda result: result["tasks_per_s"])
+    return {
+        **results[len(results) // 2],
+        "runs_tasks_per_s": [result["tasks_per_s"] for result in results],
+        **machine(),
+    }

@@ -1,0 +1,151 @@
+"""A mesh of daemon processes on this host, for the demo, the benchmarks and tests: real processes, keys and disks."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from swarmd.node.home import socket_path
+from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
+from swarmd.node.transport.local_client import LocalClient
+from swarmd.protocol.faults import LocalFault
+
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One daemon of the mesh: its home, its process while it runs, and a client of its socket."""
+
+    name: str
+    home: Path
+    did: str
+    process: subprocess.Popen[str] | None = None
+    addr: str = ""
+    client: LocalClient | None = None
+
+    def call(self, op: str, **args: Any) -> Any:
+        """Ask the daemon; LocalFault if it refuses or is gone."""
+        if self.client is None:
+            self.client = LocalClient(socket_path(self.home), timeout_s=60.0)
+        return self.client.call(op, args)
+
+    def disconnect(self) -> None:
+        if self.client is not None:
+            self.client.close()
+            self.client = None
+
+    def cpu_s(self) -> float:
+        """User and system CPU seconds of the daemon and the children it has reaped (Linux)."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576
+
+
+class Cluster:
+    """Homes under `base`, one genesis for all. Each member dials the first `fan_out` before it."""
+
+    def __init__(
+        self,
+        base: Path,
+        names: Sequence[str],
+        *,
+        verifiers: Sequence[str],
+        balance: int,
+        mesh: str,
+        fan_out: int = 2,
+        **params: int,
+    ) -> None:
+        self.base = base
+        self.fan_out = fan_out
+        self.members = []
+        for name in names:
+            identity = create_home(base / name)
+            self.members.append(Member(name, base / name, identity.did))
+        dids = {member.name: member.did for member in self.members}
+        self.genesis = found_mesh(
+            mesh, [dids[name] for name in verifiers], {did: balance for did in dids.values()}, **params
+        )
+        for member in self.members:
+            write_genesis(member.home / GENESIS_FILE, self.genesis)
+
+    def start(self, member: Member, *extra: str) -> None:
+        """Start a daemon; `wait_ready` waits for it."""
+        peers: list[str] = []
+        for other in self.members[: self.members.index(member)][: self.fan_out]:
+            if other.addr:
+                peers += ["--peer", other.addr]
+        log = open(member.home / "daemon.log", "a", encoding="utf-8")
+        with log:
+            member.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "swarmd.cli", "--home", str(member.home), "--json"),
+                    *("up", "--listen", "/ip4/127.0.0.1/tcp/0", *peers, *extra),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def wait_ready(self, member: Member) -> None:
+        """Until the daemon says it serves; LocalFault `daemon-failed` with the end of its log if it does not."""
+        assert member.process is not None and member.process.stdout is not None
+        line = _read_line(member.process.stdout)
+        try:
+            ready = json.loads(line)
+            member.addr = ready["addrs"][0]
+        except (ValueError, KeyError, IndexError, TypeError):
+            member.process.kill()
+            member.process.wait()
+            tail = (member.home / "daemon.log").read_text("utf-8", "replace")[-2_000:]
+            raise LocalFault("daemon-failed", f"{member.name} did not start: {line}{tail}") from None
+
+    def start_all(self, *extra: str) -> None:
+        for member in self.members:
+            self.start(member, *extra)
+            if self.members.index(member) < self.fan_out:
+                self.wait_ready(member)
+        for member in self.members[self.fan_out :]:
+            self.wait_ready(member)
+
+    def stop_all(self) -> list[int]:
+        """SIGTERM all, then SIGKILL what does not end; returns the exit codes."""
+        for member in self.members:
+            member.disconnect()
+            if member.process is not None and member.process.poll() is None:
+                member.process.send_signal(signal.SIGTERM)
+        codes = []
+        for member in self.members:
+            if member.process is None:
+                continue
+            try:
+                codes.append(member.process.wait(STOP_TIMEOUT_S))
+            except subprocess.TimeoutExpired:
+                member.process.kill()
+                codes.append(member.process.wait())
+            if member.process.stdout is not None:
+                member.process.stdout.close()
+        return codes
+
+
+def _read_line(stream: IO[str]) -> str:
+    """One line, or what there was within READY_TIMEOUT_S."""
+
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        if not selector.select(READY_TIMEOUT_S):
+            return ""
+    return stream.readline()

@@ -1,0 +1,54 @@
+"""`swarmd up`: logging, the ready line, and the daemon to its end."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swarmd.node.daemon import Daemon, Settings, serve
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts (ns), level, logger, message, and the error if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts_ns": int(record.created * 1e9),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up_logging(level: str, style: str) -> None:
+    """To stderr, as text or one JSON object a line. Libraries speak from warnings up."""
+    handler = logging.StreamHandler(sys.stderr)
+    if style == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("swarmd").setLevel(level.upper())
+
+
+def ready_line(daemon: Daemon) -> dict[str, Any]:
+    return {
+        "event": "ready",
+        "did": daemon.identity.did,
+        "peer_id": daemon.transport.peer_id,
+        "addrs": list(daemon.transport.addrs),
+        "mesh": {"id": daemon.genesis.mesh_name, "name": daemon.genesis.name},
+        "at_ns": time.time_ns(),
+    }
+
+
+def run(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
+    """Serve until stopped; `announce` gets the ready line once. LocalFault and CorruptState as in `serve`."""
+    serve(settings, lambda daemon: announce(ready_line(daemon)))
