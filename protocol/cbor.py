@@ -46,15 +46,18 @@ def encode_ordered(value: Any) -> bytes:
 
 
 def _check_encodable(value: Any, depth: int) -> None:
-    if depth > MAX_NESTING:
-        raise LocalFault("not-dag-cbor", f"nested deeper than {MAX_NESTING}")
     kind = type(value)
-    if kind is str or kind is bytes or kind is bool or value is None or kind is Link:
+    if kind is str or kind is bytes or kind is bool or value is None:
         return
     if kind is int:
         if not _MIN_INT <= value <= _MAX_INT:
             raise LocalFault("not-dag-cbor", "an integer of more than 64 bits")
-    elif kind is list or kind is tuple:
+        return
+    if depth >= MAX_NESTING:  # as the decoder counts: lists, maps and tags
+        raise LocalFault("not-dag-cbor", f"nested deeper than {MAX_NESTING}")
+    if kind is Link:
+        return
+    if kind is list or kind is tuple:
         for item in value:
             _check_encodable(item, depth + 1)
     elif kind is dict:
@@ -114,6 +117,8 @@ def _check_decoded(value: Any, depth: int) -> int:
     if kind is Link:
         return 1
     links = 0
+    if depth >= MAX_NESTING:  # cbor2 does not count what is empty
+        raise RemoteFault("bad-cbor", f"nested deeper than {MAX_NESTING}")
     if kind is dict:
         keys = tuple(value)
         if keys and not _keys_in_order(keys):
