@@ -8,17 +8,26 @@ from typing import Any
 
 import nacl.signing
 import pytest
-
 from swarmd.protocol import cids
+from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.effects import Effect, Judge, Publish, RunAgent, Submit
 from swarmd.protocol.engine import step
-from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.envelope import Envelope, bucket_of, build, need_id
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import sign_manifest
-from swarmd.protocol.inputs import Admitted, AgentDone, Authored, ChainSeen, Commanded, Judged, ManifestSeen, Ticked
+from swarmd.protocol.inputs import (
+    Admitted,
+    AgentDone,
+    Authored,
+    ChainSeen,
+    Commanded,
+    Judged,
+    ManifestSeen,
+    Ticked,
+)
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 
@@ -49,7 +58,16 @@ class Node:
 class Mesh:
     """`deliver` moves one envelope to one node, in an order the seed picks; `run` goes on until all is quiet."""
 
-    def __init__(self, names: list[str], *, seed: int = 0, offers: dict[str, int] | None = None, verifiers: list[str] | None = None, balance: int = 10_000_000, **params: Any) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        *,
+        seed: int = 0,
+        offers: dict[str, int] | None = None,
+        verifiers: list[str] | None = None,
+        balance: int = 10_000_000,
+        **params: Any,
+    ) -> None:
         self.random = random.Random(seed)
         roster = tuple(sorted(did_for(name) for name in (verifiers or names)))
         self.genesis = Genesis("test", roster, {did_for(name): balance for name in names}, **params)
@@ -59,7 +77,9 @@ class Mesh:
         self.judge = lambda node, job: ("accept", 100, "the same result")
         for name in names:
             did = did_for(name)
-            self.nodes[name] = Node(did, State(self.genesis, did, check_everything=True), dict(offers or {"echo": 20_000}))
+            self.nodes[name] = Node(
+                did, State(self.genesis, did, check_everything=True), dict(offers or {"echo": 20_000})
+            )
         for name, node in self.nodes.items():
             self.publish_manifest(name, node.offers)
 
@@ -67,7 +87,13 @@ class Mesh:
         node = self.nodes[name]
         node.offers = offers
         manifest = sign_manifest(
-            self.genesis.mesh_id, node.did, self.now_ns, offers, (), (), lambda data: signing_key(name).sign(data).signature
+            self.genesis.mesh_id,
+            node.did,
+            self.now_ns,
+            offers,
+            (),
+            (),
+            lambda data: signing_key(name).sign(data).signature,
         )
         for other in self.nodes.values():
             self.feed(other, ManifestSeen(manifest, self.now_ns))
@@ -79,8 +105,16 @@ class Mesh:
             effect = todo.popleft()
             if isinstance(effect, Publish):
                 envelope = build(
-                    kind=effect.kind, thread=effect.thread, sender=node.did, lamport=effect.lamport, ts_ns=effect.ts_ns,
-                    epoch=effect.epoch, payload=dict(effect.payload), refs=effect.refs, policy=bytes(32), eval_digest=bytes(32),
+                    kind=effect.kind,
+                    thread=effect.thread,
+                    sender=node.did,
+                    lamport=effect.lamport,
+                    ts_ns=effect.ts_ns,
+                    epoch=effect.epoch,
+                    payload=dict(effect.payload),
+                    refs=effect.refs,
+                    policy=bytes(32),
+                    eval_digest=bytes(32),
                     trace=effect.trace,
                 )
                 node.said.append(envelope)
@@ -99,7 +133,11 @@ class Mesh:
         node = self.nodes[name]
         args = {"title": "a need", "budget": budget, "deadline_s": deadline_s, "tasks": tasks, "inline": []}
         self.feed(node, Commanded("need.post", args, self.now_ns))
-        return node.said[-1].thread if node.said[-1].kind == "NEED" else next(e.thread for e in reversed(node.said) if e.kind == "NEED")
+        return (
+            node.said[-1].thread
+            if node.said[-1].kind == "NEED"
+            else next(e.thread for e in reversed(node.said) if e.kind == "NEED")
+        )
 
     def tick(self, seconds: float) -> None:
         self.now_ns += int(seconds * S_NS)
@@ -108,7 +146,9 @@ class Mesh:
                 self.feed(node, Ticked(self.now_ns))
 
     def deliver(self) -> bool:
-        ready = [node for node in self.nodes.values() if node.alive and (node.inbox or node.jobs or node.submitted)]
+        ready = [
+            node for node in self.nodes.values() if node.alive and (node.inbox or node.jobs or node.submitted)
+        ]
         if not ready:
             return False
         self.now_ns += 1_000_000
@@ -122,7 +162,17 @@ class Mesh:
             self.feed(node, Admitted((envelope,), {}, self.now_ns))
         else:
             submitted = node.submitted.pop(0)
-            self.feed(node, ChainSeen(submitted.anchor_id, sha256(submitted.root).digest(), 1, 1337, "0x" + "0" * 40, self.now_ns))
+            self.feed(
+                node,
+                ChainSeen(
+                    submitted.anchor_id,
+                    sha256(submitted.root).digest(),
+                    1,
+                    1337,
+                    "0x" + "0" * 40,
+                    self.now_ns,
+                ),
+            )
         return True
 
     def _work(self, node: Node, job: RunAgent | Judge) -> None:
@@ -134,7 +184,10 @@ class Mesh:
             self.feed(node, AgentDone(job.job_id, None, 0, None, {}, "crashed: exit 1", self.now_ns))
             return
         block = repr(answer).encode()
-        self.feed(node, AgentDone(job.job_id, cids.raw_cid(block), len(block), block, {"wall_ms": 3}, "", self.now_ns))
+        self.feed(
+            node,
+            AgentDone(job.job_id, cids.raw_cid(block), len(block), block, {"wall_ms": 3}, "", self.now_ns),
+        )
 
     def run(self, steps: int = 100_000) -> None:
         for _ in range(steps):
@@ -149,9 +202,18 @@ class Mesh:
         return {mesh_digest(node.state) for node in self.nodes.values() if node.alive}
 
 
-def task(name: str, *, price: int = 30_000, capability: str = "echo", after: tuple[str, ...] = (), verify: dict | None = None) -> dict[str, Any]:
+def task(
+    name: str,
+    *,
+    price: int = 30_000,
+    capability: str = "echo",
+    after: tuple[str, ...] = (),
+    verify: dict | None = None,
+) -> dict[str, Any]:
     body = {
-        "id": name, "capability": capability, "max_price": price,
+        "id": name,
+        "capability": capability,
+        "max_price": price,
         "input": {"text": {"cid": Link(cids.raw_cid(b"hello")), "as": "text"}},
         "verify": verify or {"type": "reexec"},
     }
@@ -160,21 +222,150 @@ def task(name: str, *, price: int = 30_000, capability: str = "echo", after: tup
     return body
 
 
-@pytest.fixture
+def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
+    """Valid payloads of each kind, every optional field and every shape of each at least once."""
+    block = Link(cids.raw_cid(b"block"))
+    spec = {
+        "id": "t2",
+        "capability": "text.count",
+        "max_price": 0,
+        "input": {"a": {"task": "t1", "pointer": "/n"}},
+        "verify": {"type": "schema", "schema": block},
+        "after": ["t1"],
+    }
+    telemetry = {"wall_ms": 1, "cpu_ms": 0, "max_rss_kb": 1 << 40, "output_bytes": 7}
+    needs = {
+        "title": "t",
+        "budget": 30_000,
+        "deadline_ns": START_NS,
+        "fund": {"seq": 0, "prev": bytes(32)},
+        "tasks": [task("t1"), spec],
+    }
+    ops = [
+        {"op": "ADD_TASK", "task": spec},
+        {"op": "LINK", "parent": "t1", "child": "t2"},
+        {"op": "STATE", "task": "t1", "state": "OPEN"},
+        {"op": "ANNOTATE", "task": "", "key": "anchor", "value": "eip155:1"},
+        {"op": "ANNOTATE", "task": "t1", "key": "n", "value": -1},
+        {"op": "ANNOTATE", "task": "t1", "key": "done", "value": True},
+    ]
+    return {
+        "NEED": [
+            needs,
+            {
+                **needs,
+                "inline": [b"", b"x" * 2048],
+                "tasks": [{**spec, "verify": {"type": "command", "name": "mine"}}],
+            },
+        ],
+        "PROPOSE": [{"round": 0, "lease_s": 60, "plan": {"t1": [[did, 20_000]], "t2": [[did, 0]]}}],
+        "ATTEST_PLAN": [{"verdict": "accept", "reason": ""}, {"verdict": "reject", "reason": "too dear"}],
+        "DECIDE": [{"round": 0, "k": 1}],
+        "CLAIM": [{"task": "t1", "attempt": 0, "lease_s": 60}],
+        "COMMIT": [
+            {"task": "t1", "result": block, "size": 5, "telemetry": telemetry},
+            {"task": "t1", "result": block, "size": 5, "telemetry": telemetry, "inline": b"block"},
+        ],
+        "ATTEST": [
+            {"task": "t1", "verdict": verdict, "score": 100, "reason": "same"}
+            for verdict in ("accept", "reject", "abstain")
+        ],
+        "FINALIZE": [
+            {"outcome": "accepted", "task": "t1", "result": block},
+            {"outcome": "refunded", "task": "t1", "reason": "r"},
+            {"outcome": "expired", "reason": "r"},
+        ],
+        "YIELD": [{"task": "t1", "attempt": 0, "reason": "crashed"}],
+        "RELEASE": [
+            {"task": "t1", "attempt": 7, "cause": cause} for cause in ("expired", "unclaimed", "rejected")
+        ],
+        "UPDATE_PLAN": [{"ops": ops}],
+        "CHALLENGE": [
+            {"task": "t1", "reason": "wrong", "evidence": [block]},
+            {"task": "t1", "reason": "wrong", "evidence": []},
+        ],
+        "INVALIDATE": [{"task": "t1", "reason": "wrong"}],
+        "RECONCILE": [{"epoch": 1, "orphaned": [block]}],
+        "CHECKPOINT": [{"epoch": 1, "root": bytes(32), "roster": [did]}],
+    }
+
+
+@dataclass
+class Author:
+    """Somebody who says and signs whatever a test wants, with a chain per bucket."""
+
+    name: str
+    mesh_id: bytes = b"m" * 32
+    lamport: int = 0
+    heads: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def did(self) -> str:
+        return did_for(self.name)
+
+    def sign(self, data: bytes) -> bytes:
+        return signing_key(self.name).sign(data).signature
+
+    def thread(self, fund_seq: int = 0) -> str:
+        return need_id(self.did, fund_seq)
+
+    def envelope(self, kind: str = "YIELD", payload: dict[str, Any] | None = None, **change: Any) -> Envelope:
+        self.lamport += 1
+        body: dict[str, Any] = dict(
+            kind=kind,
+            thread=self.thread(),
+            sender=self.did,
+            lamport=self.lamport,
+            ts_ns=START_NS,
+            epoch=0,
+            payload=payloads(self.did)[kind][0] if payload is None else payload,
+            refs=(),
+            policy=bytes(32),
+            eval_digest=bytes(32),
+        )
+        return build(**{**body, **change})
+
+    def flush(self, *groups: list[Envelope]) -> tuple[bytes, list[Batch]]:
+        """Each group of one thread's bucket becomes a batch; chains go on from flush to flush."""
+        links = []
+        for group in groups:
+            bucket = bucket_of(group[0].thread)
+            seq, prev = self.heads.get(bucket, (0, GENESIS_PREV))
+            links.append((group[0].epoch, bucket, seq, prev, group))
+        frame, batches = sign_flush(self.mesh_id, self.did, links, self.sign)
+        for batch in batches:
+            self.heads[batch.bucket] = (batch.seq + 1, batch.hash)
+        return frame, batches
+
+
+# Session scope: classes and functions only, so Hypothesis may call a test many times with them.
+
+
+@pytest.fixture(scope="session")
 def mesh_of():
     return Mesh
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_task():
     return task
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def keys():
     return signing_key
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def envelope_type():
     return Envelope
+
+
+@pytest.fixture(scope="session")
+def author_of():
+    return Author
+
+
+@pytest.fixture(scope="session")
+def payloads_of():
+    return payloads

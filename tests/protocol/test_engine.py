@@ -1,7 +1,6 @@
 """The life of a need through engines alone: decisions, leases, results, money, and their convergence."""
 
 import pytest
-
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.engine import step
 from swarmd.protocol.faults import LocalFault
@@ -36,8 +35,11 @@ def test_one_task_from_need_to_anchor(mesh_of, make_task, seed):
 @pytest.mark.parametrize("alpha", [300, 600])
 def test_a_graph_runs_in_order_whatever_the_delivery(mesh_of, make_task, seed, alpha):
     mesh = mesh_of(NAMES, seed=seed, alpha_permille=alpha, bootstrap_threshold=0)
-    tasks = [make_task("split"), *(make_task(f"count-{i}", after=("split",)) for i in range(3)),
-             make_task("merge", after=("count-0", "count-1", "count-2"))]
+    tasks = [
+        make_task("split"),
+        *(make_task(f"count-{i}", after=("split",)) for i in range(3)),
+        make_task("merge", after=("count-0", "count-1", "count-2")),
+    ]
     need = mesh.post("ann", tasks, 200_000)
     mesh.run()
     for _ in range(4):
@@ -79,7 +81,13 @@ def test_a_vanished_worker_loses_its_lease(mesh_of, make_task):
     need = mesh.post("ann", [make_task("t1")], 50_000, deadline_s=600)
     while not any(record.claims for node in mesh.nodes.values() if (record := node.state.needs.get(need))):
         mesh.deliver()
-    claim = next(iter(next(r for n in mesh.nodes.values() if (r := n.state.needs.get(need)) and r.claims).claims.values()))
+    claim = next(
+        iter(
+            next(
+                r for n in mesh.nodes.values() if (r := n.state.needs.get(need)) and r.claims
+            ).claims.values()
+        )
+    )
     gone = next(node for node in mesh.nodes.values() if node.did == claim.worker)
     gone.alive = False
     gone.jobs.clear()
@@ -161,7 +169,14 @@ def test_a_bad_command_changes_nothing(mesh_of, make_task, change, code):
     mesh = mesh_of(["ann", "bob"])
     state = mesh.nodes["ann"].state
     before = state_digest(state)
-    args = {"title": "t", "budget": 50_000, "deadline_s": 60, "tasks": [make_task("t1")], "inline": [], **change}
+    args = {
+        "title": "t",
+        "budget": 50_000,
+        "deadline_s": 60,
+        "tasks": [make_task("t1")],
+        "inline": [],
+        **change,
+    }
     with pytest.raises(LocalFault) as caught:
         step(state, Commanded("need.post", args, mesh.now_ns + 5))
     assert caught.value.code == code
