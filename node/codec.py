@@ -6,7 +6,7 @@ Envelopes of admitted batches are not repeated here: the record names the batche
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.envelope import Envelope, parse
 from swarmd.protocol.faults import CorruptState
@@ -31,15 +31,15 @@ Load = Callable[[BatchKey], tuple[Envelope, ...]]
 def encode_admitted(keys: Sequence[BatchKey], given: Admitted, policy: bytes) -> bytes:
     """`policy` is the hash of the policy that gave the verdicts."""
     denied = [[position, reason] for position, reason in given.denied.items()]
-    return encode([1, given.at_ns, [list(key) for key in keys], denied, policy])
+    return encode_ordered([1, given.at_ns, [list(key) for key in keys], denied, policy])
 
 
 def encode_input(given: Input) -> bytes:
     match given:
         case Authored(envelope, at_ns):
-            body: list[Any] = [2, at_ns, envelope.raw]
+            return encode_ordered([2, at_ns, envelope.raw])
         case Ticked(at_ns):
-            body = [3, at_ns]
+            body: list[Any] = [3, at_ns]
         case AgentDone(job_id, result, size, inline, telemetry, error, at_ns):
             body = [4, at_ns, job_id, result, size, inline, dict(telemetry), error]
         case Judged(job_id, verdict, score, reason, at_ns):

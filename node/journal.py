@@ -12,7 +12,7 @@ from typing import Any
 
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
 from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
-from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.faults import CorruptState, LocalFault
 
@@ -127,7 +127,7 @@ class Journal:
                 batch.hash,
                 last.lamport,
                 last.ts_ns,
-                encode(batch_to_list(batch)),
+                encode_ordered(batch_to_list(batch)),
             ),
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 from swarmd.node import codec
-from swarmd.node.facts import draft_facts, facts_of
+from swarmd.node.facts import facts_of
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.ports import BlockStore, PolicyGate, Verdict
@@ -25,7 +25,7 @@ from swarmd.protocol import engine, kinds, limits
 from swarmd.protocol.batch import Batch, Sign
 from swarmd.protocol.chains import Chains, Gap
 from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
-from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.envelope import Envelope, build, evaluated
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
@@ -403,13 +403,7 @@ class Runner:
 
     def _author(self, draft: Publish) -> Envelope | None:
         """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it."""
-        verdict = self.gate.evaluate("preflight", draft_facts(draft, self.me))
-        if not verdict.allow:
-            log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
-            if draft.kind == kinds.NEED:
-                raise PreflightDenied(", ".join(verdict.reasons))
-            return None
-        return build(
+        envelope = build(
             kind=draft.kind,
             thread=draft.thread,
             sender=self.me,
@@ -419,9 +413,16 @@ class Runner:
             payload=dict(draft.payload),
             refs=draft.refs,
             policy=self.gate.policy_hash,
-            eval_digest=verdict.digest,
+            eval_digest=bytes(32),
             trace=draft.trace,
         )
+        verdict = self._gate("preflight", envelope)
+        if verdict.allow:
+            return evaluated(envelope, verdict.digest)
+        log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
+        if draft.kind == kinds.NEED:
+            raise PreflightDenied(", ".join(verdict.reasons))
+        return None
 
     # Sealing -------------------------------------------------------------------------------------------
 

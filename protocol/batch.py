@@ -16,7 +16,7 @@ from typing import Any
 import nacl.bindings
 import nacl.exceptions
 from swarmd.protocol import limits, merkle
-from swarmd.protocol.cbor import decode, encode, encode_ordered
+from swarmd.protocol.cbor import decode, encode_ordered
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import Envelope, bucket_of, parse
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -115,7 +115,7 @@ def sign_flush(
 def encode_flush(batches: Sequence[Batch]) -> bytes:
     """The gossip frame of the batches of one flush, all of them, in order."""
     body = [[batch.header, [envelope.raw for envelope in batch.envelopes]] for batch in batches]
-    return encode([FRAME_FLUSH, batches[0].seal.signature, body])
+    return encode_ordered([FRAME_FLUSH, batches[0].seal.signature, body])
 
 
 def parse_flush(mesh_id: bytes, value: Any) -> list[Batch]:

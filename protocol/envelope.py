@@ -6,7 +6,7 @@ batch it travels in does (protocol/batch.py), and a merkle path shows that it be
 
 import re
 from base64 import b32encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -97,6 +97,19 @@ def build(
         }
     )
     return parse(raw)
+
+
+# Where the digest's bytes stand: map head, "v": 1, "eval", the head of a byte string of 32.
+_EVAL_AT = 1 + 2 + 1 + 5 + 2
+
+
+def evaluated(envelope: Envelope, eval_digest: bytes) -> Envelope:
+    """The envelope with its policy evaluation's digest (32 bytes) put in, which changes its bytes and its id.
+
+    The policy judges the envelope's own size, so it is built first and the digest, of fixed length, set after.
+    """
+    raw = envelope.raw[:_EVAL_AT] + eval_digest + envelope.raw[_EVAL_AT + 32 :]
+    return replace(envelope, eval=eval_digest, raw=raw, id=dag_cbor_cid(raw))
 
 
 def parse(raw: bytes) -> Envelope:
