@@ -142,6 +142,7 @@ class LocalApi:
             "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
             "trouble": runner.trouble,
             "manifests": len(state.manifests),
+            "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),
             "counters": dict(runner.counters),
             "bus_ms": {f"p{p}": round(runner.bus.percentile(p / 100), 2) for p in (50, 95, 99)},
             "bus_buckets": {str(bucket): n for bucket, n in runner.bus.buckets.items()},

@@ -53,6 +53,7 @@ class Bench:
                 subprocess.Popen(
                     [sys.executable, "-m", "swarmd.node.bench.echo_agent", "--home", str(member.home)],
                     stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 )
             )
         self._wait(self._all_know_all, "the mesh to form")
