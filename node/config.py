@@ -1,0 +1,239 @@
+"""The node's configuration: defaults, `swarmd.toml` in the home, SWARMD_* variables, flags; the later wins.
+
+Each value remembers where it came from. What a file or variable says that is not understood is an error with
+its place and, for a misspelt name, the nearest known one: a setting that is silently ignored costs an evening.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
+
+CONFIG_FILE = "swarmd.toml"
+PREFIX = "SWARMD_"
+# Variables that are no settings: where the home is, and what an agent's run is told.
+NOT_SETTINGS = frozenset(("SWARMD_HOME", "SWARMD_JOB"))
+
+Origin = Literal["default", "file", "env", "flag"]
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError("must be text")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(type(each) is str and each for each in value):
+        raise ValueError("must be a list of texts")
+    return tuple(value)
+
+
+def _choice(*choices: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(map(json.dumps, choices))}")
+        return str(value)
+
+    return check
+
+
+def _integer(least: int, most: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _seconds(least: float, most: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
+            raise ValueError(f"must be a number of seconds from {least:g} to {most:g}")
+        return float(value)  # type: ignore[arg-type]
+
+    return check
+
+
+def _commands(value: object) -> Mapping[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise ValueError('must be a table: name = ["program", "argument"]')
+    found = {}
+    for name, argv in value.items():
+        if not isinstance(argv, list | tuple) or not argv or not all(type(word) is str for word in argv):
+            raise ValueError(f'{name} must be a list of texts: {name} = ["program", "argument"]')
+        found[str(name)] = tuple(argv)
+    return found
+
+
+def _setting(default: Any, check: Callable[[object], Any], doc: str) -> Any:
+    return field(default=default, metadata={"check": check, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings. Times in seconds; addresses are multiaddrs."""
+
+    listen: tuple[str, ...] = _setting(
+        ("/ip4/0.0.0.0/tcp/4001",), _texts, "Where other nodes reach this one."
+    )
+    peers: tuple[str, ...] = _setting(
+        (), _texts, "Nodes to keep connected to: multiaddrs that end in /p2p/PEER_ID."
+    )
+    chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
+    chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
+    policy_path: str = _setting(
+        "", _text, "A compiled policy (wasm) with its data.json beside it. Empty: the one that ships."
+    )
+    lease_ttl_s: int = _setting(
+        DEFAULT_LEASE_S, _integer(1, MAX_LEASE_S), "How long a claimed task is ours to deliver."
+    )
+    anchor_interval_s: float = _setting(
+        2.0, _seconds(0.0, 86_400), "How long receipts gather before their root goes on chain."
+    )
+    sync_interval_s: float = _setting(
+        30.0, _seconds(0.1, 86_400), "How often each peer is asked for what gossip lost."
+    )
+    checks: str = _setting(
+        "touched",
+        _choice("touched", "full"),
+        "Invariants after each step: of what it touched, or of everything.",
+    )
+    log_level: str = _setting(
+        "info", _choice("debug", "info", "warning", "error"), "How much is logged, to stderr."
+    )
+    log_format: str = _setting("text", _choice("text", "json"), "Lines for people, or one JSON object each.")
+    verifier_commands: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict,
+        metadata={"check": _commands, "doc": 'Programs that judge results: name = ["program", "argument"].'},
+    )
+
+
+NAMES = tuple(each.name for each in fields(Config))
+_DOC: Mapping[str, str] = {each.name: each.metadata["doc"] for each in fields(Config)}
+_CHECK: Mapping[str, Callable[[object], Any]] = {each.name: each.metadata["check"] for each in fields(Config)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and, for each name, the origin of its value."""
+
+    config: Config
+    origins: Mapping[str, Origin]
+    file: Path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """name, value, origin and what it means, in the order of the class."""
+        return [
+            {"name": n, "value": _plain(getattr(self.config, n)), "origin": self.origins[n], "doc": _DOC[n]}
+            for n in NAMES
+        ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: list(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def load_config(home: Path, env: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Loaded:
+    """The configuration of the node in `home`. LocalFault `bad-config` names the key, the value and its origin.
+
+    `flags` are typed values by setting name; None means not given. Lists of flags replace lower ones.
+    """
+    path = home / CONFIG_FILE
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = dict.fromkeys(NAMES, "default")
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    sources: tuple[tuple[Origin, str, Mapping[str, Any]], ...] = (
+        ("file", str(path), _read_file(path)),
+        ("env", "the environment", _read_env(env)),
+        ("flag", "the command line", given),
+    )
+    for origin, place, found in sources:
+        for name, value in found.items():
+            if name not in _CHECK:
+                raise _unknown(name, place, origin)
+            try:
+                values[name] = _CHECK[name](value)
+            except ValueError as error:
+                shown = json.dumps(value, default=str)
+                raise LocalFault(
+                    "bad-config", f"{name} = {shown} (from {place}): {error}", fix=f"{name}: {_DOC[name]}"
+                ) from None
+            origins[name] = origin
+    return Loaded(Config(**values), origins, path)
+
+
+def _unknown(name: str, place: str, origin: Origin) -> LocalFault:
+    shown = PREFIX + name.upper() if origin == "env" else name
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), NAMES, 1, 0.5)
+    nearest = PREFIX + near[0].upper() if near and origin == "env" else "".join(near)
+    fix = f"did you mean {nearest}?" if near else f"there are: {', '.join(NAMES)}"
+    return LocalFault("bad-config", f"{shown} (from {place}) is no setting of swarmd", fix=fix)
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise LocalFault("bad-config", f"{path}: {error.strerror}", fix="make it readable") from None
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise LocalFault("bad-config", f"{path} is not TOML: {error}", fix="mend that line") from None
+
+
+def _read_env(env: Mapping[str, str]) -> Mapping[str, Any]:
+    return {
+        name.removeprefix(PREFIX).lower(): _from_env(name.removeprefix(PREFIX).lower(), text)
+        for name, text in sorted(env.items())
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS
+    }
+
+
+def _from_env(name: str, text: str) -> Any:
+    """The typed value of a variable: lists are separated by commas, tables are JSON."""
+    if name in ("listen", "peers"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    default = Config.__dataclass_fields__[name].default if name in _CHECK else ""
+    if name == "verifier_commands" or type(default) in (int, float):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # its check says what it should have been
+    return text
+
+
+def config_text(settings: Mapping[str, Any] | None = None) -> str:
+    """A `swarmd.toml` with every setting explained: those of `settings` in force, the rest commented out."""
+    given = settings or {}
+    lines = [
+        "# The configuration of this swarmd node. Variables (SWARMD_LISTEN=...) and flags go before it;",
+        "# `swarmd config show` says what holds and where it comes from.",
+    ]
+    for name in NAMES:
+        if name == "verifier_commands":
+            continue
+        value = given.get(name, getattr(Config(), name))
+        lines += ["", f"# {_DOC[name]}", f"{'' if name in given else '# '}{name} = {_toml(value)}"]
+    # A table goes last: in TOML all that follows its heading is in it.
+    commands = given.get("verifier_commands", {})
+    off = "" if commands else "# "
+    lines += ["", f"# {_DOC['verifier_commands']}", f"{off}[verifier_commands]"]
+    lines += [f"{json.dumps(name)} = {_toml(argv)}" for name, argv in commands.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """TOML of the types that settings have; its strings are JSON strings."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

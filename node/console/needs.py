@@ -1,0 +1,268 @@
+"""`swarmd need`: posting, listing, showing and watching needs."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swarmd.node.console.context import Context
+from swarmd.node.console.needspec import need_spec
+from swarmd.node.console.outcome import FAILED, OK, time_limit
+from swarmd.node.console.output import RIGHT, WHOLE, Column, Output, clean, facts, short_did, styled, table
+from swarmd.node.transport.local_client import LocalClient
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MAX_SHOWN_RESULT_CHARS = 4_000
+GOOD_END = "FINALIZED"
+
+
+def run_post(ctx: Context) -> int:
+    args, out = ctx.args, ctx.out
+    spec = need_spec(args, Path.cwd())
+    with time_limit(args.timeout, "the need"):
+        # No limit of its own: --wait is as long as the need.
+        with ctx.client(None if args.wait else args.timeout or 60.0) as client:
+            need = client.call("need.post", {"spec": spec})["need"]
+            if not args.wait:
+                if out.as_json:
+                    out.document({"need": need})
+                else:
+                    out.line(need)
+                return OK
+            # At once, so that it is known if the wait is cut short.
+            out.progress(f"posted {need}")
+            return _finish(out, _follow(ctx, client, need))
+
+
+def run_watch(ctx: Context) -> int:
+    args, out = ctx.args, ctx.out
+    with time_limit(args.timeout, "the need"), ctx.client(None) as client:
+        if out.as_json:
+            return _watch_json(out, client, args.need)
+        return _finish(out, _follow(ctx, client, args.need))
+
+
+def _watch_json(out: Output, client: LocalClient, need: str) -> int:
+    """A JSON document a line: {"event": ...}, and last {"result": ...}."""
+    final = None
+    for is_last, item in _last_marked(client.stream("need.watch", {"need": need})):
+        out.document({"result" if is_last else "event": item})
+        final = item
+    return _outcome(final)
+
+
+def _last_marked(items: Iterator[Any]) -> Iterator[tuple[bool, Any]]:
+    """(is it the last one?, item): each is held back until the next one or the end is there."""
+    held: list[Any] = []
+    for item in items:
+        if held:
+            yield False, held.pop()
+        held.append(item)
+    if held:
+        yield True, held.pop()
+
+
+def _outcome(detail: Any) -> int:
+    return OK if isinstance(detail, dict) and detail.get("state") == GOOD_END else FAILED
+
+
+def _finish(out: Output, detail: dict[str, Any]) -> int:
+    if out.as_json:
+        out.document(detail)
+    elif out.quiet:
+        for value in detail.get("values", {}).values():
+            out.line(json.dumps(value, ensure_ascii=False))
+    else:
+        show_need(out, detail, tasks=not out.live)
+    return _outcome(detail)
+
+
+def _follow(ctx: Context, client: LocalClient, need: str) -> dict[str, Any]:
+    """Watch to the end: the task table redrawn on a terminal, a line per event elsewhere."""
+    out = ctx.out
+    events = client.stream("need.watch", {"need": need})
+    if out.as_json or out.quiet:
+        *_, final = events
+    elif out.live:
+        final = _follow_live(ctx, need, events)
+    else:
+        started = time.time_ns()
+        for is_last, item in _last_marked(events):
+            final = item
+            if not is_last:
+                out.note(_event_line(item, started))
+    found: dict[str, Any] = final
+    return found
+
+
+def _event_line(event: dict[str, Any], started_ns: int) -> str:
+    passed_s = max(0.0, (event["at_ns"] - started_ns) / 1e9)
+    who = short_did(event.get("sender", ""))
+    return f"{passed_s:7.2f} s  {clean(event['kind']):<12} {who:<12}  {clean(event['text'])}"
+
+
+def _follow_live(ctx: Context, need: str, events: Iterator[Any]) -> dict[str, Any]:
+    """Redraws the tasks as events say they move; a second connection asks how they stand."""
+    from rich.live import Live
+
+    lines: list[str] = []
+    started = time.time_ns()
+    final: dict[str, Any] = {}
+    with ctx.client() as asker:
+        with Live(console=ctx.out.console, auto_refresh=False, transient=False) as live:
+            detail = asker.call("need.show", {"need": need})
+            live.update(_live_view(detail, lines), refresh=True)
+            drawn_at = 0.0
+            for is_last, item in _last_marked(events):
+                if is_last:
+                    final = item
+                    live.update(_live_view(final, []), refresh=True)
+                    break
+                lines = [*lines, _event_line(item, started)][-6:]
+                # A graph of a thousand tasks has events faster than a screen is worth redrawing.
+                if time.monotonic() - drawn_at > 0.1:
+                    detail = asker.call("need.show", {"need": need})
+                    live.update(_live_view(detail, lines), refresh=True)
+                    drawn_at = time.monotonic()
+    return final
+
+
+def _live_view(detail: dict[str, Any], lines: Sequence[str]) -> "RenderableType":
+    from rich.console import Group
+
+    head = f"{clean(detail['title'])}  {detail['state']}  {detail['done']} of {len(detail['tasks'])} done"
+    return Group(styled(head, "bold"), _task_table(detail["tasks"]), *(styled(line, "dim") for line in lines))
+
+
+# list and show ---------------------------------------------------------------------------------------------
+
+_LIST_COLUMNS: Sequence[Column] = (
+    *(("need", WHOLE), "title", ("state", WHOLE), ("tasks", RIGHT), ("budget", RIGHT), ("paid", RIGHT)),
+    *("owner", ("posted", WHOLE)),
+)
+
+
+def run_list(ctx: Context) -> int:
+    args, out = ctx.args, ctx.out
+    found = ctx.ask("need.list", limit=args.limit, **({"state": args.state} if args.state else {}))
+    if out.as_json:
+        out.document(found)
+        return OK
+    if out.quiet:
+        for need in found["needs"]:
+            out.line(need["need"])
+        return OK
+    rows = [
+        (
+            need["need"],
+            need["title"],
+            need["state"],
+            f"{need['done']}/{need['tasks']}",
+            need["budget"],
+            need["paid"],
+            short_did(need["owner"]),
+            when(need["created_ns"]),
+        )
+        for need in found["needs"]
+    ]
+    if not rows:
+        out.note(
+            "no needs"
+            + (f" in state {clean(args.state)}" if args.state else "; post one: swarmd need post --help")
+        )
+        return OK
+    out.print(table(_LIST_COLUMNS, rows))
+    left = found.get("total", len(rows)) - len(rows)
+    if left > 0:
+        out.note(f"{left} more: --limit {found['total']}")
+    return OK
+
+
+def when(at_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ns / 1e9))
+
+
+def run_show(ctx: Context) -> int:
+    detail = ctx.ask("need.show", need=ctx.args.need)
+    if ctx.out.as_json:
+        ctx.out.document(detail)
+    elif ctx.out.quiet:
+        ctx.out.line(detail["state"])
+    else:
+        show_need(ctx.out, detail)
+    return OK
+
+
+def show_need(out: Output, detail: dict[str, Any], *, tasks: bool = True) -> None:
+    """Everything about one need, for people."""
+    times = [
+        f"{name} after {detail[key] / 1000:.2f} s"
+        for name, key in (("decided", "decide_ms"), ("final", "finalize_ms"))
+        if detail.get(key) is not None
+    ]
+    escrow = detail["escrow"]
+    pairs: list[tuple[str, object]] = [
+        ("need", detail["need"]),
+        ("title", detail["title"]),
+        ("state", detail["state"]),
+        ("owner", detail["owner"]),
+        ("posted", when(detail["created_ns"])),
+        ("times", ", ".join(times)),
+        ("money", f"budget {detail['budget']}, paid {detail['paid']} USDC, escrow {escrow['state']}"),
+    ]
+    if detail.get("reason"):
+        pairs.append(("reason", detail["reason"]))
+    if detail.get("waiting_for") and detail["state"] != GOOD_END:
+        pairs.append(("waiting", waiting_text(detail["waiting_for"])))
+    pairs.append(("anchor", anchor_text(detail.get("anchor"))))
+    out.print(facts(pairs))
+    if tasks:
+        out.print()
+        out.print(_task_table(detail["tasks"]))
+    for task, value in detail.get("values", {}).items():
+        _show_result(out, task, value)
+    out.note(f"why: swarmd why {detail['need']}", "dim")
+
+
+def waiting_text(waiting: object) -> str:
+    return ", ".join(map(str, waiting)) if isinstance(waiting, list | tuple) else str(waiting)
+
+
+def anchor_text(anchor: Any) -> str:
+    if not anchor:
+        return "not on chain yet"
+    return f"{anchor['tx_hash']} (block {anchor['block']}, chain {anchor['chain_id']})"
+
+
+def _show_result(out: Output, task: str, value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > MAX_SHOWN_RESULT_CHARS:
+        text = text[:MAX_SHOWN_RESULT_CHARS] + f"... ({len(text)} characters; all of it with --json)"
+    out.note(f"result of {clean(task)}: {clean(text)}")
+
+
+_TASK_COLUMNS: Sequence[Column] = (
+    *("task", "capability", ("state", WHOLE), "worker", ("price", RIGHT), ("try", RIGHT), "after"),
+    *("verdicts", "result"),
+)
+
+
+def _task_table(tasks: Sequence[dict[str, Any]]) -> "RenderableType":
+    rows = [
+        (
+            task["task"],
+            task["capability"],
+            task["state"],
+            short_did(task["worker"]),
+            task["price"],
+            task["attempt"] + 1,
+            ", ".join(task["after"]),
+            ", ".join(f"{judge['verdict']} ({judge['score']})" for judge in task.get("judges", ())),
+            task["result"][:12] + "…" if task["result"] else "",
+        )
+        for task in tasks
+    ]
+    return table(_TASK_COLUMNS, rows)

@@ -1,0 +1,284 @@
+"""Commands about the node itself: init, up, status, peers, balance, version, stop."""
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from swarmd.node.config import CONFIG_FILE, config_text, load_config
+from swarmd.node.console.context import Context
+from swarmd.node.console.outcome import OK, UsageFault
+from swarmd.node.console.output import RIGHT, WHOLE, Column, clean, facts, short_did, table
+from swarmd.node.version import version
+from swarmd.protocol.amounts import parse_usdc
+from swarmd.protocol.faults import LocalFault
+
+
+def run_version(ctx: Context) -> int:
+    found = {"version": version(), "python": platform.python_version(), "platform": platform.platform()}
+    if ctx.out.as_json:
+        ctx.out.document(found)
+    else:
+        ctx.out.line(f"swarmd {found['version']} (Python {found['python']}, {found['platform']})")
+    return OK
+
+
+# init ------------------------------------------------------------------------------------------------------
+
+
+def run_init(ctx: Context) -> int:
+    from swarmd.node import setup
+
+    args, home = ctx.args, ctx.home
+    if args.genesis and (args.verifier or args.fund):
+        raise UsageFault("--genesis is a mesh that exists; --verifier and --fund describe a new one")
+    genesis = setup.load_genesis(Path(args.genesis)) if args.genesis else None
+    if args.key_only:
+        did = setup.create_home(home).did
+        _write_config(home, args)
+        return _made(ctx, {"home": str(home), "did": did})
+    if args.verifier or args.fund:
+        if (home / setup.GENESIS_FILE).exists():
+            raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
+        own = setup.create_home(home).did
+        genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own))
+    identity, genesis = setup.init_home(home, genesis, name=args.name)
+    _write_config(home, args)
+    mesh = {"id": genesis.mesh_name, "name": genesis.name}
+    return _made(ctx, {"home": str(home), "did": identity.did, "mesh": mesh})
+
+
+def _funds(texts: Sequence[str], own: str) -> dict[str, int]:
+    """DID=AMOUNT texts as opening balances; without any the founder gets the usual test credit."""
+    from swarmd.node.setup import FOUNDER_BALANCE
+
+    if not texts:
+        return {own: FOUNDER_BALANCE}
+    found: dict[str, int] = {}
+    for text in texts:
+        did, equals, amount = text.rpartition("=")
+        if not equals:
+            raise UsageFault(f"--fund {text}: not DID=AMOUNT", fix="such as --fund did:key:z6Mk...=100")
+        found[own if did == "me" else did] = parse_usdc(amount)
+    return found
+
+
+def _write_config(home: Path, args: Any) -> None:
+    """A commented swarmd.toml (0600) unless there is one: what an operator wrote is never written over."""
+    given = {name: value for name in ("listen", "peers") if (value := getattr(args, name))}
+    try:
+        with open(home / CONFIG_FILE, "x", encoding="utf-8") as file:
+            (home / CONFIG_FILE).chmod(0o600)
+            file.write(config_text(given))
+    except FileExistsError:
+        pass
+
+
+def _made(ctx: Context, found: dict[str, Any]) -> int:
+    out = ctx.out
+    if out.as_json:
+        out.document(found)
+        return OK
+    if out.quiet:
+        out.line(found["did"])
+        return OK
+    mesh = found.get("mesh")
+    out.note(f"made a node in {clean(found['home'])}")
+    out.note(f"  DID   {found['did']}")
+    if mesh:
+        out.note(f"  mesh  {clean(mesh['name'])} ({mesh['id']})")
+        out.note("start it with: swarmd up")
+    else:
+        out.note("  mesh  none yet: give this DID to the founder, then run swarmd init --genesis FILE")
+    return OK
+
+
+# up --------------------------------------------------------------------------------------------------------
+
+
+def run_up(ctx: Context) -> int:
+    loaded = load_config(ctx.home, ctx.env, config_flags(ctx))
+    config = loaded.config
+    # Late: all of libp2p, py-evm and wasmtime comes with it.
+    from swarmd.node import up
+    from swarmd.node.daemon import Settings
+
+    up.set_up_logging(config.log_level, config.log_format)
+    settings = Settings(
+        home=ctx.home,
+        listen=config.listen,
+        peers=config.peers,
+        chain_id=config.chain_id,
+        policy_path=config.policy_path,
+        lease_ttl_s=config.lease_ttl_s,
+        anchor_interval_s=config.anchor_interval_s,
+        sync_interval_s=config.sync_interval_s,
+        check_everything=config.checks == "full",
+        verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
+    )
+    up.run(settings, lambda ready: _announce(ctx, ready))
+    return OK
+
+
+def config_flags(ctx: Context) -> dict[str, Any]:
+    """The settings that flags of this command give."""
+    names = ("listen", "peers", "log_level", "log_format", "lease_ttl_s", "policy_path", "checks")
+    return {name: getattr(ctx.args, name, None) or None for name in names}
+
+
+def _announce(ctx: Context, ready: dict[str, Any]) -> None:
+    out = ctx.out
+    if out.as_json:
+        out.document(ready)
+        return
+    out.note(f"swarmd {version()} is up: {ready['did']}")
+    out.note(f"  mesh    {clean(ready['mesh']['name'])} ({ready['mesh']['id']})")
+    for addr in ready["addrs"]:
+        out.note(f"  reach   {addr}")
+    home = f" --home {ctx.args.home}" if ctx.args.home else ""
+    out.note(f"  ask     swarmd{home} status")
+    out.note("Ctrl-C stops it")
+
+
+def run_stop(ctx: Context) -> int:
+    found = ctx.ask("shutdown")
+    if ctx.out.as_json:
+        ctx.out.document(found)
+    else:
+        ctx.out.note("the daemon stops")
+    return OK
+
+
+# status, peers, balance ------------------------------------------------------------------------------------
+
+
+def run_status(ctx: Context) -> int:
+    found = ctx.ask("status")
+    out = ctx.out
+    if out.as_json:
+        out.document(found)
+        return OK
+    if out.quiet:
+        out.line(found["did"])
+        return OK
+    out.print(facts(_status_lines(found)))
+    for hint in _status_hints(found):
+        out.note(hint, "yellow")
+    return OK
+
+
+def _status_lines(found: dict[str, Any]) -> list[tuple[str, object]]:
+    chain, journal = found["chain"], found["journal"]
+    needs = ", ".join(f"{n} {state}" for state, n in sorted(found["needs"].items())) or "none"
+    chain_state = f"{chain.get('kind', '')} {chain.get('chain_id', '')}, {chain.get('state', '')}"
+    return [
+        ("version", found["version"]),
+        ("did", found["did"]),
+        ("peer id", found["peer_id"]),
+        ("addresses", " ".join(found["addrs"])),
+        ("mesh", f"{found['mesh']['name']} ({found['mesh']['id']})"),
+        ("epoch", found["epoch"]),
+        ("up", duration(found["uptime_s"])),
+        ("peers", found["peers"]),
+        ("needs", needs),
+        ("agents", found["agents"]),
+        ("roles", ", ".join(found["roles"]) or "none"),
+        ("balance", f"{found['balance']} USDC"),
+        ("quorum", f"{found['k_plan']} for a plan, {found['k_result']} for a result"),
+        ("mode", "bootstrap" if found["bootstrap"] else "normal"),
+        ("chain", f"{chain_state}, block {chain.get('head', '-')}, {chain.get('pending', 0)} pending"),
+        ("policy", found["policy_hash"]),
+        ("journal", f"{journal['inputs']} inputs, {size(journal['bytes'])}"),
+        ("lamport", found["lamport"]),
+        ("mesh digest", found["mesh_digest"]),
+        ("state digest", found["state_digest"]),
+    ]
+
+
+def _status_hints(found: dict[str, Any]) -> list[str]:
+    """What an operator would otherwise have to guess."""
+    hints = []
+    if found.get("trouble"):
+        hints.append(f"trouble: {clean(found['trouble'])}")
+    if found["chain"].get("error"):
+        hints.append(f"chain: {clean(found['chain']['error'])}")
+    if not found["peers"] and found.get("roster", 1) > 1:
+        hints.append("no peers: see swarmd peers")
+    return hints
+
+
+_PEER_COLUMNS: Sequence[Column] = (
+    *(("peer", WHOLE), "did", "dir", ("rtt", RIGHT), ("score", RIGHT), "faults"),
+    *(("in", RIGHT), ("out", RIGHT), ("for", RIGHT)),
+)
+
+
+def run_peers(ctx: Context) -> int:
+    peers = ctx.ask("peers")["peers"]
+    out = ctx.out
+    if out.as_json:
+        out.document({"peers": peers})
+        return OK
+    if out.quiet:
+        for peer in peers:
+            out.line(peer["peer_id"])
+        return OK
+    if not peers:
+        out.note("no peers. A node dials those in `peers` of swarmd.toml (or swarmd up --peer MULTIADDR) and")
+        out.note("is reached at the addresses of swarmd status; both must have the same genesis.json.")
+        return OK
+    rows = [
+        (
+            peer["peer_id"],
+            short_did(peer["did"]),
+            peer["direction"][:3],
+            "-" if peer["rtt_ms"] is None else f"{peer['rtt_ms']:.1f} ms",
+            f"{peer['score']:.2f}",
+            ", ".join(f"{n} {code}" for code, n in sorted(peer["faults"].items())),
+            size(peer["bytes_in"]),
+            size(peer["bytes_out"]),
+            duration(peer["connected_s"]),
+        )
+        for peer in peers
+    ]
+    out.print(table(_PEER_COLUMNS, rows))
+    return OK
+
+
+def run_balance(ctx: Context) -> int:
+    found = ctx.ask("balance", **({"did": ctx.args.did} if ctx.args.did else {}))
+    out = ctx.out
+    if out.as_json:
+        out.document(found)
+    elif out.quiet:
+        out.line(found["available"])
+    else:
+        names = ("available", "pending", "locked", "earned", "spent")
+        out.print(facts([("did", found["did"]), *((n, f"{found[n]} USDC") for n in names if n in found)]))
+        if found.get("double_spends"):
+            out.note(f"this account spent {found['double_spends']} entries twice", "red")
+    return OK
+
+
+def duration(seconds: float) -> str:
+    """`3 s`, `12 min`, `5 h 2 min`, `3 d 4 h`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} min"
+    if whole < 86_400:
+        return f"{whole // 3_600} h {whole % 3_600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3_600} h"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that keeps a digit before the point."""
+    if count < 1_024:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1_024
+        if value < 1_024 or unit == "GiB":
+            break
+    return f"{value:.1f} {unit}"

@@ -1,0 +1,79 @@
+"""How a command ends: exit codes, faults, and the limit on its time."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from swarmd.protocol.faults import CorruptState, Fault, LocalFault
+
+OK = 0
+FAILED = 1
+USAGE = 2
+NO_DAEMON = 3
+REFUSED = 4
+TIMEOUT = 5
+CORRUPT = 6
+INTERRUPTED = 130
+
+# docs/cli.md has this table for operators.
+MEANING = {
+    OK: "done",
+    FAILED: "done, but the outcome is a failure: a need refunded or expired, a check or a demo that did not hold",
+    USAGE: "the command line or swarmd.toml is wrong; nothing was asked of the daemon",
+    NO_DAEMON: "no daemon answers at this home",
+    REFUSED: "the daemon, or a local check before it, refused; nothing was changed",
+    TIMEOUT: "no answer in the time given",
+    CORRUPT: "the node's own disk or state contradicts itself; the daemon does not start",
+    INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+_BY_CODE = {
+    "usage": USAGE,
+    "bad-config": USAGE,
+    "bad-amount": USAGE,
+    "daemon-not-running": NO_DAEMON,
+    "daemon-gone": NO_DAEMON,
+    "no-permission": NO_DAEMON,
+    "daemon-timeout": TIMEOUT,
+    "timeout": TIMEOUT,
+    "failed": FAILED,
+}
+
+
+class UsageFault(LocalFault):
+    """The command line asks for something it cannot mean."""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__("usage", message, fix=fix)
+
+
+def exit_code(fault: Fault) -> int:
+    """The exit code for a command that ended with `fault`."""
+    if isinstance(fault, CorruptState):
+        return CORRUPT
+    return _BY_CODE.get(fault.code, REFUSED)
+
+
+@contextmanager
+def time_limit(timeout_s: float | None, what: str) -> Iterator[None]:
+    """LocalFault `timeout` if the block takes longer; None: no limit. Only in the main thread.
+
+    By an alarm, because the block mostly waits in a socket's recv for events that may come at any rate.
+    """
+    if timeout_s is None:
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise LocalFault(
+            "timeout", f"{what} took longer than {timeout_s:g} s", fix="it may go on; look again later"
+        )
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

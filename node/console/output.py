@@ -1,0 +1,175 @@
+"""What a command writes: tables and lines for people, or one JSON document for programs.
+
+Titles, reasons and results come from peers, so nothing of them reaches a terminal as a control sequence, and
+no text is ever read as markup.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from swarmd.protocol.faults import Fault
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+# state or mark -> style
+STYLES: Mapping[str, str] = {
+    "FINALIZED": "green",
+    "REFUNDED": "yellow",
+    "EXPIRED": "yellow",
+    "CLAIMED": "cyan",
+    "COMMITTED": "cyan",
+    "DECIDED": "cyan",
+}
+
+
+def clean(value: object) -> str:
+    """One line of printable text: control characters, escapes and bidi marks are shown, not obeyed."""
+    text = value if isinstance(value, str) else str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def short_did(did: str) -> str:
+    """A DID as people tell them apart: `z6Mkf5…9Qa2`."""
+    body = clean(did).removeprefix("did:key:")
+    return body if len(body) <= 13 else f"{body[:6]}…{body[-5:]}"
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can have it: bytes become hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+class Output:
+    """`json`: documents instead of text. `quiet`: only ids and results."""
+
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        color: bool = True,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.color = color and "NO_COLOR" not in os.environ
+        self._out = sys.stdout if out is None else out
+        self._err = sys.stderr if err is None else err
+
+    @property
+    def live(self) -> bool:
+        """May the screen be redrawn? Only for a person at a terminal."""
+        return not self.as_json and not self.quiet and self._out.isatty()
+
+    @cached_property
+    def console(self) -> "Console":
+        from rich.console import Console
+
+        # Piped tables must not be folded at 80 columns: who pipes them reads whole ids.
+        width = None if self._out.isatty() or "COLUMNS" in os.environ else 200
+        return Console(
+            file=self._out,
+            no_color=not self.color,
+            color_system="auto" if self.color else None,
+            width=width,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def document(self, value: Any) -> None:
+        """One JSON document: on one line, or indented for a terminal."""
+        tty = self._out.isatty()
+        # On a terminal, C1 controls and bidi marks must not get through either.
+        text = json.dumps(value, ensure_ascii=tty, indent=2 if tty else None, default=plain)
+        print(text, file=self._out, flush=True)
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line that also a quiet user asked for."""
+        if style and self.color and self._out.isatty():
+            self.console.print(text, style=style, soft_wrap=True)
+        else:
+            print(text, file=self._out, flush=True)
+
+    def note(self, text: str, style: str = "") -> None:
+        """A line for people, left out by --quiet."""
+        if not self.quiet:
+            self.line(text, style)
+
+    def progress(self, text: str) -> None:
+        """A passing remark on stderr, so that it never gets into what is piped."""
+        if not self.quiet and not self.as_json:
+            print(clean(text), file=self._err, flush=True)
+
+    def print(self, *what: Any) -> None:
+        self.console.print(*what)
+
+    def fail(self, fault: Fault) -> None:
+        """What is wrong and the fix: on stderr, or as JSON on stdout."""
+        if self.as_json:
+            self.document({"error": {"code": fault.code, "message": fault.message, "fix": fault.fix}})
+            return
+        print(f"swarmd: {clean(fault.message)}", file=self._err)
+        if fault.fix:
+            print(f"  fix: {clean(fault.fix)}", file=self._err)
+
+
+# A heading, or that and rich's options for its column.
+Column = str | tuple[str, Mapping[str, Any]]
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> "Table":
+    """A table of cleaned cells."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        heading, options = (column, {}) if isinstance(column, str) else column
+        made.add_column(heading, **options)
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> "Table":
+    """Names and values, one a line."""
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(name, _cell(value))
+    return made
+
+
+def _cell(value: object) -> "Text":
+    from rich.text import Text
+
+    if isinstance(value, Text):
+        return value
+    text = clean("-" if value in (None, "") else value)
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def styled(value: object, style: str) -> "Text":
+    from rich.text import Text
+
+    return Text(clean(value), style=style)
+
+
+RIGHT: Mapping[str, Any] = {"justify": "right", "no_wrap": True}
+WHOLE: Mapping[str, Any] = {"no_wrap": True, "overflow": "ignore"}

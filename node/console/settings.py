@@ -1,0 +1,96 @@
+"""`swarmd config`: what holds, where it comes from, and whether a daemon could start with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from swarmd.node.config import load_config
+from swarmd.node.console.context import Context
+from swarmd.node.console.outcome import FAILED, OK
+from swarmd.node.console.output import WHOLE, clean, table
+from swarmd.protocol.faults import LocalFault
+
+
+def run_show(ctx: Context) -> int:
+    loaded = load_config(ctx.home, ctx.env)
+    rows = loaded.rows()
+    if ctx.out.as_json:
+        settings = {row["name"]: {"value": row["value"], "origin": row["origin"]} for row in rows}
+        ctx.out.document({"home": str(ctx.home), "file": str(loaded.file), "settings": settings})
+        return OK
+    ctx.out.note(f"{clean(loaded.file)}{'' if loaded.file.exists() else ' (not there)'}")
+    shown = [(row["name"], _shown(row["value"]), row["origin"], row["doc"]) for row in rows]
+    ctx.out.print(table([("setting", WHOLE), "value", "origin", "meaning"], shown))
+    return OK
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {' '.join(argv)}" for name, argv in value.items())
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def run_check(ctx: Context) -> int:
+    """Everything `up` would refuse, found without starting anything."""
+    checks = [_checked(name, check, ctx) for name, check in _CHECKS]
+    good = all(each["ok"] for each in checks)
+    if ctx.out.as_json:
+        ctx.out.document({"ok": good, "checks": checks})
+        return OK if good else FAILED
+    for each in checks:
+        ctx.out.note(f"{'ok  ' if each['ok'] else 'BAD '} {each['name']}: {clean(each['message'])}")
+        if not each["ok"] and each["fix"]:
+            ctx.out.note(f"     fix: {clean(each['fix'])}")
+    return OK if good else FAILED
+
+
+def _checked(name: str, check: Callable[[Context], str], ctx: Context) -> dict[str, Any]:
+    try:
+        return {"name": name, "ok": True, "message": check(ctx), "fix": ""}
+    except LocalFault as fault:
+        return {"name": name, "ok": False, "message": fault.message, "fix": fault.fix}
+
+
+def _check_config(ctx: Context) -> str:
+    loaded = load_config(ctx.home, ctx.env)
+    changed = sum(origin != "default" for origin in loaded.origins.values())
+    return f"{changed} settings are not at their default"
+
+
+def _check_addresses(ctx: Context) -> str:
+    from swarmd.node.transport.p2p.addresses import parse_listen, parse_peer
+
+    config = load_config(ctx.home, ctx.env).config
+    for text in config.listen:
+        parse_listen(text)
+    for text in config.peers:
+        parse_peer(text)
+    return f"{len(config.listen)} to listen on, {len(config.peers)} peers"
+
+
+def _check_key(ctx: Context) -> str:
+    from swarmd.node.keys import load_key
+
+    return load_key(ctx.home).did
+
+
+def _check_genesis(ctx: Context) -> str:
+    from swarmd.node.setup import GENESIS_FILE, load_genesis
+
+    genesis = load_genesis(ctx.home / GENESIS_FILE)
+    return f"mesh {genesis.name}, {len(genesis.roster)} verifiers"
+
+
+def _check_policy(ctx: Context) -> str:
+    from swarmd.node.daemon import Settings, load_gate
+
+    gate = load_gate(Settings(home=ctx.home, policy_path=load_config(ctx.home, ctx.env).config.policy_path))
+    return gate.policy_hash.hex()
+
+
+_CHECKS = (
+    ("settings", _check_config),
+    ("addresses", _check_addresses),
+    ("key", _check_key),
+    ("genesis", _check_genesis),
+    ("policy", _check_policy),
+)
