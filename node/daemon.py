@@ -7,6 +7,7 @@ Whatever ends one of them ends all, in order: no new input, the turn at hand com
 """
 
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -346,8 +347,11 @@ def home_lock(home: Path) -> Iterator[None]:
 
 def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: None) -> None:
     """Run a daemon to its end. LocalFault for what an operator can mend, CorruptState for what nobody should ignore."""
+    # The state is a large, long-lived, acyclic heap: looking through it for cycles often is CPU for nothing.
+    gc.set_threshold(50_000, 20, 50)
     with home_lock(settings.home):
         daemon = Daemon(settings)
+        gc.freeze()
         try:
             trio.run(daemon.run, on_ready, strict_exception_groups=True)
         except* (LocalFault, CorruptState) as group:

@@ -50,6 +50,10 @@ class Journal:
             did: author for author, did in self.db.execute("select id, did from authors")
         }
         self._names = {author: did for did, author in self._authors.items()}
+        # Rows of the open transaction, written in one go before the commit or the next look-up of a batch:
+        # two statements a turn, not two an envelope.
+        self._new_inputs: list[tuple[bytes]] = []
+        self._new_batches: list[tuple[Any, ...]] = []
 
     def _check_version(self) -> None:
         known = self.meta("schema_version")
@@ -71,9 +75,20 @@ class Journal:
         self.db.execute("begin immediate")
 
     def commit(self) -> None:
+        self._write()
         self.db.execute("commit")
 
+    def _write(self) -> None:
+        if self._new_inputs:
+            self.db.executemany("insert into inputs (record) values (?)", self._new_inputs)
+            self._new_inputs.clear()
+        if self._new_batches:
+            self.db.executemany("insert into batches values (?, ?, ?, ?, ?, ?, ?, ?)", self._new_batches)
+            self._new_batches.clear()
+
     def rollback(self) -> None:
+        self._new_inputs.clear()
+        self._new_batches.clear()
         if self.db.in_transaction:
             self.db.execute("rollback")
         # Authors named in the lost transaction are not on disk: read what is.
@@ -92,7 +107,8 @@ class Journal:
     # Inputs --------------------------------------------------------------------------------------------
 
     def add_input(self, record: bytes) -> None:
-        self.db.execute("insert into inputs (record) values (?)", (record,))
+        """In the order of the calls, written with the commit."""
+        self._new_inputs.append((record,))
 
     def inputs(self) -> Iterator[bytes]:
         for (record,) in self.db.execute("select record from inputs order by id"):
@@ -117,8 +133,7 @@ class Journal:
 
     def add_batch(self, batch: Batch) -> None:
         last = batch.envelopes[-1]
-        self.db.execute(
-            "insert into batches values (?, ?, ?, ?, ?, ?, ?, ?)",
+        self._new_batches.append(
             (
                 self._author(batch.author),
                 batch.epoch,
@@ -128,10 +143,11 @@ class Journal:
                 last.lamport,
                 last.ts_ns,
                 encode_ordered(batch_to_list(batch)),
-            ),
+            )
         )
 
     def batch_hash(self, key: BatchKey) -> bytes | None:
+        self._write()
         author = self._authors.get(key[0])
         row = self.db.execute(
             "select hash from batches where author = ? and epoch = ? and bucket = ? and seq = ?",
@@ -141,6 +157,7 @@ class Journal:
 
     def batch(self, key: BatchKey) -> Batch:
         """CorruptState if the journal refers to a batch it does not hold."""
+        self._write()
         author = self._authors.get(key[0])
         row = self.db.execute(
             "select body from batches where author = ? and epoch = ? and bucket = ? and seq = ?",

@@ -15,10 +15,11 @@ from typing import Any
 
 import trio
 from swarmd.node import codec
+from swarmd.node.content.fetch import BatchBlockStore
 from swarmd.node.facts import facts_of
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
-from swarmd.node.ports import BlockStore, PolicyGate, Verdict
+from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.sealing import seal
 from swarmd.node.telemetry.histogram import Histogram
 from swarmd.protocol import engine, kinds, limits
@@ -48,6 +49,7 @@ MAX_TURN_ITEMS = 512
 MAX_QUEUE = 8_192
 FLUSH_WINDOW_NS = 3_000_000
 DISK_RETRY_S = 1.0
+TICK_RETRY_NS = 10_000_000_000
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Runner:
         sign: Sign,
         journal: Journal,
         gate: PolicyGate,
-        blocks: BlockStore,
+        blocks: BatchBlockStore,
         clock_ns: Callable[[], int],
         new_state: Callable[[], State],
         on_out: Callable[[Out], None],
@@ -126,12 +128,15 @@ class Runner:
         self._unsealed: list[Envelope] = []
         self._last_flush_ns = 0
         self._seen: list[Envelope] = []
+        self._new_blocks: dict[bytes, bytes] = {}
+        self._tick_after_ns = 0
         self._restore()
 
     # Restoring -----------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
         """Rebuild the state, the chains and what is not sealed yet from the journal (P2, P9)."""
+        self._new_blocks = {}
         self.state = self._new_state()
         self.chains = Chains()
         for chain, head in self.journal.heads():
@@ -208,17 +213,23 @@ class Runner:
     def _patience_s(self) -> float:
         """How long to wait for something to happen: until the next timer or the end of the flush window."""
         now_ns = self._clock_ns()
-        until_ns = [self.state.timers[0][0]] if self.state.timers else []
+        until_ns = self._next_tick_ns()
         if self._unsealed:
-            until_ns.append(self._last_flush_ns + FLUSH_WINDOW_NS)
-        return max(0.0, (min(until_ns) - now_ns) / 1e9) if until_ns else 3600.0
+            until_ns = min(until_ns, self._last_flush_ns + FLUSH_WINDOW_NS)
+        return min(3600.0, max(0.0, (until_ns - now_ns) / 1e9))
+
+    def _next_tick_ns(self) -> int:
+        """When the engine wants to be told the time next; far away if it does not."""
+        if not self.state.timers:
+            return 1 << 63
+        return max(self.state.timers[0][0], self._tick_after_ns)
 
     def turn(self) -> Out:
         """One transaction's worth of work. Never raises for what a peer or a caller did."""
         out = Out()
         items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
         now_ns = max(self._clock_ns(), self.state.now_ns)
-        ticking = bool(self.state.timers) and self.state.timers[0][0] <= now_ns
+        ticking = self._next_tick_ns() <= now_ns
         if not (items or ticking or self._unsealed):
             return out
         self._seen.clear()
@@ -233,13 +244,23 @@ class Runner:
                     # The boundary of P10: whatever a rule did not foresee costs this one item, nothing else.
                     return self._drop(error, items, position)
             if ticking:
-                self._step(Ticked(now_ns), out)
+                try:
+                    self._step(Ticked(now_ns), out)
+                except (sqlite3.Error, CorruptState):
+                    raise
+                except Exception as error:
+                    # As above; the same tick would fail again at once, so it waits a while.
+                    self._tick_after_ns = now_ns + TICK_RETRY_NS
+                    return self._drop(error, items, None)
             if self._unsealed and (
                 len(self._unsealed) >= limits.MAX_ENVELOPES_PER_BATCH
                 or now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
             ):
                 self._seal(out)
                 self._last_flush_ns = now_ns
+            if self._new_blocks:
+                self.blocks.put_many(self._new_blocks.items())
+                self._new_blocks = {}
             self.journal.commit()
         except sqlite3.Error as error:
             return self._undo(error, items)
@@ -252,11 +273,11 @@ class Runner:
                 watcher(envelope)
         return out
 
-    def _drop(self, error: Exception, items: list[_Item], position: int) -> Out:
-        """Forget this turn and take it again without the item that broke it."""
+    def _drop(self, error: Exception, items: list[_Item], position: int | None) -> Out:
+        """Forget this turn and take it again without the item (None: the tick) that broke it."""
         self.journal.rollback()
         self._restore()
-        culprit = items.pop(position)
+        culprit = _Item() if position is None else items.pop(position)
         self._queue.extendleft(reversed(items))
         out = Out()
         if isinstance(error, LocalFault):
@@ -388,9 +409,9 @@ class Runner:
                     self._seen.append(envelope)
                     todo.extend(engine.step(self.state, given))
                 case Store(cid, block):
-                    self.blocks.put(cid, block)
+                    self._new_blocks[cid] = block
                 case Fetch(cid, _):
-                    if not self.blocks.has(cid):
+                    if cid not in self._new_blocks and not self.blocks.has(cid):
                         self.journal.keep(effect)
                         out.effects.append(effect)
                 case RunAgent() | Judge() | Submit():
