@@ -97,7 +97,7 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             continue
         if need is None:
             if envelope.kind != kinds.NEED:
-                _park(state, envelope, b"")
+                _park(state, envelope, b"", out)
                 continue
             if not _open(state, envelope, out):
                 continue
@@ -108,22 +108,30 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             continue
         missing = next((ref for ref in envelope.refs if ref not in need.seen), None)
         if missing is not None:
-            _park(state, envelope, bytes(missing))
+            _park(state, envelope, bytes(missing), out)
             continue
         _apply(state, need, envelope, out)
         todo.extend(_unpark(state, thread, envelope.id))
 
 
-def _park(state: State, envelope: Envelope, missing: bytes) -> None:
-    if envelope.id not in state.parked_ids:
-        state.parked_ids.add(envelope.id)
-        state.parked.setdefault((envelope.thread, missing), []).append(envelope)
+def _park(state: State, envelope: Envelope, missing: bytes, out: list[Effect]) -> None:
+    """Keep it until `missing` is here; within bounds, for who refers to nothing could fill our memory."""
+    if envelope.id in state.parked_ids:
+        return
+    count = state.parked_by.get(envelope.sender, 0)
+    if count >= limits.MAX_PARKED_PER_AUTHOR:
+        out.append(Report(envelope.sender, "too-many-parked"))
+        return
+    state.parked_by[envelope.sender] = count + 1
+    state.parked_ids.add(envelope.id)
+    state.parked.setdefault((envelope.thread, missing), []).append(envelope)
 
 
 def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
     waiting = state.parked.pop((thread, arrived), [])
     for envelope in waiting:
         state.parked_ids.discard(envelope.id)
+        state.parked_by[envelope.sender] -= 1
     return waiting[::-1]
 
 
@@ -304,6 +312,8 @@ def _manifest_seen(state: State, given: ManifestSeen, out: list[Effect]) -> None
     manifest = given.manifest
     known = state.manifests.get(manifest.did)
     if known is not None and known.issued_ns >= manifest.issued_ns:
+        return
+    if known is None and len(state.manifests) >= limits.MAX_MANIFESTS:
         return
     state.manifests[manifest.did] = manifest
     for thread in list(state.waiting):

@@ -51,6 +51,7 @@ class State:
     refused: dict[str, str] = field(default_factory=dict)
     parked: dict[tuple[str, bytes], list[Envelope]] = field(default_factory=dict)
     parked_ids: set[bytes] = field(default_factory=set)
+    parked_by: dict[str, int] = field(default_factory=dict)  # author -> how many of its envelopes wait
 
     now_ns: int = 0
     lamport: int = 0
