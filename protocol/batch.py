@@ -120,7 +120,7 @@ def encode_flush(batches: Sequence[Batch]) -> bytes:
 
 def parse_flush(mesh_id: bytes, value: Any) -> list[Batch]:
     """The batches of a decoded flush frame, signature verified once. RemoteFault for anything amiss."""
-    if type(value) is not list or len(value) != 3 or value[0] != FRAME_FLUSH:
+    if type(value) is not list or len(value) != 3 or type(value[0]) is not int or value[0] != FRAME_FLUSH:
         raise RemoteFault("bad-flush", "not [1, signature, batches]")
     _, signature, body = value
     if type(body) is not list or not 1 <= len(body) <= limits.MAX_BATCHES_PER_FLUSH:

@@ -124,6 +124,9 @@ def parse(raw: bytes) -> Envelope:
     )
     if version != limits.PROTOCOL_VERSION or type(version) is not int:
         raise RemoteFault("bad-version", f"version {version!r}; we speak {limits.PROTOCOL_VERSION}")
+    # Only an envelope of that size can hold such a payload; measured only then.
+    if len(raw) > limits.MAX_PAYLOAD_BYTES and len(encode(payload)) > limits.MAX_PAYLOAD_BYTES:
+        raise RemoteFault("payload-too-big", f"at most {limits.MAX_PAYLOAD_BYTES} bytes")
     _check_header(thread, lamport, ts_ns, epoch, trace)
     public_key_of(sender)
     for name, value in (("policy", policy), ("eval", digest)):

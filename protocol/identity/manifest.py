@@ -72,6 +72,8 @@ def parse_manifest(mesh_id: bytes, value: Any, *, verify: bool = True) -> Manife
     if (
         type(value) is not list
         or len(value) != 3
+        or type(value[0]) is not int
+        or value[0] != FRAME_MANIFEST
         or type(value[1]) is not bytes
         or type(value[2]) is not bytes
         or len(value[2]) != 64
