@@ -159,12 +159,15 @@ class Daemon:
 
     # Running -------------------------------------------------------------------------------------------
 
-    async def run(self, on_ready: Callable[["Daemon"], None] = lambda _: None) -> None:
-        """Serve until SIGTERM, SIGINT, `stop` or cancellation."""
+    async def run(
+        self, on_ready: Callable[["Daemon"], None] = lambda _: None, *, handle_signals: bool = True
+    ) -> None:
+        """Serve until SIGTERM, SIGINT, `stop` or cancellation; signals only in the main thread's only daemon."""
         with self._stop:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._signals)
+                if handle_signals:
+                    nursery.start_soon(self._signals)
                 await nursery.start(self.agents.run)
                 await nursery.start(self.chain.run, self._on_anchor)
                 await nursery.start(self.transport.run, self)

@@ -1,0 +1,255 @@
+"""Whole daemons over real libp2p, real sockets and real SQLite: in this process, or each in one of its own."""
+
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from swarmd.node.agents.sdk import Agent
+from swarmd.node.daemon import Daemon, Settings, home_lock
+from swarmd.node.home import socket_path
+from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
+from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
+from swarmd.protocol.digest import mesh_digest
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.ledger.accounts import Account
+
+ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
+BALANCE = 1_000_000_000
+
+
+async def until(true: Callable[[], Any], what: str = "", timeout_s: float = 15.0) -> None:
+    """Poll a state that has no event to wait for."""
+    with trio.move_on_after(timeout_s):
+        while not true():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return
+    pytest.fail(f"not within {timeout_s} s: {what or true}")
+
+
+@dataclass
+class Node:
+    """One daemon and its home; `daemon` while it runs in this process."""
+
+    name: str
+    settings: Settings
+    did: str
+    nursery: trio.Nursery
+    daemon: Daemon | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def runner(self):
+        assert self.daemon is not None
+        return self.daemon.runner
+
+    @property
+    def state(self):
+        return self.runner.state
+
+    @property
+    def addr(self) -> str:
+        assert self.daemon is not None
+        return self.daemon.transport.addrs[0]
+
+    async def start(self, **changes: Any) -> None:
+        self.settings = replace(self.settings, **changes)
+        self.scope, self.ended = trio.CancelScope(), trio.Event()
+        with trio.fail_after(15):
+            await self.nursery.start(self._live)
+
+    async def _live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        def ready(_: Daemon) -> None:
+            task_status.started()
+
+        try:
+            with home_lock(self.home):
+                self.daemon = Daemon(self.settings)
+                try:
+                    with self.scope:
+                        await self.daemon.run(ready, handle_signals=False)
+                finally:
+                    self.daemon.close()
+        finally:
+            self.daemon = None
+            self.ended.set()
+
+    async def stop(self) -> None:
+        self.scope.cancel()
+        with trio.fail_after(10):
+            await self.ended.wait()
+
+    # Its socket, as the CLI uses it ------------------------------------------------------------------
+
+    def connect(self) -> contextlib.AbstractAsyncContextManager[AsyncLocalClient]:
+        return connect_local(socket_path(self.home))
+
+    async def call(self, op: str, timeout_s: float = 20.0, **args: Any) -> Any:
+        with trio.fail_after(timeout_s):
+            async with self.connect() as client:
+                return await client.call(op, args)
+
+    async def refused(self, op: str, **args: Any) -> LocalFault:
+        """The fault that the daemon answers with."""
+        with pytest.raises(LocalFault) as caught:
+            await self.call(op, **args)
+        return caught.value
+
+    async def post(self, *tasks: dict[str, Any], budget: str = "1.00", **more: Any) -> str:
+        spec = {"budget": budget, "tasks": list(tasks), **more}
+        return str((await self.call("need.post", spec=spec))["need"])
+
+    async def finish(self, need: str, timeout_s: float = 20.0) -> dict[str, Any]:
+        """Wait for the end of a need, then `need.show`."""
+        await self.call("need.wait", timeout_s=timeout_s, need=need)
+        shown: dict[str, Any] = await self.call("need.show", need=need)
+        return shown
+
+    async def attach(self, agent: Agent) -> None:
+        """Serve `agent` at this daemon until the daemon goes."""
+
+        async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+            with contextlib.suppress(LocalFault):
+                await agent.serve(socket_path(self.home), task_status=task_status)
+
+        with trio.fail_after(5):
+            await self.nursery.start(serve)
+
+    async def add_command(self, name: str, capability: str, *argv: str, price: str = "0.01", **more: Any) -> None:
+        agent = {
+            "name": name,
+            "kind": "command",
+            "capabilities": [{"name": capability, "price": price}],
+            "argv": list(argv),
+            **more,
+        }
+        await self.call("agent.add", agent=agent, base="/", replace=True)
+
+
+class Mesh:
+    """Daemons of one genesis; each dials those before it."""
+
+    def __init__(self, nodes: list[Node], genesis: Genesis) -> None:
+        self.nodes = nodes
+        self.genesis = genesis
+
+    def __getitem__(self, index: int) -> Node:
+        return self.nodes[index]
+
+    def __iter__(self):
+        return iter(self.nodes)
+
+    @property
+    def running(self) -> list[Node]:
+        return [node for node in self.nodes if node.daemon is not None]
+
+    async def start(self) -> None:
+        for index, node in enumerate(self.nodes):
+            await node.start(peers=[other.addr for other in self.nodes[:index] if other.daemon])
+
+    async def until_met(self) -> None:
+        """Everybody is connected to everybody and knows what each offers now."""
+
+        def met() -> bool:
+            nodes = self.running
+            return all(
+                len(node.daemon.transport.peers()) >= len(nodes) - 1
+                and all(
+                    (seen := node.state.manifests.get(other.did)) is not None
+                    and seen.offers == {c.name: c.price for c in other.daemon.agents.capabilities()}
+                    for other in nodes
+                )
+                for node in nodes
+            )
+
+        await until(met, "all daemons know each other")
+
+    async def until_agreed(self, timeout_s: float = 15.0) -> None:
+        """All running daemons have one digest of the mesh's state."""
+        await until(
+            lambda: len({mesh_digest(node.state) for node in self.running}) == 1, "equal digests", timeout_s
+        )
+
+    def check_money(self) -> None:
+        """P9 on every node: nothing made, nothing lost."""
+        for node in self.running:
+            node.state.ledger.check_all()
+            accounts = node.state.ledger.accounts.values()
+            total = sum(account.available + account.locked for account in accounts)
+            untouched = [did for did in self.genesis.balances if did not in node.state.ledger.accounts]
+            assert total + sum(self.genesis.balances[did] for did in untouched) == sum(self.genesis.balances.values())
+
+
+MakeMesh = Callable[..., Awaitable[Mesh]]
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[MakeMesh]:
+    """mesh(n, verifiers=n, genesis={...}, **settings) -> Mesh of n running daemons in this process."""
+    made: list[Mesh] = []
+
+    async def make(
+        count: int, *, verifiers: int | None = None, genesis: dict[str, int] | None = None, start: bool = True, **settings: Any
+    ) -> Mesh:
+        homes = [tmp_path / f"n{index}" for index in range(count)]
+        dids = [create_home(home).did for home in homes]
+        founded = found_mesh("test", dids[: verifiers or count], dict.fromkeys(dids, BALANCE), **(genesis or {}))
+        for home in homes:
+            write_genesis(home / GENESIS_FILE, founded)
+        options = {"check_everything": True, "anchor_interval_s": 0.1, **settings}
+        found = Mesh(
+            [Node(home.name, Settings(home, **options), did, nursery) for home, did in zip(homes, dids, strict=True)],
+            founded,
+        )
+        made.append(found)
+        if start:
+            await found.start()
+        return found
+
+    yield make
+    for each in made:
+        for node in each.running:
+            await node.stop()
+
+
+def make_task(task: str = "t", capability: str = "echo", **more: Any) -> dict[str, Any]:
+    body = {"id": task, "capability": capability, "input": {"text": {"text": "hello"}}, "max_price": "0.10"}
+    return {**body, **more}
+
+
+@pytest.fixture
+def task():
+    """task(id="t", capability="echo", **fields) as `need post` takes it."""
+    return make_task
+
+
+@pytest.fixture
+def wait_until():
+    return until
+
+
+@pytest.fixture
+def echo():
+    """echo(name, price, capability): an attached agent that gives its input back."""
+
+    def make(name: str = "echo", price: str = "0.01", capability: str = "echo") -> Agent:
+        agent = Agent(name)
+
+        @agent.task(capability, price=price, inline=True)
+        def repeat(job):
+            return {"text": job.input["text"]}
+
+        return agent
+
+    return make
