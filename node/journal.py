@@ -14,6 +14,7 @@ from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_e
 from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
 from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 SCHEMA_VERSION = 1
@@ -180,6 +181,16 @@ class Journal:
     def bucket_batches(self, bucket: int) -> Iterator[Batch]:
         for (body,) in self.db.execute("select body from batches where bucket = ?", (bucket,)):
             yield reload_batch(decode(body))
+
+    def thread(self, need: str) -> list[Envelope]:
+        """Every envelope of a need on record, in causal order (lamport, then id)."""
+        found = [
+            envelope
+            for batch in self.bucket_batches(bucket_of(need))
+            for envelope in batch.envelopes
+            if envelope.thread == need
+        ]
+        return sorted(found, key=lambda envelope: (envelope.lamport, envelope.id))
 
     def heads(self) -> Iterator[tuple[Chain, Head]]:
         """The last batch of each chain."""

@@ -243,7 +243,7 @@ class LocalApi:
         return self._detail(self._need(call))
 
     async def _need_watch(self, call: LocalCall) -> Any:
-        """Events of one need until it is at its end; then what `need.show` says."""
+        """Events of one need, from its beginning to its end; then what `need.show` says."""
         need = self._need(call)
         send, receive = trio.open_memory_channel[Envelope](1_024)
 
@@ -256,18 +256,14 @@ class LocalApi:
 
         self._runner.watchers.append(watch)
         try:
+            known = set()
+            for envelope in self._runner.journal.thread(need.id):
+                known.add(envelope.id)
+                await call.emit(self._event(envelope))
             while need.state() not in TERMINAL or receive.statistics().current_buffer_used:
                 envelope = await receive.receive()
-                await call.emit(
-                    {
-                        "at_ns": envelope.ts_ns,
-                        "kind": envelope.kind,
-                        "task": envelope.payload.get("task", ""),
-                        "sender": envelope.sender,
-                        "text": why.describe(envelope),
-                        "state": self._runner.state.needs[need.id].state(),
-                    }
-                )
+                if envelope.id not in known:
+                    await call.emit(self._event(envelope))
                 need = self._runner.state.needs[need.id]
             with trio.move_on_after(5.0):
                 for run in list(need.runs.values()):
@@ -286,6 +282,16 @@ class LocalApi:
             await self._ends.wait(need.id, lambda: need.state() in TERMINAL)
         detail = views.times(need)
         return {**views.need_row(self._runner.state, need), **detail}
+
+    def _event(self, envelope: Envelope) -> dict[str, Any]:
+        return {
+            "at_ns": envelope.ts_ns,
+            "kind": envelope.kind,
+            "task": envelope.payload.get("task", ""),
+            "sender": envelope.sender,
+            "text": why.describe(envelope),
+            "state": self._runner.state.needs[envelope.thread].state(),
+        }
 
     async def _content_cat(self, call: LocalCall) -> Any:
         """{cid}: the bytes of a file, fetched from peers if need be."""

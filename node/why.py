@@ -74,14 +74,16 @@ def describe(envelope: Envelope) -> str:
         case kinds.NEED:
             names = ", ".join(task["id"] for task in payload["tasks"][:6])
             more = ", ..." if len(payload["tasks"]) > 6 else ""
-            return f"asks for {len(payload['tasks'])} tasks ({names}{more}), locks {format_usdc(payload['budget'])} USDC"
+            count = _plural(len(payload["tasks"]), "task")
+            return f"asks for {count} ({names}{more}), locks {format_usdc(payload['budget'])} USDC"
         case kinds.PROPOSE:
             top = sum(max(price for _, price in found) for found in payload["plan"].values())
-            return f"proposes workers for {len(payload['plan'])} tasks, at most {format_usdc(top)} USDC"
+            count = _plural(len(payload["plan"]), "task")
+            return f"proposes workers for {count}, at most {format_usdc(top)} USDC"
         case kinds.ATTEST_PLAN:
             return f"votes {payload['verdict']}: {payload['reason']}"
         case kinds.DECIDE:
-            return f"decides with {len(envelope.refs) - 1} votes, {payload['k']} needed"
+            return f"decides with {_plural(len(envelope.refs) - 1, 'vote')}, {payload['k']} needed"
         case kinds.CLAIM:
             return f"claims {payload['task']} (attempt {payload['attempt']}) for {payload['lease_s']} s"
         case kinds.COMMIT:
@@ -103,6 +105,10 @@ def describe(envelope: Envelope) -> str:
         case kinds.UPDATE_PLAN:
             return "; ".join(_op(op) for op in payload["ops"][:4])
     return payload.get("reason", "") or envelope.kind.lower()
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _op(op: dict[str, Any]) -> str:
