@@ -40,6 +40,11 @@ class AsyncLocalClient:
         self._gone: LocalFault | None = None
         self.closed = trio.Event()
 
+    @property
+    def fault(self) -> LocalFault | None:
+        """Why the connection ended, once `closed` is set."""
+        return self._gone
+
     async def call(self, op: str, args: Mapping[str, Any] | None = None) -> Any:
         """The result of `op`. Raises the daemon's LocalFault, or `daemon-gone`."""
         pending = self.post(op, args)

@@ -366,7 +366,7 @@ async def test_the_daemon_survives_file_descriptors_running_out(serve, caplog):
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, hard))
         try:
             stream.connect(str(path))
-            while "cannot accept" not in caplog.text:
+            while "cannot accept" not in caplog.text:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
