@@ -4,86 +4,23 @@ Commands are modules of `swarmd.node.console`, imported when they run, so that `
 """
 
 import argparse
-import difflib
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 from swarmd.node.console.outcome import INTERRUPTED, USAGE, UsageFault, exit_code
+from swarmd.node.console.parser import Commands, Parser, common_flags, later, load
 from swarmd.protocol.faults import Fault
 
-CONSOLE = "swarmd.node.console."
 EXIT_CODES = """\
 exit codes: 0 done, 1 done but failed (need refunded, check or demo not held), 2 wrong command line or
 configuration, 3 no daemon answers, 4 refused, 5 timeout, 6 the node's state is damaged, 130 Ctrl-C"""
 
 
-class Parser(argparse.ArgumentParser):
-    """Errors are faults, so that --json has them too; help keeps its line breaks."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageFault(message, fix=f"see {self.prog} --help")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            names = [str(choice) for choice in action.choices]
-            near = difflib.get_close_matches(str(value), names, 1)
-            what = "command" if isinstance(action, argparse._SubParsersAction) else "value"
-            fix = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-            raise UsageFault(f"{self.prog}: no {what} {value!r}", fix=fix)
-
-
-def _common() -> argparse.ArgumentParser:
-    """The flags that go before and after the command. SUPPRESS: an absent one leaves what the other place said."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = common.add_argument_group("for every command")
-    group.add_argument(
-        "--home", metavar="DIR", help="the node's folder (else SWARMD_HOME, else the user's data folder)"
-    )
-    group.add_argument("--json", action="store_true", help="one JSON document instead of text")
-    group.add_argument("-q", "--quiet", action="store_true", help="only ids and results")
-    group.add_argument("--no-color", action="store_true", help="no colours (also NO_COLOR)")
-    return common
-
-
-class Commands:
-    """Adds commands below one another, each with a description and an example."""
-
-    def __init__(self, parent: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-        self._common = common
-        self._below = parent.add_subparsers(metavar="COMMAND", required=True)
-
-    def add(self, name: str, run: str, text: str, example: str, more: str = "") -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = self._below.add_parser(
-            name,
-            help=text,
-            description=textwrap.fill(f"{text[0].upper()}{text[1:]}.{' ' + more if more else ''}", 100),
-            epilog=f"example:\n  {example}",
-            parents=[self._common],
-        )
-        parser.set_defaults(run=run)
-        return parser
-
-    def group(self, name: str, text: str, example: str) -> "Commands":
-        parser = self._below.add_parser(
-            name,
-            help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
-            epilog=f"example:\n  {example}",
-            parents=[self._common],
-        )
-        return Commands(parser, self._common)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    common = _common()
+def build_parser() -> Parser:
+    common = common_flags()
     parser = Parser(
         prog="swarmd",
         description="A peer-to-peer node for agents: find work, agree who does it, check the result, get paid.",
@@ -306,6 +243,23 @@ def _add_tools(commands: Commands) -> None:
         "source <(swarmd completion bash)",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    demo = commands.add(
+        "demo",
+        "meshes:run_demo",
+        "run a mesh of five daemons here and take a need through it",
+        "swarmd demo --json",
+        "Exit code 0 only if the result is right, no money is lost and all nodes agree.",
+    )
+    demo.fill = later("meshes:demo_arguments")
+    bench = commands.group("bench", "measure a mesh on this machine", "swarmd bench mesh --tasks 500 --json")
+    mesh = bench.add(
+        "mesh",
+        "meshes:run_bench",
+        "start a mesh of daemon processes and put tasks through it",
+        "swarmd bench mesh --nodes 4 --tasks 500 --json",
+        "Exit code 1 if a task was lost or the nodes do not agree.",
+    )
+    mesh.fill = later("meshes:bench_arguments")
     commands.add(
         "version", "node:run_version", "say the versions of swarmd and Python", "swarmd version --json"
     )
@@ -331,7 +285,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; what follows the first `--` is an agent's command, untouched."""
     words = list(argv)
     rest: list[str] = []
@@ -383,9 +337,7 @@ def _run(words: list[str], out: Any) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     args = parse(parser, words)
-    module, _, function = args.run.partition(":")
-    command = getattr(import_module(CONSOLE + module), function)
-    code: int = command(Context(args, out, os.environ, parser))
+    code: int = load(args.run)(Context(args, out, os.environ, parser))
     return code
 
 

@@ -20,6 +20,8 @@ class Node:
 
 def walk(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[Node]:
     """Every command of `parser`, outer ones first."""
+    if complete := getattr(parser, "complete", None):
+        complete()
     flags: list[tuple[str, str]] = []
     choices: list[str] = []
     below: list[tuple[str, str, argparse.ArgumentParser]] = []

@@ -22,7 +22,7 @@ GOOD_END = "FINALIZED"
 def run_post(ctx: Context) -> int:
     args, out = ctx.args, ctx.out
     spec = need_spec(args, Path.cwd())
-    with time_limit(args.timeout, "the need"):
+    with time_limit(args.timeout, "the need", "it goes on: swarmd need list"):
         # No limit of its own: --wait is as long as the need.
         with ctx.client(None if args.wait else args.timeout or 60.0) as client:
             need = client.call("need.post", {"spec": spec})["need"]
@@ -39,7 +39,10 @@ def run_post(ctx: Context) -> int:
 
 def run_watch(ctx: Context) -> int:
     args, out = ctx.args, ctx.out
-    with time_limit(args.timeout, "the need"), ctx.client(None) as client:
+    with (
+        time_limit(args.timeout, "the need", f"it goes on: swarmd need watch {args.need}"),
+        ctx.client(None) as client,
+    ):
         if out.as_json:
             return _watch_json(out, client, args.need)
         return _finish(out, _follow(ctx, client, args.need))
@@ -134,7 +137,11 @@ def _live_view(detail: dict[str, Any], lines: Sequence[str]) -> "RenderableType"
     from rich.console import Group
 
     head = f"{clean(detail['title'])}  {detail['state']}  {detail['done']} of {len(detail['tasks'])} done"
-    return Group(styled(head, "bold"), _task_table(detail["tasks"]), *(styled(line, "dim") for line in lines))
+    return Group(
+        styled(head, "bold"),
+        _task_table(detail["tasks"], narrow=True),
+        *(styled(line, "dim") for line in lines),
+    )
 
 
 # list and show ---------------------------------------------------------------------------------------------
@@ -248,9 +255,11 @@ _TASK_COLUMNS: Sequence[Column] = (
     *("task", "capability", ("state", WHOLE), "worker", ("price", RIGHT), ("try", RIGHT), "after"),
     *("verdicts", "result"),
 )
+_NARROW = 6
 
 
-def _task_table(tasks: Sequence[dict[str, Any]]) -> "RenderableType":
+def _task_table(tasks: Sequence[dict[str, Any]], *, narrow: bool = False) -> "RenderableType":
+    """`narrow`: without what a screen of 80 columns has no room for while things move."""
     rows = [
         (
             task["task"],
@@ -265,4 +274,6 @@ def _task_table(tasks: Sequence[dict[str, Any]]) -> "RenderableType":
         )
         for task in tasks
     ]
+    if narrow:
+        return table(_TASK_COLUMNS[:_NARROW], [row[:_NARROW] for row in rows])
     return table(_TASK_COLUMNS, rows)

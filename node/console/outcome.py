@@ -56,7 +56,7 @@ def exit_code(fault: Fault) -> int:
 
 
 @contextmanager
-def time_limit(timeout_s: float | None, what: str) -> Iterator[None]:
+def time_limit(timeout_s: float | None, what: str, fix: str) -> Iterator[None]:
     """LocalFault `timeout` if the block takes longer; None: no limit. Only in the main thread.
 
     By an alarm, because the block mostly waits in a socket's recv for events that may come at any rate.
@@ -66,9 +66,7 @@ def time_limit(timeout_s: float | None, what: str) -> Iterator[None]:
         return
 
     def ring(number: int, frame: FrameType | None) -> None:
-        raise LocalFault(
-            "timeout", f"{what} took longer than {timeout_s:g} s", fix="it may go on; look again later"
-        )
+        raise LocalFault("timeout", f"{what} took longer than {timeout_s:g} s", fix=fix)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, timeout_s)

@@ -114,7 +114,14 @@ class Output:
             print(clean(text), file=self._err, flush=True)
 
     def print(self, *what: Any) -> None:
-        self.console.print(*what)
+        """Tables and styled text. Piped, without the blanks that pad its lines."""
+        if self._out.isatty():
+            self.console.print(*what)
+            return
+        with self.console.capture() as captured:
+            self.console.print(*what)
+        for line in captured.get().splitlines():
+            print(line.rstrip(), file=self._out)
 
     def fail(self, fault: Fault) -> None:
         """What is wrong and the fix: on stderr, or as JSON on stdout."""

@@ -1,0 +1,29 @@
+"""`swarmd demo` and `swarmd bench mesh`: whole meshes on this machine. They bring their own arguments."""
+
+from argparse import ArgumentParser
+
+from swarmd.node.console.context import Context
+
+
+def demo_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.demo.main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_demo(ctx: Context) -> int:
+    from swarmd.node.demo.main import main
+
+    return main(ctx.args, ctx.out)
+
+
+def bench_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench(ctx: Context) -> int:
+    from swarmd.node.bench.main import main
+
+    return main(ctx.args, ctx.out)
