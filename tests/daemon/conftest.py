@@ -1,8 +1,11 @@
 """Whole daemons over real libp2p, real sockets and real SQLite: in this process, or each in one of its own."""
 
 import contextlib
-import logging
-import math
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -253,3 +256,95 @@ def echo():
         return agent
 
     return make
+
+
+# Daemons in processes of their own ------------------------------------------------------------------------
+
+
+class Life:
+    """A daemon in a process of its own, from its start to its end."""
+
+    def __init__(self, lives: "Lives", home: Path, pid: int) -> None:
+        self._lives = lives
+        self.home = home
+        self.pid = pid
+
+    def told(self) -> dict[str, Any]:
+        """What it has said of itself so far: restored, ready, error, end, digest."""
+        try:
+            lines = (self.home / f"life.{self.pid}").read_text().splitlines()
+        except FileNotFoundError:
+            return {}
+        return {key: value for line in lines for key, value in json.loads(line).items()}
+
+    async def until_ready(self, timeout_s: float = 15.0) -> str:
+        """Its address."""
+        await until(lambda: {"ready", "end"} & self.told().keys(), f"daemon {self.pid} serves", timeout_s)
+        assert "ready" in self.told(), self.told()
+        return str(self.told()["ready"])
+
+    async def end(self, number: signal.Signals, timeout_s: float = 10.0) -> int:
+        """Send it a signal and wait for its end: its exit code, or minus the signal."""
+        os.kill(self.pid, number)
+        with trio.fail_after(timeout_s):
+            return await self._lives.status()
+
+    async def call(self, op: str, timeout_s: float = 20.0, **args: Any) -> Any:
+        with trio.fail_after(timeout_s):
+            async with connect_local(socket_path(self.home)) as client:
+                return await client.call(op, args)
+
+
+class Lives:
+    """The process that forks daemons (`lives.py`), one at a time."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._process = process
+        self._stdin = process.stdin
+        self._stdout = process.stdout
+        self._buffer = b""
+        self.current: Life | None = None
+
+    async def start(self, home: Path, **options: Any) -> Life:
+        words = [str(home), *(f"{name}={value}" for name, value in options.items())]
+        await self._stdin.send_all(" ".join(words).encode() + b"\n")
+        with trio.fail_after(10):
+            self.current = Life(self, home, await self._number())
+        return self.current
+
+    async def status(self) -> int:
+        status = await self._number()
+        self.current = None
+        return status
+
+    async def _number(self) -> int:
+        while b"\n" not in self._buffer:
+            data = await self._stdout.receive_some(4096)
+            assert data, "lives.py ended"
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return int(line)
+
+    async def aclose(self) -> None:
+        if self.current is not None:
+            os.kill(self.current.pid, signal.SIGKILL)
+        await self._stdin.aclose()
+        with trio.move_on_after(10):
+            await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+@pytest.fixture
+async def lives() -> AsyncIterator[Lives]:
+    """lives.start(home, lease_ttl_s=..., peer=...) -> Life. One at a time."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, str(Path(__file__).with_name("lives.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    made = Lives(process)
+    with trio.fail_after(30):
+        assert await made._number() == 0  # it has loaded everything
+    yield made
+    with trio.CancelScope(shield=True):
+        await made.aclose()
