@@ -45,7 +45,7 @@ from swarmd.protocol.cbor import decode
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
-from swarmd.protocol.inputs import ChainSeen, ManifestSeen
+from swarmd.protocol.inputs import ChainSeen, Commanded, ManifestSeen
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
 from swarmd.protocol.state import State
 
@@ -82,6 +82,7 @@ class Daemon:
         self.journal = Journal(home / "journal.db")
         self._clock_ns = clock_ns
         self._check_same_mesh()
+        self.journal.set_meta("did", self.identity.did.encode())
         self.gate = load_gate(settings)
         self.blocks = SqliteBlockStore(self.journal.db)
         registry = AgentRegistry(home / "agents.json")
@@ -113,6 +114,7 @@ class Daemon:
             settings.verifier_commands,
             scratch,
         )
+        self._configure()
         self._manifest: Manifest | None = None
         self.sync = Sync(
             self.runner,
@@ -148,14 +150,17 @@ class Daemon:
             )
 
     def _new_state(self) -> State:
-        settings = self._settings
-        return State(
-            self.genesis,
-            self.identity.did,
-            lease_s=settings.lease_ttl_s,
-            anchor_interval_ns=int(settings.anchor_interval_s * S_NS),
-            check_everything=settings.check_everything,
-        )
+        return State(self.genesis, self.identity.did, check_everything=self._settings.check_everything)
+
+    def _configure(self) -> None:
+        """Settings that shape what the engine decides are inputs, or a replay under others would differ (P2)."""
+        wanted = {
+            "lease_s": self._settings.lease_ttl_s,
+            "anchor_interval_ns": int(self._settings.anchor_interval_s * S_NS),
+        }
+        state = self.runner.state
+        if wanted != {"lease_s": state.lease_s, "anchor_interval_ns": state.anchor_interval_ns}:
+            self.runner.tell(lambda at_ns: Commanded("configure", wanted, at_ns))
 
     # Running -------------------------------------------------------------------------------------------
 

@@ -84,4 +84,16 @@ def own_entry_applied(state: State, entry: Entry) -> None:
         state.own_head = entry.hash
 
 
-_COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] = {"need.post": _post_need}
+def _configure(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
+    """args: lease_s, anchor_interval_ns. The node tells them at its start when they changed."""
+    lease_s, interval_ns = args["lease_s"], args["anchor_interval_ns"]
+    if not 0 < lease_s <= limits.MAX_LEASE_S or not 0 <= interval_ns <= 86_400 * S_NS:
+        raise LocalFault("bad-config", f"lease_s {lease_s}, anchor_interval_ns {interval_ns}")
+    state.lease_s = lease_s
+    state.anchor_interval_ns = interval_ns
+
+
+_COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] = {
+    "need.post": _post_need,
+    "configure": _configure,
+}

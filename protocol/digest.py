@@ -76,6 +76,8 @@ def state_digest(state: State) -> bytes:
     digest = sha256(b"swarmd/state/1\0" + mesh_digest(state))
     own: list[Any] = [
         state.me,
+        state.lease_s,
+        state.anchor_interval_ns,
         state.now_ns,
         state.lamport,
         [state.own_seq, state.own_head, state.own_pending],
