@@ -17,7 +17,8 @@ from swarmd.protocol.faults import LocalFault
 log = logging.getLogger(__name__)
 
 # An agent may name these itself; anything else it says went wrong counts as a crash.
-_ATTACHED_ERRORS = frozenset(("crashed", "bad-output", "output-too-big", "timeout"))
+# A tuple, not a set: what they send as a code may be unhashable.
+_ATTACHED_ERRORS = ("crashed", "bad-output", "output-too-big", "timeout")
 _MAX_TELEMETRY = 1 << 40
 # Checking a larger answer in the event loop would hold up everything else for more than some 5 ms.
 _CHECK_IN_THREAD_BYTES = 262_144

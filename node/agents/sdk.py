@@ -31,7 +31,7 @@ from swarmd.node.home import resolve_home, socket_path
 from swarmd.node.ports import Capability
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.amounts import format_usdc
-from swarmd.protocol.canonical_json import BadJson, parse_json
+from swarmd.protocol.canonical_json import MAX_JSON_BYTES, BadJson, parse_json
 from swarmd.protocol.faults import LocalFault
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
@@ -230,7 +230,13 @@ class _Session:
             return {"error": "crashed", "detail": traceback.format_exc()[-_DETAIL_CHARS:]}
         try:
             # As json.dumps would print it: a tuple is a list. Strictly: no NaN, no other objects.
-            output = parse_json(json.dumps(output, allow_nan=False).encode())
+            text = json.dumps(output, allow_nan=False).encode()
+            if len(text) > MAX_JSON_BYTES:
+                return {
+                    "error": "output-too-big",
+                    "detail": f"{len(text)} bytes; the most is {MAX_JSON_BYTES}",
+                }
+            output = parse_json(text)
         except (TypeError, ValueError, RecursionError, BadJson) as error:
             return {"error": "bad-output", "detail": f"what the task returned is no JSON value: {error}"}
         max_rss_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES // 1_024

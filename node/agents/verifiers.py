@@ -71,7 +71,7 @@ class ReexecVerifier:
             return _reject(f"the result is no JSON value: {error}")
         ours = await self._agents.run_job(replace(job, job_id=f"{job.job_id}/verify", purpose="verify"))
         if ours.error is not None:
-            return _abstain(f"our own run ended with {ours.error}: {ours.detail}")
+            return _abstain(f"our own run ended with {ours.error}: {ours.detail[-_REASON_CHARS // 2 :]}")
         if canonical_json(ours.output) == theirs:
             return _accept("the same result from our own run")
         return _reject(f"our own run gave another result, {_difference(ours.output, output)}")
