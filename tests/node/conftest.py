@@ -8,7 +8,6 @@ from typing import Any
 
 import nacl.signing
 import pytest
-
 from swarmd import policies
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.journal import Journal
@@ -49,11 +48,21 @@ class Author:
     def sign(self, data: bytes) -> bytes:
         return key_of(self.name).sign(data).signature
 
-    def envelope(self, kind: str, thread: str, payload: dict[str, Any], refs: tuple[bytes, ...] = (), **change: Any) -> Envelope:
+    def envelope(
+        self, kind: str, thread: str, payload: dict[str, Any], refs: tuple[bytes, ...] = (), **change: Any
+    ) -> Envelope:
         self.lamport += 1
         body: dict[str, Any] = dict(
-            kind=kind, thread=thread, sender=self.did, lamport=self.lamport, ts_ns=time.time_ns(), epoch=0,
-            payload=payload, refs=refs, policy=bytes(32), eval_digest=bytes(32),
+            kind=kind,
+            thread=thread,
+            sender=self.did,
+            lamport=self.lamport,
+            ts_ns=time.time_ns(),
+            epoch=0,
+            payload=payload,
+            refs=refs,
+            policy=bytes(32),
+            eval_digest=bytes(32),
         )
         return build(**{**body, **change})
 
@@ -61,16 +70,23 @@ class Author:
         seq, prev = self.entry
         thread = need_id(self.did, seq)
         payload = {
-            "title": "theirs", "budget": budget, "deadline_ns": time.time_ns() + 60 * limits.S_NS,
-            "fund": {"seq": seq, "prev": prev}, "tasks": [task_payload("t1")],
+            "title": "theirs",
+            "budget": budget,
+            "deadline_ns": time.time_ns() + 60 * limits.S_NS,
+            "fund": {"seq": seq, "prev": prev},
+            "tasks": [task_payload("t1")],
         }
         return self.envelope("NEED", thread, payload, **change)
 
-    def batch(self, *envelopes: Envelope, seq: int | None = None, prev: bytes | None = None, keep: bool = True) -> tuple[bytes, Batch]:
+    def batch(
+        self, *envelopes: Envelope, seq: int | None = None, prev: bytes | None = None, keep: bool = True
+    ) -> tuple[bytes, Batch]:
         bucket = bucket_of(envelopes[0].thread)
         known = self.heads.get(bucket, (0, GENESIS_PREV))
         at = (known[0] if seq is None else seq, known[1] if prev is None else prev)
-        frame, batches = sign_flush(self.mesh_id, self.did, [(0, bucket, at[0], at[1], list(envelopes))], self.sign)
+        frame, batches = sign_flush(
+            self.mesh_id, self.did, [(0, bucket, at[0], at[1], list(envelopes))], self.sign
+        )
         if keep:
             self.heads[bucket] = (batches[0].seq + 1, batches[0].hash)
         return frame, batches[0]
@@ -81,8 +97,11 @@ class Author:
 
 def task_payload(name: str) -> dict[str, Any]:
     return {
-        "id": name, "capability": "echo", "max_price": 30_000,
-        "input": {"text": {"cid": Link(cids.raw_cid(b"hello")), "as": "text"}}, "verify": {"type": "reexec"},
+        "id": name,
+        "capability": "echo",
+        "max_price": 30_000,
+        "input": {"text": {"cid": Link(cids.raw_cid(b"hello")), "as": "text"}},
+        "verify": {"type": "reexec"},
     }
 
 
@@ -92,7 +111,11 @@ class Bench:
     def __init__(self, home: Path, name: str = "me", clock_ns: Any = time.time_ns) -> None:
         self.home = home
         self.name = name
-        self.genesis = Genesis("t", tuple(sorted((did_for("me"), did_for("bob")))), {did_for(n): 10_000_000 for n in ("me", "bob", "eve")})
+        self.genesis = Genesis(
+            "t",
+            tuple(sorted((did_for("me"), did_for("bob")))),
+            {did_for(n): 10_000_000 for n in ("me", "bob", "eve")},
+        )
         self.clock_ns = clock_ns
         self.open()
 
@@ -102,9 +125,15 @@ class Bench:
         self.blocks = SqliteBlockStore(self.journal.db)
         self.outs: list[Out] = []
         self.runner = Runner(
-            genesis=self.genesis, me=did_for(self.name), sign=lambda data: key_of(self.name).sign(data).signature,
-            journal=self.journal, gate=WasmGate(policy.wasm, policy.data), blocks=self.blocks, clock_ns=self.clock_ns,
-            new_state=lambda: State(self.genesis, did_for(self.name), check_everything=True), on_out=self.outs.append,
+            genesis=self.genesis,
+            me=did_for(self.name),
+            sign=lambda data: key_of(self.name).sign(data).signature,
+            journal=self.journal,
+            gate=WasmGate(policy.wasm, policy.data),
+            blocks=self.blocks,
+            clock_ns=self.clock_ns,
+            new_state=lambda: State(self.genesis, did_for(self.name), check_everything=True),
+            on_out=self.outs.append,
         )
 
     def reopen(self) -> None:

@@ -4,7 +4,6 @@ import sqlite3
 import time
 
 import pytest
-
 from swarmd.protocol import limits
 from swarmd.protocol.batch import EnvelopeProof, Seal, encode_flush, parse_sealed, prove, verify_proof
 from swarmd.protocol.cbor import decode, encode
@@ -94,7 +93,15 @@ def test_in_the_name_of_another(bench, author, author_of):
 def test_the_wrong_bucket(bench, author):
     """A batch that mixes buckets."""
     one = author.need()
-    two = next(e for i in range(50) if (e := author.envelope("YIELD", f"need-{chr(97 + i % 26) * 32}", {"task": "t", "attempt": 0, "reason": ""})).thread)
+    two = next(
+        e
+        for i in range(50)
+        if (
+            e := author.envelope(
+                "YIELD", f"need-{chr(97 + i % 26) * 32}", {"task": "t", "attempt": 0, "reason": ""}
+            )
+        ).thread
+    )
     refused(bench, author.batch(one, two)[0], "bucket-mismatch")
 
 
@@ -108,7 +115,18 @@ def test_unknown_kind(bench, author):
 
     body = encode(raw)
     bucket = bucket_of(raw["thread"])
-    header = encode({"v": 1, "seq": 0, "prev": bytes(32), "root": merkle.root_of([dag_cbor_cid(body)]), "count": 1, "epoch": 0, "author": author.did, "bucket": bucket})
+    header = encode(
+        {
+            "v": 1,
+            "seq": 0,
+            "prev": bytes(32),
+            "root": merkle.root_of([dag_cbor_cid(body)]),
+            "count": 1,
+            "epoch": 0,
+            "author": author.did,
+            "bucket": bucket,
+        }
+    )
     signature = author.sign(wire._signing_input(author.mesh_id, merkle.root_of([header]), 1))
     refused(bench, encode([1, signature, [[header, [body]]]]), "unknown-kind")
 
@@ -153,7 +171,9 @@ def test_equivocation_is_proven_and_survives(bench, author):
 def test_a_chain_that_does_not_continue(bench, author):
     need = author.need()
     bench.take(author.batch(need)[0])
-    forged, _ = author.batch(author.envelope("YIELD", need.thread, {"task": "t1", "attempt": 0, "reason": ""}), prev=b"x" * 32)
+    forged, _ = author.batch(
+        author.envelope("YIELD", need.thread, {"task": "t1", "attempt": 0, "reason": ""}), prev=b"x" * 32
+    )
     charged(bench, forged, "broken-chain", author.did)
 
 
@@ -178,7 +198,9 @@ def test_a_lamport_that_jumps(bench, author):
 
 def test_time_that_runs_backwards(bench, author):
     need = author.need()
-    back = author.envelope("YIELD", need.thread, {"task": "t1", "attempt": 0, "reason": ""}, ts_ns=need.ts_ns - 1)
+    back = author.envelope(
+        "YIELD", need.thread, {"task": "t1", "attempt": 0, "reason": ""}, ts_ns=need.ts_ns - 1
+    )
     charged(bench, author.batch(need, back)[0], "not-monotonic", author.did)
 
 
@@ -295,7 +317,11 @@ def test_envelopes_said_but_not_sealed_are_sealed_after_a_restart(bench, new_tas
     """A crash between the commit of what we said and its flush loses nothing."""
     bench.runner._last_flush_ns = time.time_ns() + 10**12  # the flush window has just begun
     reply = bench.runner.tell(
-        lambda at_ns: Commanded("need.post", {"title": "x", "budget": 50_000, "deadline_s": 60, "tasks": [new_task("t1")], "inline": []}, at_ns),
+        lambda at_ns: Commanded(
+            "need.post",
+            {"title": "x", "budget": 50_000, "deadline_s": 60, "tasks": [new_task("t1")], "inline": []},
+            at_ns,
+        ),
         reply=True,
     )
     assert bench.runner.turn().frames == []
