@@ -1,6 +1,7 @@
 """Run a program to its end within limits, keeping a bounded part of what it prints."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -148,15 +149,13 @@ def _removed_empty(folder: Path) -> bool:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder even where an agent took its own write permission away. Best effort."""
-
-    def retry(_: object, path: str, __: object) -> None:
-        with contextlib.suppress(OSError):
-            Path(path).parent.chmod(0o700)
-            target = Path(path)
-            if target.is_dir() and not target.is_symlink():
-                target.chmod(0o700)
-                shutil.rmtree(target, ignore_errors=True)
-            else:
-                target.unlink()
-
-    shutil.rmtree(folder, onerror=retry)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        for path, folders, _ in os.walk(folder):
+            for name in folders:
+                inner = os.path.join(path, name)
+                # Never through a link that the agent left: it may point anywhere.
+                with contextlib.suppress(OSError):
+                    if not os.path.islink(inner):
+                        os.chmod(inner, 0o700)
+        shutil.rmtree(folder, ignore_errors=True)

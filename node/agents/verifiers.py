@@ -132,20 +132,24 @@ class SchemaVerifier:
             try:
                 answer = await self._ask(line)
             except (OSError, trio.BrokenResourceError) as error:
-                await self.aclose()
+                await self._end_worker()
                 return _abstain(f"the schema checker failed: {error}")
             except trio.TooSlowError:
-                await self.aclose()
+                await self._end_worker()
                 return _abstain(f"the check took longer than {self._timeout_s:g} s")
             except BaseException:
                 # Cancelled half way: its late answer must not be taken for the next question's.
-                await self.aclose()
+                await self._end_worker()
                 raise
         verdict, reason = answer["verdict"], answer["reason"]
         return _accept(reason) if verdict == "accept" else _MAKERS[verdict](reason)
 
     async def aclose(self) -> None:
-        """End the worker; the next judgement starts another."""
+        """End the worker, after the judgement it is at; the next judgement starts another."""
+        async with self._turn:
+            await self._end_worker()
+
+    async def _end_worker(self) -> None:
         if self._worker is not None:
             worker, self._worker = self._worker, None
             await worker.child.aclose()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from swarmd.node.agents import Agent
@@ -67,6 +68,24 @@ async def test_json_schema(hosting, job):
         assert (await verifier.judge(job(), {"words": float("nan")})).verdict == "reject"
         await verifier.aclose()
         assert (await verifier.judge(job(), {"words": 1})).verdict == "accept"
+
+
+async def test_closing_a_schema_verifier_waits_for_the_judgement_it_is_at(hosting, job):
+    async with hosting() as h, trio.open_nursery() as nursery:
+        verifier = SchemaVerifier({"type": "integer"}, h.agents.launcher)
+        verdicts = []
+
+        async def judge(output: Any) -> None:
+            verdicts.append((await verifier.judge(job(), output)).verdict)
+
+        nursery.start_soon(judge, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        await verifier.aclose()
+        assert verdicts == ["accept"] and verifier._worker is None
+        with trio.move_on_after(0.01):
+            await judge(1)  # cancelled half way
+        await judge("x")
+        assert verdicts[-1] == "reject"
 
 
 @pytest.mark.parametrize(
