@@ -51,21 +51,15 @@ def run_watch(ctx: Context) -> int:
 def _watch_json(out: Output, client: LocalClient, need: str) -> int:
     """A JSON document a line: {"event": ...}, and last {"result": ...}."""
     final = None
-    for is_last, item in _last_marked(client.stream("need.watch", {"need": need})):
-        out.document({"result" if is_last else "event": item})
+    for item in client.stream("need.watch", {"need": need}):
+        out.document({"event" if _is_event(item) else "result": item})
         final = item
     return _outcome(final)
 
 
-def _last_marked(items: Iterator[Any]) -> Iterator[tuple[bool, Any]]:
-    """(is it the last one?, item): each is held back until the next one or the end is there."""
-    held: list[Any] = []
-    for item in items:
-        if held:
-            yield False, held.pop()
-        held.append(item)
-    if held:
-        yield True, held.pop()
+def _is_event(item: Any) -> bool:
+    """Of what `need.watch` streams: a step, or at last the need as `need.show` has it?"""
+    return isinstance(item, dict) and "kind" in item
 
 
 def _outcome(detail: Any) -> int:
@@ -93,9 +87,9 @@ def _follow(ctx: Context, client: LocalClient, need: str) -> dict[str, Any]:
         final = _follow_live(ctx, need, events)
     else:
         started = time.time_ns()
-        for is_last, item in _last_marked(events):
+        for item in events:
             final = item
-            if not is_last:
+            if _is_event(item):
                 out.note(_event_line(item, started))
     found: dict[str, Any] = final
     return found
@@ -119,8 +113,8 @@ def _follow_live(ctx: Context, need: str, events: Iterator[Any]) -> dict[str, An
             detail = asker.call("need.show", {"need": need})
             live.update(_live_view(detail, lines), refresh=True)
             drawn_at = 0.0
-            for is_last, item in _last_marked(events):
-                if is_last:
+            for item in events:
+                if not _is_event(item):
                     final = item
                     live.update(_live_view(final, []), refresh=True)
                     break

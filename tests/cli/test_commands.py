@@ -1,0 +1,369 @@
+"""What commands show and how they end, against a real socket that answers what the test wants."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from swarmd.node.console.node import duration, size
+from swarmd.node.console.output import clean, short_did
+from swarmd.protocol.faults import LocalFault
+
+DID = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+EVIL = "\x1b]0;owned\x07\x1b[2Jpay \u202eme\nnow [red]"
+STEP = {
+    "at_ns": 1_700_000_000_000_000_000,
+    "kind": "NEED",
+    "id": "bafyreiabc",
+    "sender": DID,
+    "task": "",
+    "lamport": 1,
+    "text": EVIL,
+    "refs": [],
+    "gate": {"allow": True, "reasons": [], "gas": 65_000, "policy": "00"},
+    "verified": True,
+    "void": None,
+    "trace": "",
+}
+TASK = {
+    "task": "task",
+    "capability": "text.wordcount",
+    "state": "FINALIZED",
+    "worker": DID,
+    "price": "0.02",
+    "attempt": 0,
+    "result": "bafkreigh2akiscaildc",
+    "after": ["split"],
+    "judges": [{"judge": DID, "verdict": "accept", "score": 100, "reason": "same"}],
+}
+NEED = {
+    "need": "need-aaaa",
+    "title": EVIL,
+    "state": "FINALIZED",
+    "owner": DID,
+    "budget": "1",
+    "paid": "0.02",
+    "done": 1,
+    "created_ns": 1_700_000_000_000_000_000,
+    "waiting_for": "",
+    "reason": "",
+    "tasks": [TASK],
+    "escrow": {"state": "released", "amount": "1", "held": "0", "returned": "0.98", "paid": []},
+    "decide_ms": 12.0,
+    "finalize_ms": None,
+    "result": {"task": "bafkreigh2akiscaildc"},
+    "values": {"task": {"words": 3, "note": EVIL}},
+    "anchor": None,
+    "anchor_note": None,
+}
+EVENT = {
+    "at_ns": 1_700_000_001_000_000_000,
+    "kind": "CLAIM",
+    "task": "task",
+    "sender": DID,
+    "text": EVIL,
+    "state": "RUNNING",
+}
+
+Swarmd = Callable[..., Any]
+Canned = Callable[[dict[str, Any]], list[tuple[str, Any]]]
+
+
+def hostile(text: str) -> bool:
+    """Is there anything in it that a terminal would obey?"""
+    return any(not (c.isprintable() or c == "\n") for c in text)
+
+
+# How it ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["status", "peers", "balance", "need list", "agent list", "why x", "stop", "need post x --budget 1"],
+)
+def test_without_a_daemon(swarmd: Swarmd, home: Path, words: str) -> None:
+    ran = swarmd(words)
+    assert (ran.code, ran.out) == (3, "")
+    assert str(home) in ran.err and "fix: start one with `swarmd up`" in ran.err
+    assert swarmd(words, "--json").json["error"]["code"] == "daemon-not-running"
+
+
+def test_a_refusal_is_shown_with_its_fix(swarmd: Swarmd, canned: Canned) -> None:
+    canned({"need.post": LocalFault("too-poor", "the budget is 5", fix="lower --budget")})
+    ran = swarmd("need post x --budget 5")
+    assert (ran.code, ran.out, ran.err) == (4, "", "swarmd: the budget is 5\n  fix: lower --budget\n")
+    ran = swarmd("need post x --budget 5 --json")
+    assert (ran.code, ran.err) == (4, "")
+    assert ran.json == {"error": {"code": "too-poor", "message": "the budget is 5", "fix": "lower --budget"}}
+
+
+def test_a_refusal_cannot_write_to_the_terminal(swarmd: Swarmd, canned: Canned) -> None:
+    canned({"status": LocalFault("x", EVIL, fix=EVIL)})
+    assert not hostile(swarmd("status").err)
+
+
+@pytest.mark.parametrize(("state", "code"), [("FINALIZED", 0), ("REFUNDED", 1), ("EXPIRED", 1)])
+def test_waiting_ends_as_the_need_does(swarmd: Swarmd, canned: Canned, state: str, code: int) -> None:
+    calls = canned(
+        {"need.post": {"need": "need-aaaa"}, "stream:need.watch": [EVENT, {**NEED, "state": state}]}
+    )
+    ran = swarmd("need post x --budget 1 --wait --json")
+    assert (ran.code, ran.json["state"]) == (code, state)
+    assert [op for op, _ in calls] == ["need.post", "need.watch"]
+    assert calls[1][1] == {"need": "need-aaaa"}
+
+
+@pytest.mark.parametrize("words", ["need watch need-aaaa", "need post x --budget 1 --wait"])
+def test_a_need_that_takes_too_long(swarmd: Swarmd, canned: Canned, words: str) -> None:
+    canned({"need.post": {"need": "need-aaaa"}, "stream:need.watch": [EVENT, trio.sleep_forever]})
+    ran = swarmd(words, "--timeout", "0.2")
+    assert ran.code == 5 and "took longer than 0.2 s" in ran.err and "swarmd need" in ran.err
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_ctrl_c_while_watching(canned: Canned, home: Path) -> None:
+    canned({"stream:need.watch": [EVENT, trio.sleep_forever]})
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "swarmd.cli", "--home", str(home), "--json", "need", "watch", "need-aaaa"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stdout is not None
+    # An event is shown when it happens, not when the next one does.
+    assert json.loads(watcher.stdout.readline()) == {"event": EVENT}
+    watcher.send_signal(signal.SIGINT)
+    _, err = watcher.communicate(timeout=10)
+    assert (watcher.returncode, err) == (130, "")
+
+
+def test_a_reader_that_has_enough(canned: Canned, home: Path) -> None:
+    canned({"need.list": {"needs": [NEED | {"tasks": 1}] * 5_000, "total": 5_000}})
+    line = f"{sys.executable} -m swarmd.cli --home {home} need list -q | head -1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("need-aaaa\n", "")
+
+
+# What it shows ----------------------------------------------------------------------------------------------
+
+
+def test_a_need_for_people(swarmd: Swarmd, canned: Canned) -> None:
+    canned({"need.show": NEED})
+    ran = swarmd("need show need-aaaa")
+    assert ran.code == 0 and not hostile(ran.out)
+    assert re.search(r"^state +FINALIZED$", ran.out, re.M)
+    assert re.search(r"^times +decided after 0.01 s$", ran.out, re.M)
+    assert re.search(
+        r"^task +text.wordcount +FINALIZED +z6Mkha…a2doK +0.02 +1 +split +accept \(100\)", ran.out, re.M
+    )
+    assert 'result of task: {"words": 3' in ran.out
+    assert "[red]" in ran.out  # text, not markup
+    assert swarmd("need show need-aaaa --json").json == NEED
+    assert swarmd("need show need-aaaa -q").out == "FINALIZED\n"
+
+
+def test_a_list_for_people_and_programs(swarmd: Swarmd, canned: Canned) -> None:
+    row = {
+        **{key: NEED[key] for key in ("need", "title", "state", "owner", "budget", "paid", "created_ns")},
+        "tasks": 3,
+        "done": 1,
+    }
+    calls = canned({"need.list": {"needs": [row], "total": 4}})
+    ran = swarmd("need list --state finalized --limit 1")
+    assert not hostile(ran.out) and "1/3" in ran.out and "3 more: --limit 4" in ran.out
+    assert calls == [("need.list", {"state": "finalized", "limit": 1})]
+    assert swarmd("need list --json").json == {"needs": [row], "total": 4}
+    assert swarmd("need list -q").out == "need-aaaa\n"
+
+
+def test_watching_line_by_line(swarmd: Swarmd, canned: Canned) -> None:
+    canned({"stream:need.watch": [EVENT, EVENT, NEED]})
+    ran = swarmd("need watch need-aaaa")
+    assert ran.code == 0 and not hostile(ran.out)
+    assert len(re.findall(r"^ +0.00 s  CLAIM ", ran.out, re.M)) == 2
+    ran = swarmd("need watch need-aaaa --json")
+    assert ran.lines == [{"event": EVENT}, {"event": EVENT}, {"result": NEED}]
+
+
+def test_watching_on_a_terminal_redraws_and_ends_with_the_result(canned: Canned, home: Path) -> None:
+    canned({"stream:need.watch": [EVENT, NEED], "need.show": {**NEED, "state": "RUNNING"}})
+    code, screen = on_terminal(home, "need", "watch", "need-aaaa")
+    assert code == 0
+    assert "RUNNING" in screen and "FINALIZED" in screen and "result of task" in screen
+    assert "\x1b[1A" in screen, "it goes up to draw again"
+    assert "\x1b]0;" not in screen and "\x1b[2J" not in screen and "\u202e" not in screen
+
+
+@pytest.mark.parametrize(("more", "colors"), [((), True), (("--no-color",), False)])
+def test_colors_only_where_wanted(canned: Canned, home: Path, more: tuple[str, ...], colors: bool) -> None:
+    canned({"need.show": NEED})
+    _, screen = on_terminal(home, "need", "show", "need-aaaa", *more)
+    assert ("\x1b[32m" in screen) is colors
+
+
+def test_json_on_a_terminal_is_harmless_too(canned: Canned, home: Path) -> None:
+    canned({"need.show": {**NEED, "title": "\x9b2J \u202e"}})
+    code, screen = on_terminal(home, "need", "show", "need-aaaa", "--json")
+    assert code == 0 and "\x9b" not in screen and "\u202e" not in screen
+
+
+def on_terminal(home: Path, *words: str) -> tuple[int, str]:
+    """Run a command on a real pseudo-terminal: its exit code and all it wrote."""
+    main_end, its_end = pty.openpty()
+    env = {
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+        "COLUMNS": "120",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swarmd.cli", "--home", str(home), *words],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        env=env,
+    )
+    os.close(its_end)
+    found = bytearray()
+    try:
+        while data := os.read(main_end, 65_536):
+            found += data
+    except OSError:
+        pass  # EIO: the other end is closed
+    finally:
+        os.close(main_end)
+    return process.wait(20), found.decode("utf-8", "replace")
+
+
+def test_why_for_people(swarmd: Swarmd, canned: Canned) -> None:
+    anchor = {"tx_hash": "0xab", "block": 7, "root": "cd", "chain_id": 1337, "contract": "0x", "receipts": 1}
+    money = {"state": "released", "amount": "1", "held": "0", "returned": "0.98"}
+    money_paid = {**money, "paid": [{"task": "task", "worker": DID, "amount": "0.02"}]}
+    bad = {**STEP, "verified": False, "void": "late", "gate": {"allow": False, "reasons": ["r1"], "gas": 3}}
+    found = {**{key: NEED[key] for key in ("need", "title", "state", "reason", "waiting_for")}}
+    canned(
+        {"why": {**found, "steps": [STEP, bad], "money": money_paid, "anchor": anchor, "anchor_note": None}}
+    )
+    ran = swarmd("why need-aaaa")
+    assert ran.code == 0 and not hostile(ran.out)
+    assert re.search(r"^✓ +0.000 s  NEED +z6Mkha…a2doK ", ran.out, re.M)
+    assert re.search(r"^✗ .* VOID: late$", ran.out, re.M)
+    assert "bafyreiabc  gate allows, gas 65000" in ran.out and "gate denies (r1), gas 3" in ran.out
+    assert f"0.02 to {DID} for task" in ran.out and "0.98 back to its owner" in ran.out
+    assert "anchor  0xab (block 7, chain 1337)" in ran.out
+    assert swarmd("why need-aaaa -q").out == "bafyreiabc\nbafyreiabc\n"
+
+
+def test_peers_for_people(swarmd: Swarmd, canned: Canned) -> None:
+    peer = {
+        "peer_id": "12D3KooWabc", "did": DID, "addrs": [], "direction": "outbound", "rtt_ms": 1.26, "score": 0.5,
+        "faults": {"bad-sig": 2}, "frames_in": 1, "frames_out": 1, "bytes_in": 2048, "bytes_out": 5, "connected_s": 61.0,
+    }  # fmt: skip
+    canned({"peers": {"peers": [peer, {**peer, "rtt_ms": None}]}})
+    ran = swarmd("peers")
+    assert re.search(
+        r"^12D3KooWabc +z6Mkha…a2doK +out +1.3 ms +0.50 +2 bad-sig +2.0 KiB +5 B +1 min$", ran.out, re.M
+    )
+    assert len(swarmd("peers --json").json["peers"]) == 2
+    assert swarmd("peers -q").out == "12D3KooWabc\n" * 2
+
+
+def test_no_peers_says_why_that_may_be(swarmd: Swarmd, canned: Canned) -> None:
+    canned({"peers": {"peers": []}})
+    assert "swarmd up --peer MULTIADDR" in swarmd("peers").out
+    assert swarmd("peers -q").out == ""
+
+
+def test_an_agent_goes_to_the_daemon_as_this_shell_means_it(
+    swarmd: Swarmd, canned: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "k")
+    added = {
+        "name": "wc",
+        "capabilities": [{"name": "a", "price": "0.02"}],
+        "argv": ["/usr/bin/python", "x.py"],
+    }
+    calls = canned({"agent.add": added})
+    ran = swarmd(
+        "agent add wc --capability a --capability b --price 0.02 --env API_KEY --env X=1=2 --timeout 3 "
+        "--memory 64 --concurrency 4 --cwd sub --replace -- python x.py --home y"
+    )
+    assert ran.code == 0 and "agent wc offers a for 0.02 USDC: /usr/bin/python x.py" in ran.out
+    ((op, args),) = calls
+    assert op == "agent.add"
+    assert args == {
+        "agent": {
+            "name": "wc",
+            "kind": "command",
+            "capabilities": [{"name": "a", "price": "0.02"}, {"name": "b", "price": "0.02"}],
+            "argv": ["python", "x.py", "--home", "y"],
+            "env": {"API_KEY": "k", "X": "1=2"},
+            "cwd": os.path.join(os.getcwd(), "sub"),
+            "timeout_s": 3.0,
+            "memory_mb": 64,
+            "concurrency": 4,
+        },
+        "base": os.getcwd(),
+        "path": os.environ["PATH"],
+        "replace": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("agent add wc --capability a --price 1", "needs the command"),
+        ("agent add wc --price 1 -- x", "--capability"),
+        (
+            "agent add wc --capability a --capability b --capability c --price 1 --price 2 -- x",
+            "3 capabilities and 2",
+        ),
+        ("agent add wc --capability a --price free -- x", "not an amount"),
+        ("agent add wc --capability a --price 1 --env NOT_SET_ANYWHERE -- x", "not set in this shell"),
+    ],
+)
+def test_an_agent_that_cannot_be_is_refused_before_the_daemon_is_asked(
+    swarmd: Swarmd, home: Path, words: str, message: str
+) -> None:
+    ran = swarmd(words)
+    assert ran.code == 2 and message in ran.err
+
+
+# Pieces -----------------------------------------------------------------------------------------------------
+
+
+def test_cleaning() -> None:
+    assert clean("plain – ünïcode 🎉") == "plain – ünïcode 🎉"
+    assert clean(EVIL) == "\\x1b]0;owned\\x07\\x1b[2Jpay \\u202eme\\nnow [red]"
+    assert clean("\x9b31m\u2028\ud800") == "\\x9b31m\\u2028\\ud800"
+    assert clean(7) == "7"
+
+
+def test_short_dids() -> None:
+    assert short_did(DID) == "z6Mkha…a2doK"
+    assert short_did("") == "" and short_did("bob") == "bob" and short_did("\x1b") == "\\x1b"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7_320, "2 h 2 min"), (200_000, "2 d 7 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 41, "6144.0 GiB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text

@@ -1,0 +1,113 @@
+"""The commands against a real daemon: a need from the shell to its anchor, and what the daemon refuses."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Swarmd = Callable[..., Any]
+POST = "need post text.wordcount --budget 1 --wait"
+
+
+@pytest.fixture
+def done(swarmd: Swarmd, live: Path) -> dict[str, Any]:
+    """A finished need."""
+    ran = swarmd(POST + " --json", "--text", "text=the cat the hat")
+    assert ran.code == 0, ran.out + ran.err
+    detail: dict[str, Any] = ran.json
+    return detail
+
+
+def test_a_need_is_done_and_paid(done: dict[str, Any]) -> None:
+    assert done["state"] == "FINALIZED" and done["paid"] == "0.02"
+    assert done["values"] == {"task": {"words": 4, "top": {"cat": 1, "hat": 1, "the": 2}}}
+    assert done["escrow"]["returned"] == "0.98"
+
+
+def test_quiet_waiting_prints_just_the_result(swarmd: Swarmd, live: Path, tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("to be or not to be")
+    ran = swarmd(POST + " -q", "--text", f"text=@{book}")
+    assert ran.code == 0 and json.loads(ran.out)["words"] == 6
+
+
+def test_why_verifies_each_step_and_comes_to_the_anchor(swarmd: Swarmd, done: dict[str, Any]) -> None:
+    found = swarmd("why --json", done["need"]).json
+    for _ in range(100):
+        if found["anchor"]:
+            break
+        time.sleep(0.1)
+        found = swarmd("why --json", done["need"]).json
+    kinds = [step["kind"] for step in found["steps"]]
+    assert kinds[:8] == ["NEED", "PROPOSE", "ATTEST_PLAN", "DECIDE", "CLAIM", "COMMIT", "ATTEST", "FINALIZE"]
+    assert all(step["verified"] and step["gate"]["allow"] for step in found["steps"])
+    assert re.fullmatch("0x[0-9a-f]{64}", found["anchor"]["tx_hash"])
+    text = swarmd("why", done["need"]).out
+    assert "✗ " not in text.split("\n", 4)[4] and found["anchor"]["tx_hash"] in text
+
+
+def test_a_need_can_be_named_by_its_beginning(swarmd: Swarmd, done: dict[str, Any]) -> None:
+    assert swarmd("need show --json", done["need"][:16]).json["need"] == done["need"]
+    assert done["need"] in swarmd("need list --state finalized -q").out.split()
+    ran = swarmd("need watch --json", done["need"])
+    assert ran.code == 0 and ran.lines[-1]["result"]["state"] == "FINALIZED"
+
+
+def test_a_plan_that_fails_gives_the_money_back(swarmd: Swarmd, live: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some text")
+    plan = {
+        "title": "broken",
+        "budget": "0.5",
+        "tasks": [
+            {"id": "a", "capability": "text.wordcount", "input": {"text": {"file": "a.txt"}}},
+            {
+                "id": "b",
+                "capability": "text.wordcount",
+                "input": {"text": {"task": "a", "pointer": "/nowhere"}},
+            },
+        ],
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    ran = swarmd("need post --wait --json --graph", str(tmp_path / "plan.json"))
+    assert ran.code == 1 and ran.json["state"] == "REFUNDED"
+    assert {task["task"]: task["state"] for task in ran.json["tasks"]} == {"a": "FINALIZED", "b": "FAILED"}
+    assert (ran.json["escrow"]["returned"], ran.json["paid"]) == ("0.48", "0.02")
+
+
+def test_what_the_daemon_refuses(swarmd: Swarmd, live: Path) -> None:
+    for words in ("need post x --budget 100000", "need show nothing", "agent rm nobody", "why need-zzzz"):
+        ran = swarmd(words)
+        assert ran.code == 4 and ran.out == "" and "fix:" in ran.err, words
+
+
+def test_status_and_balance(swarmd: Swarmd, done: dict[str, Any]) -> None:
+    status = swarmd("status --json").json
+    assert status["did"] == done["owner"] and status["peers"] == 0 and status["needs"]["FINALIZED"] >= 1
+    assert re.search(rf"^did +{status['did']}$", swarmd("status").out, re.M)
+    balance = swarmd("balance --json").json
+    assert balance["did"] == status["did"] and balance["available"] == status["balance"]
+    assert swarmd("balance -q").out == f"{balance['available']}\n"
+    assert swarmd("peers --json").json == {"peers": []}
+
+
+def test_agents_come_and_go(swarmd: Swarmd, live: Path) -> None:
+    assert swarmd("agent add echo --capability t.echo --price 0.1 --memory 64 -- cat").code == 0
+    taken = swarmd("agent add echo --capability t.echo --price 0.1 -- cat --json")
+    assert taken.code == 4 and "there is an agent 'echo'" in taken.err
+    agents = {agent["name"]: agent for agent in swarmd("agent list --json").json["agents"]}
+    assert set(agents) == {"wc", "echo"} and agents["echo"]["memory_mb"] == 64
+    assert swarmd("agent off echo").out == "echo is off\n"
+    assert re.search(r"^echo +command +t.echo 0.1 +off +0/2 ", swarmd("agent list").out, re.M)
+    assert swarmd("agent on echo --json").json["enabled"] is True
+    assert swarmd("agent stderr wc").code == 0
+    assert swarmd("agent rm echo").code == 0
+    assert swarmd("agent list -q").out == "wc\n"
+
+
+def test_a_second_daemon_at_the_same_home_is_refused(swarmd_process: Swarmd, live: Path) -> None:
+    ran = swarmd_process("up --listen /ip4/127.0.0.1/tcp/0 --json")
+    assert ran.code == 4 and ran.json["error"]["code"] == "already-running"
