@@ -243,6 +243,29 @@ def _add_tools(commands: Commands) -> None:
         "source <(swarmd completion bash)",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    replay = commands.add(
+        "replay",
+        "replaying:run_replay",
+        "run a node's journal again, in its order or another",
+        "swarmd replay case.tar.zst --reorder 7 --skew-s 30",
+        "Exit code 1 if another order gives another mesh digest, or a bundle another state than it held.",
+    )
+    replay.add_argument("source", nargs="?", help="a home or a bundle (default: this node's home)")
+    replay.add_argument("--reorder", type=int, metavar="SEED", help="hear every envelope in another order")
+    replay.add_argument("--skew-s", type=_seconds, metavar="S", help="by a clock off by up to so much")
+    incident = commands.group(
+        "incident",
+        "what happened on this node, for others to run again",
+        "swarmd incident capture case.tar.zst",
+    )
+    capture = incident.add(
+        "capture",
+        "replaying:run_capture",
+        "pack journal and genesis into one file",
+        "swarmd incident capture case.tar.zst",
+    )
+    capture.add_argument("bundle", help="the file to write; its name ends in .tar.zst")
+
     demo = commands.add(
         "demo",
         "meshes:run_demo",

@@ -111,3 +111,26 @@ def test_agents_come_and_go(swarmd: Swarmd, live: Path) -> None:
 def test_a_second_daemon_at_the_same_home_is_refused(swarmd_process: Swarmd, live: Path) -> None:
     ran = swarmd_process("up --listen /ip4/127.0.0.1/tcp/0 --json")
     assert ran.code == 4 and ran.json["error"]["code"] == "already-running"
+
+
+@pytest.mark.property_id("P2")
+def test_a_replay_of_the_journal_gives_the_nodes_own_state(
+    swarmd: Swarmd, done: dict[str, Any], tmp_path: Path
+) -> None:
+    """P2: the same inputs, in this process, give the state digest that the daemon has."""
+    for _ in range(50):
+        before = swarmd("status --json").json
+        ran = swarmd("replay --json")
+        if swarmd("status --json").json["state_digest"] == before["state_digest"]:
+            break
+        time.sleep(0.1)
+    assert ran.code == 0 and ran.json["state_digest"] == before["state_digest"]
+    assert done["need"] in ran.json["finalized"]
+    ran = swarmd("replay --reorder 7 --skew-s 5 --json")
+    assert ran.code == 0 and ran.json["same"] is True
+    bundle = str(tmp_path / "case.tar.zst")
+    assert swarmd("incident capture", bundle).code == 0
+    ran = swarmd("replay", bundle)
+    assert ran.code == 0 and re.search(r"^verdict +the same$", ran.out, re.M)
+    assert swarmd("incident capture", bundle).code == 4
+    assert swarmd("replay --skew-s 5").code == 2

@@ -36,6 +36,7 @@ def test_the_commands_that_there_are() -> None:
         *("need post", "need list", "need show", "need watch"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check"),
+        *("replay", "incident capture"),
     }
 
 
