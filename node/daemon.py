@@ -52,7 +52,7 @@ from swarmd.protocol.state import State
 log = logging.getLogger("swarmd.daemon")
 
 MANIFEST_INTERVAL_S = 60.0
-STOP_PATIENCE_S = 5.0
+ANCHOR_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,9 @@ class Daemon:
     def close(self) -> None:
         """Commit what is queued and close the files. After `run`."""
         try:
-            self.runner.turn()
+            # A turn that CorruptState broke off is still open: what it held must not get on disk.
+            if not self.journal.db.in_transaction:
+                self.runner.turn()
         finally:
             self.journal.close()
 
@@ -240,22 +242,21 @@ class Daemon:
             await self.transport.publish(frame)
 
     async def _on_anchor(self, seen: AnchorSeen) -> None:
-        reply = self.runner.tell(
-            lambda at_ns: ChainSeen(
+        def make(at_ns: int) -> ChainSeen:
+            return ChainSeen(
                 seen.anchor_id, seen.tx_hash, seen.block_number, seen.chain_id, seen.contract, at_ns
-            ),
-            reply=True,
-        )
-        assert reply is not None
+            )
+
         while True:
+            reply = self.runner.tell(make, reply=True)
+            assert reply is not None
             try:
                 await reply.wait()
                 return
             except LocalFault as fault:
-                # The chain will tell us again after a restart; until then, try again here.
-                log.warning("anchor not recorded: %s", fault)
-                await trio.sleep(1.0)
-                return
+                # The chain takes our return for a receipt and does not tell us again.
+                log.warning("anchor not recorded: %s; trying again", fault)
+                await trio.sleep(ANCHOR_RETRY_S)
 
     # What we offer -------------------------------------------------------------------------------------
 

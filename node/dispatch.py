@@ -8,15 +8,16 @@ from typing import Any
 import trio
 from swarmd.node.agents.launcher import Launcher
 from swarmd.node.agents.registry import AgentRegistry
-from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier, SchemaVerifier, Verifier
+from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier
 from swarmd.node.codec import Kept, effect_id
 from swarmd.node.jobs import Content
 from swarmd.node.ports import AgentHost, Chain, Job, JobResult
 from swarmd.node.runner import Runner
+from swarmd.node.schemas import SchemaPool
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
-from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.inputs import AgentDone, ContentReady, Judged
 from swarmd.protocol.limits import MAX_INLINE_BYTES
 
@@ -24,8 +25,11 @@ log = logging.getLogger("swarmd.dispatch")
 
 MAX_JOBS = 512
 MAX_FETCHES = 64
-MAX_SCHEMAS = 8
 FETCH_RETRY_S = 5.0
+DISK_RETRY_S = 0.5
+# After a restart an agent that attaches needs a moment to come back; its jobs wait so long for it.
+AGENT_RETURN_S = 10.0
+AGENT_POLL_S = 0.05
 
 
 class Dispatcher:
@@ -54,41 +58,65 @@ class Dispatcher:
         self._fetches = trio.CapacityLimiter(MAX_FETCHES)
         self._running: set[str] = set()
         self._nursery: trio.Nursery | None = None
-        self._schemas: dict[bytes, SchemaVerifier] = {}
+        self._schemas = SchemaPool(launcher)
 
     async def run(self, kept: Iterable[Kept], *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, beginning with what the outbox still holds."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for effect in kept:
-                self.start(effect)
+                self.start(effect, again=True)
             task_status.started()
             await trio.sleep_forever()
 
-    def start(self, effect: Kept) -> None:
-        """Begin an effect unless it is under way."""
+    def start(self, effect: Kept, *, again: bool = False) -> None:
+        """Begin an effect unless it is under way. `again`: an earlier life of the daemon had begun it."""
         key = effect_id(effect)
         if key in self._running or self._nursery is None:
             return
         self._running.add(key)
-        self._nursery.start_soon(self._carry_out, key, effect)
+        self._nursery.start_soon(self._carry_out, key, effect, again)
 
-    async def _carry_out(self, key: str, effect: Kept) -> None:
+    async def _carry_out(self, key: str, effect: Kept, again: bool) -> None:
         try:
             match effect:
                 case RunAgent():
                     async with self._jobs:
+                        if again:
+                            await self._agent_back(effect)
                         await self._work(effect)
                 case Judge():
                     async with self._jobs:
+                        if again and effect.verify["type"] == "reexec":
+                            await self._agent_back(effect)
                         await self._judge(effect)
                 case Fetch():
                     async with self._fetches:
                         await self._fetch(effect)
                 case Submit():
                     await self._submit(effect)
+        except CorruptState:
+            raise
+        except Exception as error:
+            # The isolation boundary of an effect (P10): what we did not foresee in a peer's content or an
+            # agent's answer costs this one, not the daemon.
+            log.exception("%s failed", key)
+            self._give_up(effect, f"internal: {type(error).__name__}")
         finally:
             self._running.discard(key)
+
+    def _give_up(self, effect: Kept, why: str) -> None:
+        """Say so where somebody waits; a fetch or an anchor is tried again by the next life."""
+        if isinstance(effect, RunAgent):
+            self._failed(effect.job_id, why)
+        elif isinstance(effect, Judge):
+            self._tell_judgement(effect.job_id, Judgement("abstain", 0, why))
+
+    async def _agent_back(self, effect: RunAgent | Judge) -> None:
+        with trio.move_on_after(min(AGENT_RETURN_S, max(0.0, self._left_s(effect.until_ns)))):
+            # The port has no event for it.
+            while effect.capability not in {each.name for each in self._agents.capabilities()}:  # noqa: ASYNC110
+                await trio.sleep(AGENT_POLL_S)
 
     # Work ----------------------------------------------------------------------------------------------
 
@@ -126,9 +154,12 @@ class Dispatcher:
             self._failed(effect.job_id, f"{result.error}: {result.detail}")
             return
         try:
-            cid, size, data = self._content.keep_json(result.output)
+            cid, size, data = await self._keep(result.output, effect.until_ns)
         except BadJson as error:
             self._failed(effect.job_id, f"bad-output: {error}")
+            return
+        except LocalFault as fault:
+            self._failed(effect.job_id, f"{fault.code}: {fault.message}")
             return
         inline = data if len(data) <= MAX_INLINE_BYTES else None
         telemetry = dict(result.telemetry)
@@ -137,6 +168,17 @@ class Dispatcher:
             return AgentDone(effect.job_id, cid, size, inline, telemetry, "", at_ns)
 
         self._runner.tell(done)
+
+    async def _keep(self, output: Any, until_ns: int) -> tuple[bytes, int, bytes]:
+        """Store an answer. Where the disk is full, wait for room as long as the lease lasts; then LocalFault."""
+        while True:
+            try:
+                return self._content.keep_json(output)
+            except LocalFault as fault:
+                if self._left_s(until_ns) <= 0:
+                    raise
+                self._runner.suspect_disk(fault)
+            await trio.sleep(DISK_RETRY_S)
 
     def _failed(self, job_id: str, why: str) -> None:
         log.info("job %s failed: %s", job_id, why)
@@ -149,32 +191,31 @@ class Dispatcher:
         with trio.move_on_after(max(0.05, self._left_s(effect.until_ns))):
             try:
                 judgement = await self._judgement(effect)
-            except LocalFault as fault:
+            except (LocalFault, RemoteFault) as fault:
+                # Ours, or in what the owner gave: no word against the worker.
                 judgement = Judgement("abstain", 0, f"{fault.code}: {fault.message}")
-            except RemoteFault as fault:
-                judgement = Judgement("reject", 0, f"{fault.code}: {fault.message}")
         if judgement is None:
             judgement = Judgement("abstain", 0, "not judged before the deadline")
-        verdict = judgement
-        self._runner.tell(
-            lambda at_ns: Judged(effect.job_id, verdict.verdict, verdict.score, verdict.reason[:500], at_ns)
-        )
+        self._tell_judgement(effect.job_id, judgement)
+
+    def _tell_judgement(self, job_id: str, said: Judgement) -> None:
+        self._runner.tell(lambda at_ns: Judged(job_id, said.verdict, said.score, said.reason[:500], at_ns))
 
     async def _judgement(self, effect: Judge) -> Judgement:
         denied = self._commit_gate(effect)
         if denied is not None:
             return denied
-        await self._content.ensure(effect.result, effect.holders)
-        data = self._content.read(effect.result)
-        if len(data) != effect.size:
-            return Judgement("reject", 0, f"{len(data)} bytes where {effect.size} were claimed")
         try:
+            await self._content.ensure(effect.result, effect.holders)
+            data = self._content.read(effect.result)
             output = parse_json(data)
+        except RemoteFault as fault:
+            return Judgement("reject", 0, f"{fault.code}: {fault.message}")
         except BadJson as error:
             return Judgement("reject", 0, f"the result is no JSON: {error}")
-        verifier = await self._verifier(effect)
-        job = await self._job(effect, "verify")
-        return await verifier.judge(job, output)
+        if len(data) != effect.size:
+            return Judgement("reject", 0, f"{len(data)} bytes where {effect.size} were claimed")
+        return await self._verify(effect, await self._job(effect, "verify"), output)
 
     def _commit_gate(self, effect: Judge) -> Judgement | None:
         """The third gate: may a result with this telemetry be attested at all?"""
@@ -192,25 +233,22 @@ class Dispatcher:
             return None
         return Judgement("reject", 0, "denied at the commit gate: " + ", ".join(verdict.reasons))
 
-    async def _verifier(self, effect: Judge) -> Verifier:
+    async def _verify(self, effect: Judge, job: Job, output: Any) -> Judgement:
         kind = effect.verify["type"]
         if kind == "reexec":
-            return ReexecVerifier(self._agents)
+            return await ReexecVerifier(self._agents).judge(job, output)
         if kind == "schema":
             cid = bytes(effect.verify["schema"])
-            known = self._schemas.get(cid)
-            if known is None:
-                await self._content.ensure(cid, effect.holders)
-                known = SchemaVerifier(parse_json(self._content.read(cid)), self._launcher)
-                # Each has a warm process: keep the few that are in use.
-                if len(self._schemas) >= MAX_SCHEMAS:
-                    await self._schemas.pop(next(iter(self._schemas))).aclose()
-                self._schemas[cid] = known
-            return known
+            await self._content.ensure(cid, effect.holders)
+            try:
+                schema = parse_json(self._content.read(cid))
+            except BadJson as error:
+                raise RemoteFault("bad-schema", f"the owner's schema is no JSON: {error}") from None
+            return await self._schemas.judge(cid, schema, job, output)
         argv = self._commands.get(effect.verify["name"])
         if argv is None:
             raise LocalFault("no-verifier", f"this node has no verifier command {effect.verify['name']!r}")
-        return CommandVerifier(argv, self._launcher, scratch=self._scratch)
+        return await CommandVerifier(argv, self._launcher, scratch=self._scratch).judge(job, output)
 
     # Content and chain ---------------------------------------------------------------------------------
 
@@ -220,6 +258,7 @@ class Dispatcher:
                 await self._content.ensure(effect.cid, effect.holders)
                 break
             except LocalFault as fault:
+                self._runner.suspect_disk(fault)
                 log.info("%s; trying again", fault)
                 await trio.sleep(FETCH_RETRY_S)
             except RemoteFault as fault:
@@ -228,11 +267,12 @@ class Dispatcher:
         self._runner.tell(lambda at_ns: ContentReady(effect.cid, at_ns))
 
     async def _submit(self, effect: Submit) -> None:
-        self._content.store.put_many([(dag_cbor_cid(leaf), leaf) for leaf in effect.leaves])
         while True:
             try:
+                self._content.store.put_many([(dag_cbor_cid(leaf), leaf) for leaf in effect.leaves])
                 await self._chain.submit_anchor(effect.anchor_id, effect.root, count=len(effect.leaves))
                 return
             except LocalFault as fault:
+                self._runner.suspect_disk(fault)
                 log.warning("anchor not queued: %s; trying again", fault)
                 await trio.sleep(FETCH_RETRY_S)

@@ -54,6 +54,10 @@ class Ingress:
         self.faults: Counter[str] = Counter()
         self.duplicates = 0
 
+    def follow(self, chains: Chains) -> None:
+        """Go on with chains that were restored from the journal; the counters stay."""
+        self._chains = chains
+
     def parse(self, frame: bytes, now_ns: int) -> Parsed:
         """A gossiped frame. RemoteFault if it is none: who passes such a thing on has not looked at it."""
         try:

@@ -18,6 +18,8 @@ from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 SCHEMA_VERSION = 1
+# A disk that takes less than this is full: whatever a turn writes usually fits into it.
+PROBE_BYTES = 65_536
 _SCHEMA = """
 create table if not exists meta (key text primary key, value blob) without rowid;
 create table if not exists inputs (id integer primary key, record blob not null);
@@ -104,6 +106,11 @@ class Journal:
 
     def set_meta(self, key: str, value: bytes) -> None:
         self.db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+    def probe(self) -> None:
+        """sqlite3.Error if the file cannot grow. Within a transaction; leaves nothing behind."""
+        self.set_meta("probe", bytes(PROBE_BYTES))
+        self.db.execute("delete from meta where key = 'probe'")
 
     # Inputs --------------------------------------------------------------------------------------------
 

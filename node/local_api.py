@@ -202,7 +202,11 @@ class LocalApi:
 
     async def _need_post(self, call: LocalCall) -> Any:
         reader = SpecReader(self._content.add)
-        args = reader.need(call.args.get("spec"))
+        try:
+            args = reader.need(call.args.get("spec"))
+        except LocalFault as fault:
+            self._runner.suspect_disk(fault)
+            raise
         reply = self._runner.tell(lambda at_ns: Commanded("need.post", args, at_ns), reply=True)
         assert reply is not None
         return {"need": await reply.wait()}
@@ -277,11 +281,16 @@ class LocalApi:
 
     async def _need_wait(self, call: LocalCall) -> Any:
         """{need}: answers when the need is at its end, with its row and the times to decision and result."""
-        need = self._need(call)
-        if need.state() not in TERMINAL:
-            await self._ends.wait(need.id, lambda: need.state() in TERMINAL)
-        detail = views.times(need)
-        return {**views.need_row(self._runner.state, need), **detail}
+        name = self._need(call).id
+
+        def over() -> bool:
+            # By its name: the state is built anew when a turn is taken back.
+            return self._runner.state.needs[name].state() in TERMINAL
+
+        if not over():
+            await self._ends.wait(name, over)
+        need = self._runner.state.needs[name]
+        return {**views.need_row(self._runner.state, need), **views.times(need)}
 
     def _event(self, envelope: Envelope) -> dict[str, Any]:
         return {

@@ -50,6 +50,19 @@ MAX_QUEUE = 8_192
 FLUSH_WINDOW_NS = 3_000_000
 DISK_RETRY_S = 1.0
 TICK_RETRY_NS = 10_000_000_000
+# What the disk may say for a while. All else, a failed fsync above all, leaves open what is on it: CorruptState.
+_PASSING_ERRORS = frozenset(
+    (
+        "SQLITE_FULL",
+        "SQLITE_IOERR",
+        "SQLITE_IOERR_WRITE",
+        "SQLITE_IOERR_SHMSIZE",
+        "SQLITE_IOERR_SHMOPEN",
+        "SQLITE_CANTOPEN",
+        "SQLITE_READONLY",
+        "SQLITE_BUSY",
+    )
+)
 
 
 @dataclass(slots=True)
@@ -130,6 +143,7 @@ class Runner:
         self._seen: list[Envelope] = []
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
+        self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
 
     # Restoring -----------------------------------------------------------------------------------------
@@ -141,7 +155,7 @@ class Runner:
         self.chains = Chains()
         for chain, head in self.journal.heads():
             self.chains.restore(chain, head)
-        self.ingress = Ingress(self.genesis.mesh_id, self.me, self.chains, self.journal)
+        self.ingress.follow(self.chains)
         sealed = self.journal.own_envelope_ids(self.me)
         self._unsealed = []
         for given in self.inputs():
@@ -188,6 +202,13 @@ class Runner:
         new: int = await item.reply.wait()
         return new
 
+    def suspect_disk(self, fault: LocalFault) -> None:
+        """Something outside of a turn found the disk full: say so, and look when that ends."""
+        if isinstance(fault.__cause__, sqlite3.Error) and not self.trouble:
+            log.error("the block store takes no writes: %s; reading goes on, retrying", fault)
+            self.trouble = fault.code
+            self._wake.set()
+
     def _push(self, item: _Item) -> None:
         self._queue.append(item)
         self._wake.set()
@@ -212,6 +233,8 @@ class Runner:
 
     def _patience_s(self) -> float:
         """How long to wait for something to happen: until the next timer or the end of the flush window."""
+        if self.trouble:
+            return 0.0  # each turn tries whether the disk takes writes again
         now_ns = self._clock_ns()
         until_ns = self._next_tick_ns()
         if self._unsealed:
@@ -230,11 +253,16 @@ class Runner:
         items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
         now_ns = max(self._clock_ns(), self.state.now_ns)
         ticking = self._next_tick_ns() <= now_ns
-        if not (items or ticking or self._unsealed):
+        if not (items or ticking or self._unsealed or self.trouble):
             return out
         self._seen.clear()
         try:
             self.journal.begin()
+            if self.trouble:
+                self.journal.probe()
+        except sqlite3.Error as error:
+            return self._undo(error, items, moved=False)
+        try:
             for position, item in enumerate(items):
                 try:
                     self._handle(item, now_ns, out)
@@ -263,7 +291,13 @@ class Runner:
                 self._new_blocks = {}
             self.journal.commit()
         except sqlite3.Error as error:
-            return self._undo(error, items)
+            return self._undo(error, items, moved=True)
+        except LocalFault as fault:
+            if not isinstance(fault.__cause__, sqlite3.Error):
+                raise
+            return self._undo(
+                fault.__cause__, items, moved=True
+            )  # the block store's: it writes to the same file
         if self.trouble:
             log.info("the journal takes writes again")
             self.trouble = ""
@@ -293,22 +327,17 @@ class Runner:
             out.reports.append((culprit.peer, "", "internal"))
         return out
 
-    def _undo(self, error: sqlite3.Error, items: list[_Item]) -> Out:
-        """The transaction failed: nothing of this turn happened, so the state must forget it too."""
+    def _undo(self, error: sqlite3.Error, items: list[_Item], *, moved: bool) -> Out:
+        """The transaction failed: nothing of this turn happened, so the state, if it moved, must forget it too."""
         self.journal.rollback()
         code = getattr(error, "sqlite_errorname", "")
-        if code not in (
-            "SQLITE_FULL",
-            "SQLITE_IOERR",
-            "SQLITE_IOERR_WRITE",
-            "SQLITE_READONLY",
-            "SQLITE_BUSY",
-        ):
+        if code not in _PASSING_ERRORS:
             raise CorruptState("bad-journal", f"{self.journal.path}: {error}") from error
         if not self.trouble:
             log.error("the journal takes no writes: %s; reading goes on, retrying", error)
         self.trouble = "disk-full" if code == "SQLITE_FULL" else f"disk-error: {error}"
-        self._restore()
+        if moved:
+            self._restore()
         fault = LocalFault(
             "disk-full" if code == "SQLITE_FULL" else "disk-error",
             f"nothing was changed: {self.journal.path} takes no writes ({error})",

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis
-from swarmd.protocol.ledger.accounts import Account
 
 ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
 BALANCE = 1_000_000_000
@@ -129,7 +128,9 @@ class Node:
         with trio.fail_after(5):
             await self.nursery.start(serve)
 
-    async def add_command(self, name: str, capability: str, *argv: str, price: str = "0.01", **more: Any) -> None:
+    async def add_command(
+        self, name: str, capability: str, *argv: str, price: str = "0.01", **more: Any
+    ) -> None:
         agent = {
             "name": name,
             "kind": "command",
@@ -191,7 +192,9 @@ class Mesh:
             accounts = node.state.ledger.accounts.values()
             total = sum(account.available + account.locked for account in accounts)
             untouched = [did for did in self.genesis.balances if did not in node.state.ledger.accounts]
-            assert total + sum(self.genesis.balances[did] for did in untouched) == sum(self.genesis.balances.values())
+            assert total + sum(self.genesis.balances[did] for did in untouched) == sum(
+                self.genesis.balances.values()
+            )
 
 
 MakeMesh = Callable[..., Awaitable[Mesh]]
@@ -203,16 +206,26 @@ async def mesh(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[MakeMesh]
     made: list[Mesh] = []
 
     async def make(
-        count: int, *, verifiers: int | None = None, genesis: dict[str, int] | None = None, start: bool = True, **settings: Any
+        count: int,
+        *,
+        verifiers: int | None = None,
+        genesis: dict[str, int] | None = None,
+        start: bool = True,
+        **settings: Any,
     ) -> Mesh:
         homes = [tmp_path / f"n{index}" for index in range(count)]
         dids = [create_home(home).did for home in homes]
-        founded = found_mesh("test", dids[: verifiers or count], dict.fromkeys(dids, BALANCE), **(genesis or {}))
+        founded = found_mesh(
+            "test", dids[: verifiers or count], dict.fromkeys(dids, BALANCE), **(genesis or {})
+        )
         for home in homes:
             write_genesis(home / GENESIS_FILE, founded)
         options = {"check_everything": True, "anchor_interval_s": 0.1, **settings}
         found = Mesh(
-            [Node(home.name, Settings(home, **options), did, nursery) for home, did in zip(homes, dids, strict=True)],
+            [
+                Node(home.name, Settings(home, **options), did, nursery)
+                for home, did in zip(homes, dids, strict=True)
+            ],
             founded,
         )
         made.append(found)
@@ -340,7 +353,9 @@ class Lives:
 async def lives() -> AsyncIterator[Lives]:
     """lives.start(home, lease_ttl_s=..., peer=...) -> Life. One at a time."""
     process = await trio.lowlevel.open_process(
-        [sys.executable, str(Path(__file__).with_name("lives.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(Path(__file__).with_name("lives.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     made = Lives(process)
     with trio.fail_after(30):

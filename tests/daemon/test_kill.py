@@ -59,7 +59,10 @@ async def post_needs(home: Path, spec: dict, acknowledged: list[str]) -> None:
 
 async def register_agent(life) -> None:
     agent = {
-        "name": "sh", "kind": "command", "argv": AGENT, "concurrency": 2,
+        "name": "sh",
+        "kind": "command",
+        "argv": AGENT,
+        "concurrency": 2,
         "capabilities": [{"name": "echo", "price": "0.01"}],
     }
     await life.call("agent.add", agent=agent, base="/")

@@ -1,7 +1,5 @@
 """Three daemons: what gossip loses, sync repairs; who was away catches up."""
 
-import pytest
-
 
 async def test_a_need_crosses(mesh, task, echo):
     three = await mesh(3)
