@@ -1,0 +1,300 @@
+"""The auditor: judges every run by what nodes made durable, with its own model (`oracle.py`), not the core's rules.
+
+It looks at each envelope when it first becomes durable anywhere, at each node after every commit that touches
+decisions, leases or money, at a random node in depth now and then, and at all of them at the end.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from swarmd.protocol import cids
+from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.inputs import Admitted, Authored
+from swarmd.simulations.clock import MS_NS, START_NS, Loop
+from swarmd.simulations.disk import Transaction
+from swarmd.simulations.node import SimNode
+from swarmd.simulations.oracle import Oracle, Terms
+from swarmd.simulations.workload import right_answer
+
+MAX_VIOLATIONS = 50
+PROPERTIES = {
+    "P1": "one decision per need and epoch; no honest member votes twice",
+    "P2": "a replay of the journal gives the state",
+    "P5": "leases: only the holder commits, in time, and a next attempt shows how the last one ended",
+    "P6": "no decision and no result without a valid certificate",
+    "P9": "money: conserved, never negative, as the second model has it; what was acknowledged is kept",
+    "P10": "no input ends a node",
+    "honest": "an honest node says nothing that the rules void",
+    "result": "no wrong result is accepted while fewer than a quorum lie",
+    "convergence": "honest nodes agree once faults stop",
+    "liveness": "every funded need ends finalised, refunded or expired",
+}
+_PROPERTY_OF = {
+    "DECIDE": "P6",
+    "FINALIZE": "P6",
+    "PROPOSE": "P1",
+    "ATTEST_PLAN": "P1",
+    "CLAIM": "P5",
+    "COMMIT": "P5",
+    "YIELD": "P5",
+    "RELEASE": "P5",
+    "ATTEST": "P6",
+    "NEED": "P9",
+}
+_MOVES_MONEY = frozenset({"NEED", "DECIDE", "FINALIZE"})
+_ENDED = frozenset({"FINALIZED", "REFUNDED", "EXPIRED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`at_ms` since the start of the run."""
+
+    property: str
+    node: int
+    at_ms: int
+    what: str
+
+    def to_map(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Auditor:
+    """Implements `node.Watch`. `violations` is the verdict, `checks` how often each property was looked at."""
+
+    def __init__(self, genesis: Genesis, loop: Loop) -> None:
+        terms = Terms(
+            genesis.roster,
+            dict(genesis.balances),
+            genesis.k_target,
+            genesis.alpha_permille,
+            genesis.bootstrap_threshold,
+            genesis.claim_timeout_s,
+            genesis.expiry_grace_s,
+        )
+        self.oracle = Oracle(terms)
+        self.supply = sum(genesis.balances.values())
+        self.violations: list[Violation] = []
+        self.checks = dict.fromkeys(PROPERTIES, 0)
+        self.broken = dict.fromkeys(PROPERTIES, 0)
+        self.admissions = 0
+        self.proofs = 0
+        self._loop = loop
+        self._honest: dict[str, bool] = {}
+        self._held: dict[int, dict[bytes, None]] = {}
+        self._acknowledged: dict[int, list[str]] = {}
+        self._votes: dict[tuple[str, str], bytes] = {}
+        self._double_voters: dict[str, set[str]] = {}
+        self._decisions: dict[str, dict[bytes, frozenset[str]]] = {}
+
+    def meet(self, nodes: Iterable[SimNode]) -> None:
+        for node in nodes:
+            self._honest[node.did] = node.conduct.honest
+            self._held[node.index] = {}
+            self._acknowledged[node.index] = []
+
+    def _check(self, property_id: str, holds: bool, node: SimNode, what: str) -> None:
+        self.checks[property_id] += 1
+        if not holds:
+            self._violate(property_id, node.index, what)
+
+    def _violate(self, property_id: str, node: int, what: str) -> None:
+        self.broken[property_id] += 1
+        if len(self.violations) < MAX_VIOLATIONS:
+            at_ms = (self._loop.now_ns - START_NS) // MS_NS
+            self.violations.append(Violation(property_id, node, at_ms, what))
+
+    # What nodes tell -----------------------------------------------------------------------------------
+
+    def broke(self, property_id: str, node: SimNode, what: str) -> None:
+        """A node's own check or its boundary of exceptions was hit. A liar may break itself."""
+        if node.conduct.honest:
+            self._check(property_id if property_id in self.broken else "P10", False, node, what)
+
+    def acknowledged(self, node: SimNode, need: str) -> None:
+        self._acknowledged[node.index].append(need)
+
+    def committed(self, node: SimNode, transaction: Transaction) -> None:
+        held = self._held[node.index]
+        self.checks["P10"] += len(transaction.heard)
+        self.admissions += len(transaction.heard) + len(transaction.said)
+        self.proofs += len(transaction.proofs)
+        money = False
+        for envelope in transaction.said:
+            held[envelope.id] = None
+            self._publish(node, envelope)
+            money = money or envelope.kind in _MOVES_MONEY
+        for envelope in transaction.heard:
+            held[envelope.id] = None
+            if self.oracle.see(envelope):
+                self._weigh(node, envelope)
+            money = money or envelope.kind in _MOVES_MONEY
+        if not node.conduct.honest:
+            return
+        if money:
+            self._money(node)
+        for envelopes in (transaction.heard, transaction.said):
+            for envelope in envelopes:
+                self._treatment(node, envelope)
+
+    def _publish(self, node: SimNode, envelope: Envelope) -> None:
+        if not self.oracle.see(envelope):
+            return
+        if node.conduct.honest:
+            why = self.oracle.why(envelope.id)
+            self._check("honest", why == "", node, f"{envelope.kind} in {envelope.thread}: {why}")
+        self._weigh(node, envelope)
+
+    def _treatment(self, node: SimNode, envelope: Envelope) -> None:
+        """Did the node void exactly what the model voids?"""
+        property_id = _PROPERTY_OF.get(envelope.kind)
+        need = node.state.needs.get(envelope.thread)
+        if property_id is None or need is None or envelope.id not in need.seen:
+            return
+        why = self.oracle.why(envelope.id)
+        void = need.void.get(envelope.id)
+        if (void is None) != (why == ""):
+            what = f"{envelope.kind} in {envelope.thread} of {envelope.sender[-8:]}: core {void!r}, model {why!r}"
+            self._violate(property_id, node.index, what)
+        self.checks[property_id] += 1
+
+    # What envelopes say --------------------------------------------------------------------------------
+
+    def _weigh(self, node: SimNode, envelope: Envelope) -> None:
+        """Votes, decisions and results, once each when they first become durable."""
+        fact = self.oracle.facts.get(envelope.id)
+        if fact is None:
+            return
+        if envelope.kind == "ATTEST_PLAN" and envelope.payload["verdict"] == "accept":
+            first = self._votes.setdefault((envelope.thread, envelope.sender), fact.proposal)
+            twice = first != fact.proposal
+            if twice:
+                self._double_voters.setdefault(envelope.thread, set()).add(envelope.sender)
+            if self._honest[envelope.sender]:
+                self._check("P1", not twice, node, f"{envelope.sender[-8:]} voted twice in {envelope.thread}")
+        elif envelope.kind == "DECIDE":
+            self._decision(node, envelope)
+        elif envelope.kind == "FINALIZE" and fact.commit:
+            self._result(node, envelope)
+
+    def _decision(self, node: SimNode, envelope: Envelope) -> None:
+        fact = self.oracle.facts[envelope.id]
+        voters = frozenset(self.oracle.seen[vote].sender for vote in fact.certificate)
+        known = self._decisions.setdefault(envelope.thread, {})
+        known.setdefault(fact.proposal, voters)
+        liars = {did for did in self._double_voters.get(envelope.thread, ()) if not self._honest[did]}
+        excused = all(
+            one & other & liars for one in known.values() for other in known.values() if one is not other
+        )
+        self._check("P1", len(known) == 1 or excused, node, f"{len(known)} decisions in {envelope.thread}")
+
+    def _result(self, node: SimNode, envelope: Envelope) -> None:
+        """Is the accepted result what an honest agent makes of the input?"""
+        fact = self.oracle.facts[envelope.id]
+        need = self.oracle.need[envelope.thread]
+        spec = next(task for task in need.payload["tasks"] if task["id"] == fact.task)
+        claim = self.oracle.seen[self.oracle.facts[fact.commit].certificate[0]]
+        finals = {f.task: f.result for r in claim.refs if (f := self.oracle.facts.get(r)) and f.commit}
+        bound = {
+            name: {"cid": binding["cid"] if "cid" in binding else finals[binding["task"]]}
+            for name, binding in spec["input"].items()
+        }
+        right = cids.raw_cid(right_answer(spec["capability"], bound)) == fact.result
+        self._check("result", right, node, f"a wrong result of {fact.task} in {envelope.thread} is accepted")
+
+    # What nodes hold -----------------------------------------------------------------------------------
+
+    def _money(self, node: SimNode) -> None:
+        ledger = node.state.ledger
+        accounts = ledger.accounts.values()
+        available = sum(account.available for account in accounts)
+        held = sum(escrow.held for escrow in ledger.escrows.values())
+        self._check("P9", available + held == self.supply, node, f"{available} + {held} is not {self.supply}")
+        lowest = min((min(a.available, a.locked) for a in accounts), default=0)
+        self._check("P9", lowest >= 0, node, f"an account is at {lowest}")
+
+    def restarted(self, node: SimNode, before: bytes | None) -> None:
+        """A node came back from its journal: same state as before, nothing acknowledged is lost."""
+        held: dict[bytes, None] = {}
+        for given in node.disk.inputs:
+            if isinstance(given, Authored):
+                held[given.envelope.id] = None
+            elif isinstance(given, Admitted):
+                held.update((envelope.id, None) for envelope in given.envelopes)
+        self._held[node.index] = held
+        if not node.conduct.honest:
+            return
+        if before is not None:
+            self._check("P2", state_digest(node.state) == before, node, "the restart gave another state")
+        lost = [need for need in self._acknowledged[node.index] if need not in node.state.needs]
+        self._check("P9", not lost, node, f"acknowledged needs are lost: {', '.join(lost)}")
+
+    def examine(self, node: SimNode) -> None:
+        """In depth: needs, escrows and accounts against the model's reading of the same envelopes."""
+        books = self.oracle.books(self._held[node.index])
+        state = node.state
+        needs = {thread: (need.state(), need.payments()) for thread, need in state.needs.items()}
+        model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}
+        self._same("P6", node, "needs", needs, model)
+        void = {ref for need in state.needs.values() for ref in need.void}
+        self._check("P6", void == books.void, node, f"void differs in {len(void ^ books.void)} envelopes")
+        escrows = {
+            name: (escrow.state, escrow.held, escrow.paid, escrow.returned)
+            for name, escrow in state.ledger.escrows.items()
+        }
+        self._same("P9", node, "escrows", escrows, books.escrows)
+        empty = (0, 0, 0)
+        accounts = {
+            did: (account.available, account.locked, account.earned)
+            for did, account in state.ledger.accounts.items()
+        }
+        purses = {did: (purse.available, purse.locked, purse.earned) for did, purse in books.purses.items()}
+        every = sorted({*accounts, *purses})
+        self._same(
+            "P9",
+            node,
+            "accounts",
+            {did: accounts.get(did, empty) for did in every},
+            {did: purses.get(did, empty) for did in every},
+        )
+
+    def _same(self, property_id: str, node: SimNode, what: str, core: Any, model: Any) -> None:
+        if core == model:
+            self.checks[property_id] += 1
+            return
+        for name in sorted({*core, *model}):
+            if core.get(name) != model.get(name):
+                text = f"{what}, {name}: core {core.get(name)}, model {model.get(name)}"
+                self._check(property_id, False, node, text[:500])
+                return
+
+    # The end -------------------------------------------------------------------------------------------
+
+    def settled(self, nodes: Sequence[SimNode]) -> bool:
+        """Have all honest nodes come to the same end of every funded need?"""
+        for node in nodes:
+            escrows = node.state.ledger.escrows
+            for thread, need in node.state.needs.items():
+                if escrows[thread].state == "funded" and need.state() not in _ENDED:
+                    return False
+        return len({mesh_digest(node.state) for node in nodes}) == 1
+
+    def judge_end(self, nodes: Sequence[SimNode], *, replay: bool) -> None:
+        """All honest nodes, after the faults stopped and the mesh had its time."""
+        digests: dict[bytes, list[int]] = {}
+        for node in nodes:
+            digests.setdefault(mesh_digest(node.state), []).append(node.index)
+            for thread, need in node.state.needs.items():
+                funded = node.state.ledger.escrows[thread].state != "waiting"
+                if funded:
+                    state = need.state()
+                    why = f"{thread} is still {state}: {need.waiting_for or 'no reason given'}"
+                    self._check("liveness", state in _ENDED, node, why)
+            self.examine(node)
+            if replay:
+                same = node.replayed() == state_digest(node.state)
+                self._check("P2", same, node, "the journal's replay gives another state")
+        groups = sorted(digests.values(), key=lambda group: (-len(group), group))
+        self._check("convergence", len(groups) == 1, nodes[0], f"nodes stay apart: {groups}")

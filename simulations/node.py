@@ -1,0 +1,489 @@
+"""One simulated daemon: the real core, driven turn by turn as `node/runner.py` drives it.
+
+A turn takes what queued up through chains and engine and writes one transaction; the commit takes the disk's
+time, and only after it frames, effects and answers go out. A crash in between leaves the transaction there or
+not; a restart replays the journal. What this file must keep in step with: node/runner.py, node/ingress.py and
+node/state/sync.py.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from swarmd.protocol import engine, limits
+from swarmd.protocol.batch import Batch, Sign
+from swarmd.protocol.chains import Chain, Chains, Gap, chain_of
+from swarmd.protocol.digest import state_digest
+from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
+from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.identity.manifest import Manifest, sign_manifest
+from swarmd.protocol.inputs import (
+    Admitted,
+    AgentDone,
+    Authored,
+    ChainSeen,
+    Commanded,
+    ContentReady,
+    Input,
+    Judged,
+    ManifestSeen,
+    Ticked,
+)
+from swarmd.protocol.state import State
+from swarmd.simulations.agents import Conduct, Jobs
+from swarmd.simulations.clock import MS_NS, S_NS, Loop, NodeClock
+from swarmd.simulations.disk import Disk, DiskFull, Kept, Transaction, effect_id
+from swarmd.simulations.network import Network
+from swarmd.simulations.syncing import Syncing
+from swarmd.simulations.wire import Wire, seal
+from swarmd.simulations.workload import SimChain
+
+MAX_TURN_ITEMS = 512
+MAX_QUEUE = 8_192
+FLUSH_WINDOW_NS = 3 * MS_NS
+DISK_RETRY_NS = S_NS
+MANIFEST_EVERY_NS = 45 * S_NS
+ALLOW_DIGEST = bytes(32)
+Answer = Callable[[Any], None]
+
+
+class Watch(Protocol):
+    """Who is told what nodes make durable, and what goes wrong with them."""
+
+    def committed(self, node: "SimNode", transaction: Transaction) -> None: ...
+
+    def broke(self, property_id: str, node: "SimNode", what: str) -> None: ...
+
+    def restarted(self, node: "SimNode", before: bytes | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing that happened: an input to make at the node's time, batches, or a manifest, that `peer` sent."""
+
+    make: Callable[[int], Input] | None = None
+    peer: int = -1
+    batches: list[Batch] | None = None
+    manifest: Manifest | None = None
+    answer: Answer | None = None
+    draft: Callable[[State], Publish] | None = None  # what a liar says past its core
+
+
+@dataclass(slots=True)
+class Out:
+    """What leaves after a commit."""
+
+    frames: list[bytes] = field(default_factory=list)
+    effects: list[Kept] = field(default_factory=list)
+    gaps: list[tuple[int, Gap]] = field(default_factory=list)
+    answers: list[tuple[Answer, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What all nodes of a run share."""
+
+    genesis: Genesis
+    loop: Loop
+    network: Network
+    wire: Wire
+    chain: SimChain
+    watch: Watch
+    lease_s: int
+    sync_every_ns: int
+    everything: bool = False  # check the core's own invariants over the whole state after every step
+
+
+class SimNode:
+    """`up` is false between a crash and the restart; `life` tells callbacks of an earlier life apart."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        index: int,
+        did: str,
+        sign: Sign,
+        random: Random,
+        offers: dict[str, int],
+        conduct: Conduct,
+    ) -> None:
+        self.mesh = mesh
+        self.index = index
+        self.did = did
+        self.sign = sign
+        self.random = random
+        self.offers = offers
+        self.conduct = conduct
+        self.clock = NodeClock(mesh.loop)
+        self.disk = Disk(random)
+        self.jobs = Jobs(self)
+        self.sync = Syncing(self)
+        self.up = False
+        self.life = 0
+        self.counters: Counter[str] = Counter()
+        self.trouble = False
+        self._digest: bytes | None = None
+        self._queue: deque[Item] = deque()
+        self._unsealed: list[Envelope] = []
+        self._writing: tuple[Transaction, list[Item]] | None = None
+        self._turn_at_ns = 0
+        self._last_flush_ns = 0
+        self._manifest_frame = b""
+        self._restore()
+
+    # Life and death ------------------------------------------------------------------------------------
+
+    def _new_state(self) -> State:
+        state = State(self.mesh.genesis, self.did, lease_s=self.mesh.lease_s)
+        state.check_everything = self.mesh.everything
+        return state
+
+    def _restore(self) -> None:
+        """State, chains and what is not sealed yet, from the journal alone."""
+        self.state = self._new_state()
+        self.chains = Chains()
+        for chain, head in self.disk.heads():
+            self.chains.restore(chain, head)
+        sealed = self.disk.sealed_ids(self.did)
+        self._unsealed = []
+        for given in self.disk.inputs:
+            engine.step(self.state, given)
+            if isinstance(given, Authored) and given.envelope.id not in sealed:
+                self._unsealed.append(given.envelope)
+
+    def replayed(self) -> bytes:
+        """The digest of the state that the journal gives (P2)."""
+        state = self._new_state()
+        for given in self.disk.inputs:
+            engine.step(state, given)
+        return state_digest(state)
+
+    def boot(self) -> None:
+        """Start, the first time or after a crash: manifest, outbox, sync."""
+        self.up = True
+        self.life += 1
+        self._turn_at_ns = 0
+        self._announce(self.life)
+        for effect in list(self.disk.outbox.values()):
+            self.jobs.start(effect)
+        self.sync.begin()
+        self.poke()
+
+    def crash(self) -> None:
+        """Power is cut, at whatever step."""
+        if not self.up:
+            return
+        self.counters["crashes"] += 1
+        written = self._writing[0] if self._writing else None
+        self._digest = state_digest(self.state) if written is None and not self.disk.forgets else None
+        self.up = False
+        self.life += 1
+        self._queue.clear()
+        self._writing = None
+        self.trouble = False
+        self.jobs.forget()
+        if self.disk.crash(written) and written is not None:
+            self.counters["unacknowledged commits"] += 1
+            self.mesh.watch.committed(self, written)
+
+    def restart(self) -> None:
+        if self.up:
+            return
+        self._restore()
+        self.mesh.watch.restarted(self, self._digest)
+        self.boot()
+
+    def _announce(self, life: int) -> None:
+        """Say what we offer, again and again: manifests grow old."""
+        if life != self.life:
+            return
+        manifest = sign_manifest(
+            self.mesh.wire.mesh_id, self.did, self.clock.now_ns(), self.offers, (), (), self.sign
+        )
+        self._manifest_frame = manifest.frame()
+        self.tell(lambda at_ns: ManifestSeen(manifest, at_ns))
+        self.mesh.network.gossip(self.index, self._manifest_frame)
+        self.mesh.loop.after(MANIFEST_EVERY_NS, self._announce, life)
+
+    @property
+    def writing(self) -> bool:
+        """Is a turn on its way to the disk?"""
+        return self._writing is not None
+
+    @property
+    def manifest_frame(self) -> bytes:
+        return self._manifest_frame
+
+    # Taking things in ----------------------------------------------------------------------------------
+
+    def tell(self, make: Callable[[int], Input], answer: Answer | None = None) -> None:
+        self._push(Item(make=make, answer=answer))
+
+    def command(self, op: str, args: dict[str, Any], answer: Answer) -> None:
+        """An operator's command; `answer` is called after the commit with the need's id or a LocalFault."""
+        self.tell(lambda at_ns: Commanded(op, args, at_ns), answer)
+
+    def say(self, draft: Callable[[State], Publish]) -> None:
+        """Say something that the core did not ask for: liars only."""
+        self._push(Item(draft=draft))
+
+    def on_frame(self, source: int, frame: bytes) -> None:
+        try:
+            parsed = self.mesh.wire.parse(frame)
+        except RemoteFault as fault:
+            self.counters["refused: " + fault.code] += 1
+            return
+        except Exception as error:  # the boundary of P10: anything but a RemoteFault is a finding
+            self.mesh.watch.broke("P10", self, f"parsing a frame: {type(error).__name__}: {error}")
+            return
+        self.conduct.heard(self, frame)
+        if len(self._queue) >= MAX_QUEUE:
+            self.counters["dropped"] += 1
+        elif isinstance(parsed, Manifest):
+            if parsed.issued_ns <= self.clock.now_ns() + limits.MAX_FUTURE_NS:
+                self._push(Item(peer=source, manifest=parsed))
+        else:
+            self._push(Item(peer=source, batches=parsed))
+
+    def on_request(self, source: int, body: Any) -> Any:
+        return self.sync.serve(source, body) if self.conduct.serves(self) else None
+
+    def offer(self, peer: int, batches: list[Batch], answer: Answer) -> None:
+        """The batches of a sync answer; `answer` gets how many were new, once they are on disk."""
+        self._push(Item(peer=peer, batches=[self.mesh.wire.resealed(b) for b in batches], answer=answer))
+
+    def _push(self, item: Item) -> None:
+        if self.up:
+            self._queue.append(item)
+            self.poke()
+
+    # Turns ---------------------------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """See to it that the next turn happens when there is something to do."""
+        if not self.up or self._writing is not None:
+            return
+        now_ns = self.mesh.loop.now_ns
+        if self._queue:
+            at_ns = now_ns
+        else:
+            until_ns = [self.state.timers[0][0]] if self.state.timers else []
+            if self._unsealed:
+                until_ns.append(self._last_flush_ns + FLUSH_WINDOW_NS)
+            if not until_ns:
+                return
+            at_ns = max(now_ns, self.clock.true_of(min(until_ns)))
+        if self.trouble:
+            at_ns = max(at_ns, now_ns + DISK_RETRY_NS)
+        if not self._turn_at_ns or at_ns < self._turn_at_ns:
+            self._turn_at_ns = at_ns
+            self.mesh.loop.at(at_ns, self._turn_event, self.life, at_ns)
+
+    def _turn_event(self, life: int, at_ns: int) -> None:
+        if life != self.life or at_ns != self._turn_at_ns:
+            return
+        self._turn_at_ns = 0
+        self._turn()
+
+    def _turn(self) -> None:
+        items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
+        now_ns = max(self.clock.now_ns(), self.state.now_ns)
+        ticking = bool(self.state.timers) and self.state.timers[0][0] <= now_ns
+        sealing = bool(self._unsealed) and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
+        if not (items or ticking or sealing):
+            self.poke()
+            return
+        transaction, out = Transaction(), Out()
+        culprit: Item | None = None
+        try:
+            for item in items:
+                culprit = item
+                self._handle(item, now_ns, transaction, out)
+            culprit = None
+            if ticking:
+                self._step(Ticked(now_ns), transaction, out)
+            if self._unsealed and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS:
+                self._seal(transaction, out)
+                self._last_flush_ns = now_ns
+        except CorruptState as fault:
+            self.mesh.watch.broke(fault.code if fault.code[0] == "P" else "P9", self, str(fault))
+            self.crash()
+            return
+        except Exception as error:  # the boundary of P10: nothing that a peer sends may come to this
+            self.mesh.watch.broke("P10", self, f"{type(error).__name__}: {error}")
+            self._restore()
+            self._queue.extendleft(item for item in reversed(items) if item is not culprit)
+            self.poke()
+            return
+        self.counters["turns"] += 1
+        self._writing = (transaction, items)
+        self.mesh.loop.after(self.disk.fsync_ns(), self._commit, self.life, transaction, items, out)
+
+    def _commit(self, life: int, transaction: Transaction, items: list[Item], out: Out) -> None:
+        if life != self.life:
+            return
+        self._writing = None
+        try:
+            self.disk.commit(transaction)
+        except DiskFull:
+            self._undo(items)
+            return
+        self.trouble = False
+        self.mesh.watch.committed(self, transaction)
+        for frame in out.frames:
+            self.mesh.network.gossip(self.index, frame, self.conduct.recipients(self))
+        for effect in out.effects:
+            self.jobs.start(effect)
+        for peer, gap in out.gaps:
+            self.sync.fill(peer, gap)
+        for answer, value in out.answers:
+            answer(value)
+        self.conduct.spoke(self, transaction)
+        self.poke()
+
+    def _undo(self, items: list[Item]) -> None:
+        """Nothing of the turn happened: forget it, fail who waits, keep what is not said again."""
+        self.counters["disk-full turns"] += 1
+        self.trouble = True
+        self._restore()
+        for item in items:
+            if item.answer is not None:
+                item.answer(LocalFault("disk-full", "nothing was changed"))
+            elif item.make is not None or item.draft is not None:
+                self._queue.append(item)
+        self.poke()
+
+    # One item ------------------------------------------------------------------------------------------
+
+    def _handle(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> None:
+        value: Any = None
+        if item.make is not None:
+            try:
+                value = self._step(item.make(now_ns), transaction, out)
+            except LocalFault as fault:
+                if item.answer is None:
+                    raise
+                value = fault
+        elif item.manifest is not None:
+            known = self.state.manifests.get(item.manifest.did)
+            if known is None or known.issued_ns < item.manifest.issued_ns:
+                self._step(ManifestSeen(item.manifest, now_ns), transaction, out)
+        elif item.draft is not None:
+            self._follow([item.draft(self.state)], now_ns, transaction, out)
+        elif item.batches is not None:
+            value = self._admit(item, now_ns, transaction, out)
+        if item.answer is not None:
+            out.answers.append((item.answer, value))
+
+    def _admit(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> int:
+        ready: list[Batch] = []
+        for batch in item.batches or ():
+            try:
+                self._order(batch, now_ns, item.peer, ready, transaction, out)
+            except RemoteFault as fault:
+                self.counters["refused: " + fault.code] += 1
+        if not ready:
+            return 0
+        envelopes = tuple(envelope for batch in ready for envelope in batch.envelopes)
+        given = Admitted(envelopes, {}, now_ns)
+        transaction.inputs.append(given)
+        transaction.heard.extend(envelopes)
+        self.counters["admitted"] += len(envelopes)
+        self._follow(engine.step(self.state, given), now_ns, transaction, out)
+        return len(ready)
+
+    def _order(
+        self,
+        batch: Batch,
+        now_ns: int,
+        peer: int,
+        ready: list[Batch],
+        transaction: Transaction,
+        out: Out,
+    ) -> None:
+        chain = chain_of(batch)
+        head = self.chains.heads.get(chain)
+        if head is not None and batch.seq <= head.seq:
+            known = self._known(chain, batch.seq, transaction)
+            if known is None or known.hash != batch.hash:
+                if known is not None and batch.author != self.did:
+                    transaction.proofs.append((known, batch))
+                raise RemoteFault("equivocation", f"two batches with seq {batch.seq}")
+            self.counters["duplicates"] += 1
+            return
+        following, gap = self.chains.order(batch, now_ns, self.state.lamport)
+        for follower in following:
+            self.chains.accept(follower)
+            transaction.batches.append(follower)
+        ready.extend(following)
+        if gap is not None:
+            out.gaps.append((peer, gap))
+
+    def _known(self, chain: Chain, seq: int, transaction: Transaction) -> Batch | None:
+        known = self.disk.batch(chain, seq)
+        if known is None:
+            known = next((b for b in transaction.batches if b.seq == seq and chain_of(b) == chain), None)
+        return known
+
+    def _step(self, given: Input, transaction: Transaction, out: Out) -> str | None:
+        effects = engine.step(self.state, given)
+        transaction.inputs.append(given)
+        if isinstance(given, AgentDone | Judged):
+            transaction.kept[given.job_id] = None
+        elif isinstance(given, ContentReady):
+            transaction.kept["fetch-" + given.cid.hex()] = None
+        elif isinstance(given, ChainSeen):
+            transaction.kept["anchor-" + given.anchor_id.hex()] = None
+        return self._follow(effects, given.at_ns, transaction, out)
+
+    def _follow(self, effects: list[Effect], now_ns: int, transaction: Transaction, out: Out) -> str | None:
+        """Carry out what belongs into the transaction; returns the thread of the first envelope said."""
+        thread = None
+        todo = deque(effects)
+        while todo:
+            effect = todo.popleft()
+            match effect:
+                case Publish():
+                    envelope = self.author(effect)
+                    thread = thread or envelope.thread
+                    given = Authored(envelope, now_ns)
+                    transaction.inputs.append(given)
+                    transaction.said.append(envelope)
+                    self._unsealed.append(envelope)
+                    todo.extend(engine.step(self.state, given))
+                case RunAgent() | Judge() | Submit() | Fetch():
+                    transaction.kept[effect_id(effect)] = effect
+                    out.effects.append(effect)
+                case Report(_, code):
+                    self.counters["reports: " + code] += 1
+                case Store() | Arm():
+                    pass  # small blocks are not modelled; turns look at the earliest timer themselves
+        return thread
+
+    def author(self, draft: Publish) -> Envelope:
+        return build(
+            kind=draft.kind,
+            thread=draft.thread,
+            sender=self.did,
+            lamport=draft.lamport,
+            ts_ns=draft.ts_ns,
+            epoch=draft.epoch,
+            payload=dict(draft.payload),
+            refs=draft.refs,
+            policy=ALLOW_DIGEST,
+            eval_digest=ALLOW_DIGEST,
+            trace=draft.trace,
+        )
+
+    def _seal(self, transaction: Transaction, out: Out) -> None:
+        def record(batch: Batch) -> None:
+            transaction.batches.append(batch)
+            self.chains.accept(batch)
+
+        out.frames += seal(self.mesh.wire.mesh_id, self.did, self.chains, self._unsealed, self.sign, record)
+        self.counters["authored"] += len(self._unsealed)
+        self._unsealed = []

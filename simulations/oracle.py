@@ -1,0 +1,537 @@
+"""What a set of envelopes means: the rules of decisions, leases and money, written a second time, simply.
+
+This is the auditor's own reading of the protocol. It shares the wire's formats with the core (envelopes, CBOR)
+and no rule: it judges each envelope once, from the envelope and what it refers to, and derives what a node that
+holds a given set of them must believe, from scratch and slowly. Where it and the core differ, one is wrong.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from swarmd.protocol.cbor import encode
+from swarmd.protocol.envelope import Envelope, need_id
+
+S_NS = 1_000_000_000
+MAX_DEADLINE_NS = 30 * 86_400 * S_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What genesis fixes."""
+
+    roster: tuple[str, ...]
+    balances: Mapping[str, int]
+    k_target: int
+    alpha_permille: int
+    bootstrap_threshold: int
+    claim_timeout_s: int
+    expiry_grace_s: int
+
+
+@dataclass(slots=True)
+class Fact:
+    """A valid envelope and what it is about; fields that a kind has no use for keep their defaults."""
+
+    said: Envelope
+    proposal: bytes = b""
+    task: str = ""
+    attempt: int = 0
+    worker: str = ""
+    until_ns: int = 0
+    commit: bytes = b""
+    result: bytes = b""
+    price: int = 0
+    certificate: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Where one need stands. `paid`: task -> (worker, minor units)."""
+
+    state: str
+    paid: dict[str, tuple[str, int]]
+    closing: str | None
+
+
+@dataclass(slots=True)
+class Purse:
+    available: int = 0
+    locked: int = 0
+    earned: int = 0
+
+
+@dataclass(slots=True)
+class Books:
+    """needs, refused threads, purses by did, escrows: need -> (state, held, paid, returned)."""
+
+    needs: dict[str, Outcome] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    void: set[bytes] = field(default_factory=set)
+    purses: dict[str, Purse] = field(default_factory=dict)
+    escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
+
+
+class Wrong(Exception):
+    """An envelope moves nothing; the text says why."""
+
+
+class Oracle:
+    """`see` every envelope that anybody published; then ask `why`, `fact` and `books`."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.seen: dict[bytes, Envelope] = {}
+        self.facts: dict[bytes, Fact] = {}
+        self._why: dict[bytes, str] = {}
+        self.need: dict[str, Envelope] = {}
+        self._refused: dict[str, str] = {}
+        self._waiting: list[Envelope] = []
+        self._committees: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
+
+    # Judging one envelope ------------------------------------------------------------------------------
+
+    def see(self, envelope: Envelope) -> bool:
+        """Take an envelope; True if it is new."""
+        if envelope.id in self.seen:
+            return False
+        self.seen[envelope.id] = envelope
+        if not self._try(envelope):
+            self._waiting.append(envelope)
+            return True
+        moved = True
+        while moved and self._waiting:
+            left = [waiting for waiting in self._waiting if not self._try(waiting)]
+            moved = len(left) < len(self._waiting)
+            self._waiting = left
+        return True
+
+    def why(self, envelope: bytes) -> str | None:
+        """ "" if it is valid, else why not; None as long as something it refers to is unknown."""
+        return self._why.get(envelope)
+
+    def _try(self, envelope: Envelope) -> bool:
+        if envelope.kind == "NEED":
+            self._why[envelope.id] = self._judge_need(envelope)
+            return True
+        if envelope.thread not in self.need or any(ref not in self._why for ref in envelope.refs):
+            return False
+        try:
+            if envelope.thread in self._refused:
+                raise Wrong("its need was refused")
+            if envelope.epoch != 0:
+                raise Wrong("no such epoch")
+            if any(self.seen[ref].lamport >= envelope.lamport for ref in envelope.refs):
+                raise Wrong("older than what it refers to")
+            judge = _JUDGES.get(envelope.kind)
+            if judge is None:
+                raise Wrong("a kind that does nothing")
+            self.facts[envelope.id] = judge(self, envelope)
+            self._why[envelope.id] = ""
+        except Wrong as wrong:
+            self._why[envelope.id] = str(wrong)
+        return True
+
+    def _judge_need(self, envelope: Envelope) -> str:
+        payload = envelope.payload
+        if envelope.thread != need_id(envelope.sender, payload["fund"]["seq"]) or envelope.epoch != 0:
+            return "misplaced"
+        if envelope.thread in self.need:
+            return "a second need for one entry"
+        self.need[envelope.thread] = envelope
+        tasks = payload["tasks"]
+        names = [task["id"] for task in tasks]
+        wrong = ""
+        if len(set(names)) != len(names) or not _ordered(tasks):
+            wrong = "not a graph of its tasks"
+        elif sum(task["max_price"] for task in tasks) > payload["budget"]:
+            wrong = "the budget does not cover the tasks"
+        elif payload["deadline_ns"] - envelope.ts_ns > MAX_DEADLINE_NS:
+            wrong = "the deadline is too far away"
+        if wrong:
+            self._refused[envelope.thread] = wrong
+        else:
+            self.facts[envelope.id] = Fact(envelope)
+        return wrong
+
+    def _draw(
+        self, purpose: str, thread: str, task: str, out: frozenset[str], gone: frozenset[str] = frozenset()
+    ) -> tuple[tuple[str, ...], int]:
+        """(members in rank order, quorum) of a committee, from the roster without those who are `gone`.
+
+        Those in `out` (owner, worker) sit in it only if nobody else is left.
+        """
+        key = (purpose, thread, task, *sorted(out), "", *sorted(gone))
+        known = self._committees.get(key)
+        if known is None:
+            terms = self.terms
+            count = len(terms.roster)
+            share = count * terms.alpha_permille // 1000
+            if purpose == "plan":
+                k = max(1, min(terms.k_target, share))
+            else:
+                k = 1 if count < terms.bootstrap_threshold else min(terms.k_target, max(2, share))
+            salt = f"swarmd/{purpose}/1\0{thread}\0{task}\0{0}\0".encode()
+            left = [did for did in terms.roster if did not in gone]
+            order = sorted(((sha256(salt + did.encode()).digest(), did) for did in left), reverse=True)
+            members = [did for _, did in order if did not in out] or [did for _, did in order]
+            members = members[: 2 * k - 1]
+            known = self._committees[key] = (tuple(members), len(members) // 2 + 1)
+        return known
+
+    def planners(self, thread: str) -> tuple[tuple[str, ...], int]:
+        return self._draw("plan", thread, "", frozenset({self.need[thread].sender}))
+
+    def _judges_of(self, envelope: Envelope, commit: Fact) -> tuple[tuple[str, ...], int]:
+        gone = {
+            fact.said.sender
+            for ref in envelope.refs
+            if (fact := self._fact(ref, "ATTEST"))
+            and fact.commit == commit.said.id
+            and fact.said.payload["verdict"] == "abstain"
+        }
+        owner = self.need[envelope.thread].sender
+        excused = frozenset({owner, commit.worker})
+        return self._draw("result", envelope.thread, commit.task, excused, frozenset(gone))
+
+    def _fact(self, ref: bytes, kind: str) -> Fact | None:
+        fact = self.facts.get(ref)
+        return fact if fact is not None and fact.said.kind == kind else None
+
+    def _first(self, envelope: Envelope, *kinds: str) -> Fact:
+        for ref in envelope.refs:
+            fact = self.facts.get(ref)
+            if fact is not None and fact.said.kind in kinds:
+                return fact
+        raise Wrong(f"it refers to no valid {kinds[0]}")
+
+    def _planner(self, envelope: Envelope) -> int:
+        members, quorum = self.planners(envelope.thread)
+        if envelope.sender not in members:
+            raise Wrong("not of the committee")
+        return quorum
+
+    # The verbs -----------------------------------------------------------------------------------------
+
+    def _propose(self, envelope: Envelope) -> Fact:
+        self._planner(envelope)
+        need = self.need[envelope.thread]
+        if need.id not in envelope.refs:
+            raise Wrong("it does not refer to the need")
+        prices = {task["id"]: task["max_price"] for task in need.payload["tasks"]}
+        plan = envelope.payload["plan"]
+        if sorted(plan) != sorted(prices):
+            raise Wrong("not the tasks of the need")
+        for task, row in plan.items():
+            if len({did for did, _ in row}) < len(row) or max(price for _, price in row) > prices[task]:
+                raise Wrong("a worker twice, or too dear")
+        if sum(max(price for _, price in row) for row in plan.values()) > need.payload["budget"]:
+            raise Wrong("over the budget")
+        return Fact(envelope, proposal=bytes(envelope.id))
+
+    def _vote(self, envelope: Envelope) -> Fact:
+        proposal = self._first(envelope, "PROPOSE")
+        self._planner(envelope)
+        return Fact(envelope, proposal=bytes(proposal.said.id))
+
+    def _decide(self, envelope: Envelope) -> Fact:
+        proposal = self._first(envelope, "PROPOSE")
+        quorum = self._planner(envelope)
+        votes = {}
+        for ref in envelope.refs:
+            vote = self._fact(ref, "ATTEST_PLAN")
+            if vote and vote.proposal == proposal.said.id and vote.said.payload["verdict"] == "accept":
+                votes[vote.said.sender] = bytes(ref)
+        if len(votes) < quorum:
+            raise Wrong("no quorum of votes")
+        return Fact(envelope, proposal=bytes(proposal.said.id), certificate=tuple(votes.values()))
+
+    def _attempt(self, envelope: Envelope) -> Fact:
+        """The attempt that an envelope is about, by a decision and what must have come before."""
+        decided = self._first(envelope, "DECIDE")
+        task, attempt = envelope.payload["task"], envelope.payload["attempt"]
+        row = self.seen[decided.proposal].payload["plan"].get(task, [])
+        if attempt >= len(row):
+            raise Wrong("no such attempt")
+        facts = [fact for ref in envelope.refs if (fact := self.facts.get(ref))]
+        if attempt and not any(
+            fact.said.kind in ("YIELD", "RELEASE")
+            and (fact.proposal, fact.task, fact.attempt) == (decided.proposal, task, attempt - 1)
+            for fact in facts
+        ):
+            raise Wrong("the attempt before has not ended")
+        spec = next(t for t in self.need[envelope.thread].payload["tasks"] if t["id"] == task)
+        done = {f.task for f in facts if f.said.kind == "FINALIZE" and f.commit}
+        if not _parents(spec) <= done:
+            raise Wrong("results it builds on are missing")
+        worker, price = row[attempt]
+        return Fact(envelope, decided.proposal, task, attempt, worker, price=price)
+
+    def _claim(self, envelope: Envelope) -> Fact:
+        fact = self._attempt(envelope)
+        if fact.worker != envelope.sender:
+            raise Wrong("another's attempt")
+        lease_s = min(envelope.payload["lease_s"], self.seen[fact.proposal].payload["lease_s"])
+        fact.until_ns = envelope.ts_ns + lease_s * S_NS
+        return fact
+
+    def _yield(self, envelope: Envelope) -> Fact:
+        claim = next((c for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))), None)
+        about = claim or self._attempt(envelope)
+        body = envelope.payload
+        if about.worker != envelope.sender or (about.task, about.attempt) != (body["task"], body["attempt"]):
+            raise Wrong("another's attempt")
+        return Fact(envelope, about.proposal, about.task, about.attempt, about.worker)
+
+    def _release(self, envelope: Envelope) -> Fact:
+        body = envelope.payload
+        about = (body["task"], body["attempt"])
+        if body["cause"] == "rejected":
+            commit = self._first(envelope, "COMMIT")
+            if (commit.task, commit.attempt) != about:
+                raise Wrong("another attempt")
+            self._certified(envelope, commit, "reject")
+            return Fact(envelope, commit.proposal, commit.task, commit.attempt, commit.worker)
+        self._planner(envelope)
+        if body["cause"] == "expired":
+            claim = self._first(envelope, "CLAIM")
+            if (claim.task, claim.attempt) != about or envelope.ts_ns < claim.until_ns:
+                raise Wrong("another attempt, or its lease holds")
+            return Fact(envelope, claim.proposal, claim.task, claim.attempt, claim.worker)
+        fact = self._attempt(envelope)
+        since_ns = max(self.seen[ref].ts_ns for ref in envelope.refs)
+        if envelope.ts_ns < since_ns + self.terms.claim_timeout_s * S_NS:
+            raise Wrong("too early")
+        return fact
+
+    def _commit(self, envelope: Envelope) -> Fact:
+        claim = self._first(envelope, "CLAIM")
+        if claim.worker != envelope.sender or claim.task != envelope.payload["task"]:
+            raise Wrong("another's lease")
+        if envelope.ts_ns > claim.until_ns:
+            raise Wrong("the lease is over")
+        return Fact(
+            envelope,
+            claim.proposal,
+            claim.task,
+            claim.attempt,
+            claim.worker,
+            claim.until_ns,
+            result=bytes(envelope.payload["result"]),
+            price=claim.price,
+            certificate=(bytes(claim.said.id),),
+        )
+
+    def _attest(self, envelope: Envelope) -> Fact:
+        commit = self._first(envelope, "COMMIT")
+        if envelope.payload["task"] != commit.task:
+            raise Wrong("another task")
+        if envelope.sender not in self._judges_of(envelope, commit)[0]:
+            raise Wrong("not of the committee")
+        return Fact(envelope, commit.proposal, commit.task, commit=bytes(commit.said.id))
+
+    def _certified(self, envelope: Envelope, commit: Fact, verdict: str) -> tuple[bytes, ...]:
+        members, quorum = self._judges_of(envelope, commit)
+        by_judge = {
+            fact.said.sender: bytes(ref)
+            for ref in envelope.refs
+            if (fact := self._fact(ref, "ATTEST"))
+            and fact.commit == commit.said.id
+            and fact.said.payload["verdict"] == verdict
+            and fact.said.sender in members
+        }
+        if len(by_judge) < quorum:
+            raise Wrong("no quorum of judges")
+        return tuple(by_judge.values())
+
+    def _finalize(self, envelope: Envelope) -> Fact:
+        body = envelope.payload
+        if body["outcome"] == "accepted":
+            commit = self._first(envelope, "COMMIT")
+            if (body["task"], body["result"]) != (commit.task, commit.result):
+                raise Wrong("another result")
+            return Fact(
+                envelope,
+                commit.proposal,
+                commit.task,
+                commit.attempt,
+                commit.worker,
+                commit=bytes(commit.said.id),
+                result=commit.result,
+                price=commit.price,
+                certificate=self._certified(envelope, commit, "accept"),
+            )
+        need = self.need[envelope.thread]
+        if body["outcome"] == "expired":
+            if envelope.sender != need.sender and envelope.sender not in self.terms.roster:
+                raise Wrong("a stranger")
+            if envelope.ts_ns < need.payload["deadline_ns"] + self.terms.expiry_grace_s * S_NS:
+                raise Wrong("too early")
+            return Fact(envelope)
+        self._planner(envelope)
+        ending = self._first(envelope, "YIELD", "RELEASE")
+        row = self.seen[ending.proposal].payload["plan"][ending.task]
+        if ending.task != body["task"] or ending.attempt + 1 < len(row):
+            raise Wrong("candidates are left")
+        return Fact(envelope, ending.proposal, ending.task)
+
+    def _update(self, envelope: Envelope) -> Fact:
+        """Annotations by the owner, or by a worker that shows its claim; the simulator adds no tasks."""
+        claims = [c.worker for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))]
+        if envelope.sender != self.need[envelope.thread].sender and envelope.sender not in claims:
+            raise Wrong("a stranger")
+        if any(op["op"] != "ANNOTATE" for op in envelope.payload["ops"]):
+            raise Wrong("not modelled")
+        return Fact(envelope)
+
+    def _challenge(self, envelope: Envelope) -> Fact:
+        final = next((f for r in envelope.refs if (f := self._fact(r, "FINALIZE")) and f.commit), None)
+        if final is None or final.task != envelope.payload["task"]:
+            raise Wrong("no such result")
+        return Fact(envelope)
+
+    # What a set of envelopes comes to ------------------------------------------------------------------
+
+    def books(self, held: Iterable[bytes]) -> Books:
+        """What a node that holds exactly these envelopes must believe."""
+        books = Books()
+        threads = self._closed(held, books)
+        for thread, facts in threads.items():
+            books.needs[thread] = self._outcome(facts)
+        self._settle(books, threads)
+        return books
+
+    def _closed(self, held: Iterable[bytes], books: Books) -> dict[str, list[Fact]]:
+        """Valid facts by thread, of the envelopes whose causes are held too."""
+        waiting = sorted((self.seen[i] for i in held), key=lambda e: (e.kind != "NEED", e.lamport, e.id))
+        have: set[bytes] = set()
+        threads: dict[str, list[Fact]] = {}
+        moved = True
+        while moved and waiting:
+            left = []
+            for envelope in waiting:
+                thread = envelope.thread
+                if envelope.kind == "NEED":
+                    why = self._why[envelope.id]
+                    if why == "misplaced":
+                        continue
+                    if not why:
+                        threads[thread] = [self.facts[envelope.id]]
+                    elif thread in threads:
+                        books.void.add(envelope.id)
+                    else:
+                        books.refused.add(thread)
+                elif thread not in threads or any(ref not in have for ref in envelope.refs):
+                    left.append(envelope)
+                    continue
+                elif self._why[envelope.id]:
+                    books.void.add(envelope.id)
+                else:
+                    threads[thread].append(self.facts[envelope.id])
+                have.add(envelope.id)
+            moved, waiting = len(left) < len(waiting), left
+        return threads
+
+    def _outcome(self, facts: list[Fact]) -> Outcome:
+        def of(*kinds: str) -> list[Fact]:
+            return [fact for fact in facts if fact.said.kind in kinds]
+
+        ends = [f for f in of("FINALIZE") if not f.commit]
+        closed = min(ends, key=lambda f: (f.said.ts_ns, f.said.id), default=None)
+        closing = closed.said.payload["outcome"] if closed else None
+        decides = of("DECIDE")
+        if not decides:
+            state = closing.upper() if closing else ("PROPOSED" if of("PROPOSE") else "OPEN")
+            return Outcome(state, {}, closing)
+        # Highest epoch (there is one), then the higher lamport, then the smaller decider.
+        best = min(decides, key=lambda f: (-f.said.epoch, -f.said.lamport, f.said.sender, f.said.id))
+        paid: dict[str, tuple[int, bytes, Fact]] = {}
+        for final in of("FINALIZE"):
+            if not final.commit or final.proposal != best.proposal:
+                continue
+            if closed is not None and closed.said.ts_ns < final.said.ts_ns:
+                continue
+            entry = (final.said.lamport, bytes(final.said.id), final)
+            if final.task not in paid or entry[:2] < paid[final.task][:2]:
+                paid[final.task] = entry
+        payments = {task: (final.worker, final.price) for task, (_, _, final) in paid.items()}
+        if len(payments) == len(self.seen[best.proposal].payload["plan"]):
+            return Outcome("FINALIZED", payments, "released")
+        state = closing.upper() if closing else ("RUNNING" if of("CLAIM") else "DECIDED")
+        return Outcome(state, payments, closing)
+
+    def _settle(self, books: Books, threads: dict[str, list[Fact]]) -> None:
+        """The money: entries of each owner's chain, in order, as soon as it can pay them."""
+        purses = {did: Purse(amount) for did, amount in self.terms.balances.items()}
+        chains: dict[str, tuple[int, bytes]] = {}
+        open_needs = {thread: facts[0].said for thread, facts in threads.items()}
+        moved = True
+        while moved:
+            moved = False
+            for thread, need in sorted(open_needs.items()):
+                seq, head = chains.get(need.sender, (0, bytes(32)))
+                fund, budget = need.payload["fund"], need.payload["budget"]
+                purse = purses.setdefault(need.sender, Purse())
+                if (fund["seq"], fund["prev"]) != (seq, head) or purse.available < budget:
+                    continue
+                entry = encode([need.sender, seq, head, thread, budget])
+                chains[need.sender] = (seq + 1, sha256(b"swarmd/entry/1\0" + entry).digest())
+                del open_needs[thread]
+                moved = True
+                self._escrow(books, thread, need.sender, budget, purses)
+        for thread in open_needs:
+            books.escrows[thread] = ("waiting", 0, {}, 0)
+        books.purses = purses
+
+    def _escrow(self, books: Books, thread: str, owner: str, amount: int, purses: dict[str, Purse]) -> None:
+        outcome = books.needs[thread]
+        purse = purses[owner]
+        purse.available -= amount
+        purse.locked += amount
+        held = amount
+        for worker, price in outcome.paid.values():
+            held -= price
+            purse.locked -= price
+            payee = purses.setdefault(worker, Purse())
+            payee.available += price
+            payee.earned += price
+        returned = 0
+        if outcome.closing is not None:
+            returned, held = held, 0
+            purse.locked -= returned
+            purse.available += returned
+        books.escrows[thread] = (outcome.closing or "funded", held, outcome.paid, returned)
+
+
+def _parents(spec: Mapping[str, Any]) -> set[str]:
+    bound = {binding["task"] for binding in spec["input"].values() if "task" in binding}
+    return bound | set(spec.get("after", ()))
+
+
+def _ordered(tasks: list[dict[str, Any]]) -> bool:
+    """Can the tasks be done one after the other?"""
+    done: set[str] = set()
+    left = list(tasks)
+    while left:
+        rest = [task for task in left if not _parents(task) <= done]
+        if len(rest) == len(left):
+            return False
+        done |= {task["id"] for task in left} - {task["id"] for task in rest}
+        left = rest
+    return True
+
+
+_JUDGES = {
+    "PROPOSE": Oracle._propose,
+    "ATTEST_PLAN": Oracle._vote,
+    "DECIDE": Oracle._decide,
+    "CLAIM": Oracle._claim,
+    "YIELD": Oracle._yield,
+    "RELEASE": Oracle._release,
+    "COMMIT": Oracle._commit,
+    "ATTEST": Oracle._attest,
+    "FINALIZE": Oracle._finalize,
+    "UPDATE_PLAN": Oracle._update,
+    "CHALLENGE": Oracle._challenge,
+}
