@@ -312,6 +312,9 @@ class Daemon:
             self._nursery.start_soon(self.sync.follow, peer_id)
 
     async def on_peer_down(self, peer_id: str) -> None:
+        if any(peer.peer_id == peer_id for peer in self.transport.peers()):
+            return  # it is back already, on another connection
+        self.sync.leave(peer_id)
         self._peer_of = {did: peer for did, peer in self._peer_of.items() if peer != peer_id}
 
 

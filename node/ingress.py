@@ -22,6 +22,9 @@ from swarmd.protocol.chains import Chains, Gap, chain_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.identity.manifest import FRAME_MANIFEST, Manifest, parse_manifest
 
+# How far ahead of what we have of its chain a batch may be to be kept until the gap before it is filled.
+MAX_AHEAD = 1_024
+
 
 @dataclass(slots=True)
 class Parsed:
@@ -100,6 +103,11 @@ class Ingress:
     def _order_one(self, batch: Batch, now_ns: int, lamport: int, arrived: Arrived) -> None:
         if self._known(batch):
             self.duplicates += 1
+            return
+        next_seq, _ = self._chains.next_of(chain_of(batch))
+        if batch.seq - next_seq > MAX_AHEAD:
+            # We were away, or its author makes seqs up: not worth keeping, sync brings what there is in order.
+            arrived.gaps.append(Gap(chain_of(batch), next_seq, next_seq + MAX_AHEAD - 1))
             return
         ready, gap = self._chains.order(batch, now_ns, lamport)
         for follower in ready:

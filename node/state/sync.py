@@ -16,13 +16,14 @@ from swarmd.node.ports import PeerGone, Transport
 from swarmd.node.runner import Runner
 from swarmd.protocol import limits, schema
 from swarmd.protocol.cbor import decode, encode
-from swarmd.protocol.chains import Gap
-from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.chains import Chain, Gap
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 
 log = logging.getLogger("swarmd.sync")
 
 MAX_ANSWER_BYTES = 4 * 1_048_576
 MAX_WANTS = 1_024
+RETRY_S = 1.0
 _roots = schema.list_of(schema.blob(32, 32), limits.BUCKETS, limits.BUCKETS)
 _seq = schema.uint(1 << 62)
 
@@ -55,7 +56,8 @@ class Sync:
         self._transport = transport
         self._manifest_frame = manifest_frame
         self._interval_s = interval_s
-        self._wake: dict[str, trio.Event] = {}
+        self._followed: dict[str, trio.CancelScope] = {}
+        self._filling: set[tuple[str, Chain]] = set()
         self.rounds = 0
         self.repaired = 0
 
@@ -102,33 +104,47 @@ class Sync:
 
     # Asking --------------------------------------------------------------------------------------------
 
-    def nudge(self, peer: str) -> None:
-        """Something is missing that `peer` may have: ask it now."""
-        event = self._wake.get(peer)
-        if event is not None:
-            event.set()
-
     async def follow(self, peer: str) -> None:
-        """Sync with one peer, at once and then every interval or nudge, until it is gone."""
-        self._wake[peer] = trio.Event()
+        """Sync with one peer, at once and then every interval, until `leave`, or until it is followed anew."""
+        self.leave(peer)
+        with trio.CancelScope() as scope:
+            self._followed[peer] = scope
+            try:
+                while True:
+                    pause_s = self._interval_s
+                    try:
+                        await self._visit(peer)
+                    except PeerGone as gone:
+                        # It may be slow, or on a new stream already: only the transport knows when it is gone.
+                        log.debug("sync: %s", gone)
+                        pause_s = min(pause_s, RETRY_S)
+                    await trio.sleep(pause_s)
+            finally:
+                if self._followed.get(peer) is scope:
+                    del self._followed[peer]
+
+    def leave(self, peer: str) -> None:
+        """The peer is gone, or has come back on another connection: follow it no more."""
+        scope = self._followed.pop(peer, None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _visit(self, peer: str) -> None:
         try:
-            while True:
-                try:
-                    await self._hello(peer)
-                    while await self.round(peer):
-                        pass
-                except RemoteFault as fault:
-                    log.info("sync with %s: %s", peer, fault)
-                    self._transport.report(peer, fault.code)
-                except LocalFault as fault:
-                    log.info("sync with %s waits: %s", peer, fault)
-                with trio.move_on_after(self._interval_s):
-                    await self._wake[peer].wait()
-                self._wake[peer] = trio.Event()
-        except PeerGone:
-            log.debug("sync with %s ends: it is gone", peer)
-        finally:
-            self._wake.pop(peer, None)
+            await self._hello(peer)
+            while await self.round(peer):
+                pass
+        except RemoteFault as fault:
+            log.info("sync with %s: %s", peer, fault)
+            self._transport.report(peer, fault.code)
+        except LocalFault as fault:
+            log.info("sync with %s waits: %s", peer, fault)
+        except (PeerGone, CorruptState):
+            raise
+        except Exception:
+            # The isolation boundary of one peer's answers (P10).
+            log.exception("sync with %s failed", peer)
+            self._transport.report(peer, "internal")
 
     async def _hello(self, peer: str) -> None:
         answer = await self._ask(peer, {"t": "hello", "manifest": self._manifest_frame()})
@@ -178,6 +194,10 @@ class Sync:
 
     async def fill(self, peer: str, gap: Gap) -> None:
         """Fetch the batches before one that came early."""
+        key = (peer, gap.chain)
+        if key in self._filling:
+            return  # many may come early at once; what is missing after this one, sync finds
+        self._filling.add(key)
         author, epoch, bucket = gap.chain
         try:
             self.repaired += await self.fetch(peer, [[author, epoch, bucket, gap.first, gap.last]])
@@ -185,6 +205,13 @@ class Sync:
             log.debug("gap of %s not filled by %s", author, peer)
         except RemoteFault as fault:
             self._transport.report(peer, fault.code)
+        except CorruptState:
+            raise
+        except Exception:
+            # As above.
+            log.exception("filling a gap from %s failed", peer)
+        finally:
+            self._filling.discard(key)
 
     async def _ask(self, peer: str, message: dict[str, Any]) -> dict[str, Any]:
         answer = decode(await self._transport.request(peer, encode(message)))
