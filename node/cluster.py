@@ -87,18 +87,22 @@ class Cluster:
         for other in self.members[: self.members.index(member)][: self.fan_out]:
             if other.addr:
                 peers += ["--peer", other.addr]
+        if member.process is not None and member.process.stdout is not None:
+            member.process.stdout.close()  # of its last life
         log = open(member.home / "daemon.log", "a", encoding="utf-8")
         with log:
             member.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "swarmd.cli", "--home", str(member.home), "--json"),
-                    *("up", "--listen", "/ip4/127.0.0.1/tcp/0", *peers, *extra),
-                ],
+                self.command(member, "up", *peers, *extra),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
+
+    def command(self, member: Member, *up: str) -> list[str]:
+        """The command line of a member's daemon; `up` are the words of the command. Others may place it elsewhere."""
+        swarmd = [sys.executable, "-m", "swarmd.cli", "--home", str(member.home), "--json"]
+        return [*swarmd, *up, "--listen", "/ip4/127.0.0.1/tcp/0"]
 
     def wait_ready(self, member: Member) -> None:
         """Until the daemon says it serves; LocalFault `daemon-failed` with the end of its log if it does not."""
