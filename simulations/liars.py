@@ -5,10 +5,10 @@ from random import Random
 from typing import Any
 
 from swarmd.protocol import cids
-from swarmd.protocol.batch import GENESIS_PREV, sign_flush
+from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.effects import Judge, Publish, RunAgent
-from swarmd.protocol.envelope import Envelope, bucket_of, build, need_id
+from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated, need_id
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
 from swarmd.simulations.agents import Conduct
@@ -21,6 +21,7 @@ from swarmd.simulations.workload import right_answer
 IN_COMMITTEES = ("false-attest", "collude", "double-vote")
 NOISE = ("withhold", "replay", "spam", "forge", "wrong-result")
 BEHAVIOURS = IN_COMMITTEES + NOISE
+EQUIVOCATE = "equivocate"  # beyond what the core withstands: two batches with one seq
 NOISE_SHARE = 0.02
 KEPT_FRAMES = 64
 SPAM_EPOCH = 7  # a chain of its own, so that spam does not fork what the liar's core says
@@ -76,11 +77,24 @@ class Liar(Conduct):
             node.say(self._forge)
 
     def spoke(self, node: SimNode, transaction: Transaction) -> None:
+        if self.active and self._does(EQUIVOCATE):
+            for batch in transaction.batches:
+                if batch.author == node.did:
+                    self._fork(node, batch)
         if not self._does("double-vote"):
             return
         for envelope in transaction.heard:
             if envelope.kind == "PROPOSE":
                 node.say(_vote_for(envelope))
+
+    def _fork(self, node: SimNode, batch: Batch) -> None:
+        """Tell half of the mesh something else under the seq of a batch of ours."""
+        other = [evaluated(envelope, bytes(31) + b"\1") for envelope in batch.envelopes]
+        link = (batch.epoch, batch.bucket, batch.seq, batch.prev, other)
+        frame, _ = sign_flush(node.mesh.wire.mesh_id, node.did, [link], node.sign)
+        everybody = range(len(node.mesh.network.endpoints))
+        half = sorted(self._random.sample(everybody, len(everybody) // 2))
+        node.mesh.network.gossip(node.index, frame, half)
 
     def _forge(self, state: State) -> Publish:
         """Something about a random need that the rules forbid, or may."""
@@ -117,10 +131,6 @@ class Liar(Conduct):
 
 
 def _garbage(liar: Liar, node: SimNode, frame: bytes) -> bytes:
-    return random_bytes(liar)
-
-
-def random_bytes(liar: Liar) -> bytes:
     return liar._random.randbytes(liar._random.randrange(1, 400))
 
 

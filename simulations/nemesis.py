@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from swarmd.simulations.clock import MS_NS, S_NS, Loop, dice
-from swarmd.simulations.liars import BEHAVIOURS, IN_COMMITTEES, NOISE
+from swarmd.simulations.liars import BEHAVIOURS, EQUIVOCATE, NOISE
 from swarmd.simulations.network import Network
 from swarmd.simulations.node import SimNode
 
@@ -29,6 +29,10 @@ class Fault:
 
     def to_map(self) -> dict[str, Any]:
         return {"number": self.number, "name": self.name, "at_ms": self.at_ms, "for_ms": self.for_ms}
+
+
+# Faults that are nodes: who lies is settled when the mesh is made.
+LYING = ("liar", "equivocate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +173,11 @@ NEMESES: dict[str, Nemesis] = {
     "loss": Nemesis(_chance("loss", 0.2), 2, 2_000, 10_000),
     "disk": Nemesis(_disk, 3, 1_000, 6_000),
     "liar": Nemesis(_nothing, 0, 0, 0),
+    "equivocate": Nemesis(_nothing, 1, 1_000, 1_001),
     "amnesia": Nemesis(_amnesia, 2, 2_000, 8_000),
 }
 # What the core does not claim to withstand yet: docs/simulator.md, "Known limits".
-BEYOND = ("amnesia",)
+BEYOND = ("equivocate", "amnesia")
 ALL = tuple(name for name in NEMESES if name not in BEYOND)
 
 
@@ -206,5 +211,7 @@ def behaviours_of(fault: Fault, in_committee: bool) -> tuple[str, ...]:
     """How the liar of this fault lies: two or three ways; outside committees unless it may be `in_committee`."""
     random = Random(fault.seed)
     random.random()  # the first draw picks the node
-    choices = BEHAVIOURS if in_committee else tuple(b for b in NOISE if b not in IN_COMMITTEES)
+    if fault.name == "equivocate":
+        return (EQUIVOCATE,)
+    choices = BEHAVIOURS if in_committee else NOISE
     return tuple(sorted(random.sample(choices, random.randint(2, 3))))

@@ -155,6 +155,17 @@ class SimNode:
             if isinstance(given, Authored) and given.envelope.id not in sealed:
                 self._unsealed.append(given.envelope)
 
+    def _rebuild(self) -> bool:
+        """Restore; a journal of its own that a node cannot read ends it, and is a finding."""
+        try:
+            self._restore()
+        except Exception as error:  # whatever it is: the core once took these very inputs
+            self.mesh.watch.broke("P2", self, f"the journal does not replay: {type(error).__name__}: {error}")
+            self.up = False
+            self.life += 1
+            return False
+        return True
+
     def replayed(self) -> bytes:
         """The digest of the state that the journal gives (P2)."""
         state = self._new_state()
@@ -193,9 +204,9 @@ class SimNode:
     def restart(self) -> None:
         if self.up:
             return
-        self._restore()
-        self.mesh.watch.restarted(self, self._digest)
-        self.boot()
+        if self._rebuild():
+            self.mesh.watch.restarted(self, self._digest)
+            self.boot()
 
     def _announce(self, life: int) -> None:
         """Say what we offer, again and again: manifests grow old."""
@@ -259,7 +270,8 @@ class SimNode:
     def _push(self, item: Item) -> None:
         if self.up:
             self._queue.append(item)
-            self.poke()
+            if self._turn_at_ns != self.mesh.loop.now_ns:
+                self.poke()
 
     # Turns ---------------------------------------------------------------------------------------------
 
@@ -315,9 +327,9 @@ class SimNode:
             return
         except Exception as error:  # the boundary of P10: nothing that a peer sends may come to this
             self.mesh.watch.broke("P10", self, f"{type(error).__name__}: {error}")
-            self._restore()
-            self._queue.extendleft(item for item in reversed(items) if item is not culprit)
-            self.poke()
+            if self._rebuild():
+                self._queue.extendleft(item for item in reversed(items) if item is not culprit)
+                self.poke()
             return
         self.counters["turns"] += 1
         self._writing = (transaction, items)
@@ -349,7 +361,8 @@ class SimNode:
         """Nothing of the turn happened: forget it, fail who waits, keep what is not said again."""
         self.counters["disk-full turns"] += 1
         self.trouble = True
-        self._restore()
+        if not self._rebuild():
+            return
         for item in items:
             if item.answer is not None:
                 item.answer(LocalFault("disk-full", "nothing was changed"))

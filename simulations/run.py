@@ -14,7 +14,7 @@ from swarmd.simulations.agents import Conduct
 from swarmd.simulations.auditor import Auditor
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop, dice
 from swarmd.simulations.liars import Liar
-from swarmd.simulations.nemesis import ALL, NEMESES, Fault, Field, behaviours_of, schedule, unleash
+from swarmd.simulations.nemesis import ALL, LYING, NEMESES, Fault, Field, behaviours_of, schedule, unleash
 from swarmd.simulations.network import Network
 from swarmd.simulations.node import Mesh, SimNode
 from swarmd.simulations.wire import Wire, keys_of
@@ -153,7 +153,7 @@ class Simulation:
         conducts = [Conduct() for _ in dids]
         liars: dict[int, Fault] = {}
         for fault in self.schedule:
-            if fault.name == "liar":
+            if fault.name in LYING:
                 free = [index for index in range(len(dids)) if index not in liars]
                 liars[free[int(Random(fault.seed).random() * len(free))]] = fault
         fellows = frozenset(dids[index] for index in liars)
@@ -184,6 +184,10 @@ class Simulation:
                 loop.run_until(loop.now_ns + 3 * S_NS)
                 if self.auditor.settled(self.honest):
                     break
+        while any(node.writing for node in self.nodes):
+            loop.run_until(
+                loop.now_ns + MS_NS // 4
+            )  # between a turn and its commit a state is ahead of its disk
         self.auditor.judge_end(self.honest, replay=config.replay)
         return self._report()
 
