@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from swarmd.node.home import socket_path
 from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.digest import mesh_digest
-from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.faults import CorruptState, LocalFault
 from swarmd.protocol.genesis import Genesis
 
 ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
@@ -44,6 +44,8 @@ class Node:
     did: str
     nursery: trio.Nursery
     daemon: Daemon | None = None
+    may_fall: bool = False  # what its daemon raises is kept in `fell`, not raised in the test
+    fell: BaseException | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
 
@@ -83,6 +85,10 @@ class Node:
                         await self.daemon.run(ready, handle_signals=False)
                 finally:
                     self.daemon.close()
+        except* CorruptState as group:
+            self.fell = group
+            if not self.may_fall:
+                raise
         finally:
             self.daemon = None
             self.ended.set()
@@ -311,11 +317,10 @@ class Life:
 class Lives:
     """The process that forks daemons (`lives.py`), one at a time."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None and process.stdout is not None
-        self._process = process
-        self._stdin = process.stdin
-        self._stdout = process.stdout
+        self._stdin = trio.lowlevel.FdStream(os.dup(process.stdin.fileno()))
+        self._stdout = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
         self._buffer = b""
         self.current: Life | None = None
 
@@ -341,25 +346,29 @@ class Lives:
 
     async def aclose(self) -> None:
         if self.current is not None:
-            os.kill(self.current.pid, signal.SIGKILL)
+            await self.current.end(signal.SIGKILL)
         await self._stdin.aclose()
-        with trio.move_on_after(10):
-            await self._process.wait()
-        if self._process.returncode is None:
-            self._process.kill()
+        await self._stdout.aclose()
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[subprocess.Popen[bytes]]:
+    script = Path(__file__).with_name("lives.py")
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == b"0\n"  # it has loaded everything
+    yield process
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
 
 
 @pytest.fixture
-async def lives() -> AsyncIterator[Lives]:
+async def lives(forker: subprocess.Popen[bytes]) -> AsyncIterator[Lives]:
     """lives.start(home, lease_ttl_s=..., peer=...) -> Life. One at a time."""
-    process = await trio.lowlevel.open_process(
-        [sys.executable, str(Path(__file__).with_name("lives.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    made = Lives(process)
-    with trio.fail_after(30):
-        assert await made._number() == 0  # it has loaded everything
+    made = Lives(forker)
     yield made
     with trio.CancelScope(shield=True):
         await made.aclose()

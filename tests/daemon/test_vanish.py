@@ -65,5 +65,5 @@ async def test_a_worker_killed_between_claim_and_commit(mesh, task, echo, lives,
             await trio.sleep(0.05)
     assert len(owner.state.needs[need].commits) == 1
     for node in two:
-        assert [peer["faults"] for peer in (await node.call("peers"))["peers"]] == [{}, {}]
+        assert not any(peer["faults"] for peer in (await node.call("peers"))["peers"])
     assert await back.end(signal.SIGTERM) == 0, back.told()
