@@ -1,0 +1,1 @@
+"""Chaos on real daemons: docs/chaos.md."""
