@@ -108,11 +108,12 @@ def fish(nodes: list[Node]) -> str:
     lines = [
         "# swarmd completion for fish. Use: swarmd completion fish | source",
         "function __swarmd_at",
-        "  set -l path",
+        "  set -l way ''",
         "  for word in (commandline -opc)[2..-1]",
-        '    contains -- (string join " " $path $word) $__swarmd_paths; and set path $path $word',
+        '    set -l attempt (string trim -- "$way $word")',
+        '    contains -- "$attempt" $__swarmd_paths; and set way $attempt',
         "  end",
-        '  test (string join " " $path) = "$argv"',
+        '  test "$way" = "$argv"',
         "end",
         "set -g __swarmd_paths " + " ".join(f"'{' '.join(node.words)}'" for node in nodes if node.words),
     ]

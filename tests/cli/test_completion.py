@@ -1,5 +1,6 @@
 """Completion scripts: accepted by their shells, and bash's offers what there is."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,21 +14,21 @@ import pytest
 def test_the_shell_accepts_it(swarmd: Callable[..., Any], tmp_path: Path, shell: str, check: str) -> None:
     ran = swarmd(f"completion {shell}")
     assert ran.code == 0 and "need" in ran.out
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    installed(shell)
     script = tmp_path / "script"
     script.write_text(ran.out)
     done = subprocess.run([shell, check, str(script)], capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
+EVERYWHERE = {"--home", "--json", "--quiet", "--no-color", "--help"}
+LINES = pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("swarmd st", {"stop", "status"}),
         (
             "swarmd need ",
-            {"post", "list", "show", "watch", "--home", "--json", "--quiet", "--no-color", "--help"},
+            {"post", "list", "show", "watch"} | EVERYWHERE,
         ),
         ("swarmd need post --bud", {"--budget"}),
         ("swarmd --json need wa", {"watch"}),
@@ -36,6 +37,51 @@ def test_the_shell_accepts_it(swarmd: Callable[..., Any], tmp_path: Path, shell:
         ("swarmd bench mesh --no", {"--nodes", "--no-color"}),
     ],
 )
+
+
+def installed(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+
+
+@LINES
+def test_fish_offers(swarmd: Callable[..., Any], tmp_path: Path, line: str, offered: set[str]) -> None:
+    installed("fish")
+    script = tmp_path / "script.fish"
+    script.write_text(swarmd("completion fish").out + f"\ncomplete -C '{line}'\n")
+    done = subprocess.run(
+        ["fish", "--no-config", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.stderr == ""
+    # fish offers flags only where a dash has been typed.
+    words = {offer.split("\t")[0] for offer in done.stdout.splitlines()} - {script.name}
+    assert words == (offered if "-" in line.split(" ")[-1] else offered - EVERYWHERE)
+
+
+@LINES
+def test_zsh_offers(swarmd: Callable[..., Any], tmp_path: Path, line: str, offered: set[str]) -> None:
+    installed("zsh")
+    words = line.split(" ")
+    quoted = " ".join(f"'{word}'" for word in words)
+    # What the completion system would be given, printed; it filters by what is typed itself.
+    script = (
+        "compdef() { }\n_describe() { print -rl -- ${(P)4} }\n"
+        + swarmd("completion zsh").out
+        + f"\nwords=({quoted}); CURRENT={len(words)}; _swarmd"
+    )
+    done = subprocess.run(
+        ["zsh", "-f", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=20
+    )
+    given = {offer.split(":")[0] for offer in done.stdout.splitlines()}
+    assert {word for word in given if word.startswith(words[-1])} == offered, done.stderr
+
+
+@LINES
 def test_bash_offers(swarmd: Callable[..., Any], tmp_path: Path, line: str, offered: set[str]) -> None:
     words = line.split(" ")
     quoted = " ".join(f"'{word}'" for word in words)
