@@ -405,6 +405,14 @@ def test_a_manifest_too_big():
     refused(lambda: parse_manifest(MESH, [2, b"\xa0" * (MAX_MANIFEST_BYTES + 1), bytes(64)]), "bad-manifest")
 
 
+def test_a_proof_counts_as_its_header_does(spoken):
+    """Leaf 0 of 3 and of 4 have paths of one length: the count is checked for itself."""
+    _, _, batches = spoken
+    proof = prove(batches[2], 0).to_list()
+    proof[2] = 4
+    refused(lambda: verify_proof(MESH, proof_from_list(proof)), "bad-proof")
+
+
 def test_values_are_what_they_seem(spoken):
     _, _, batches = spoken
     assert isinstance(batches[0], Batch)
