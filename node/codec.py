@@ -9,7 +9,7 @@ from typing import Any
 from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.envelope import Envelope, parse
-from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import parse_manifest
 from swarmd.protocol.inputs import (
     Admitted,
@@ -59,10 +59,10 @@ def encode_input(given: Input) -> bytes:
 
 def decode_input(record: bytes, mesh_id: bytes, load: Load) -> Input:
     """The input of a record. CorruptState if the record is not one of ours."""
-    body = decode(record)
     try:
+        body = decode(record)
         return _DECODERS[body[0]](body, mesh_id, load)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (RemoteFault, KeyError, IndexError, TypeError, ValueError) as error:
         raise CorruptState("bad-journal", f"a record that is no input: {error!r}") from error
 
 

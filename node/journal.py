@@ -15,9 +15,10 @@ from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
 from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
-from swarmd.protocol.faults import CorruptState, LocalFault
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 
 SCHEMA_VERSION = 1
+_FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.
 PROBE_BYTES = 65_536
 _SCHEMA = """
@@ -172,8 +173,15 @@ class Journal:
             (author, *key[1:]),
         ).fetchone()
         if row is None:
-            raise CorruptState("bad-journal", f"batch {key} is missing")
-        return reload_batch(decode(row[0]))
+            raise CorruptState("bad-journal", f"{self.path}: batch {key} is missing", fix=_FIX)
+        return self._reload(row[0])
+
+    def _reload(self, body: bytes) -> Batch:
+        """CorruptState if the row is not what was written: its hashes do not fit."""
+        try:
+            return reload_batch(decode(body))
+        except (RemoteFault, TypeError, LookupError, ValueError) as error:
+            raise CorruptState("bad-journal", f"{self.path}: a batch is damaged: {error}", fix=_FIX) from None
 
     def batch_bodies(self, chain: Chain, first: int, last: int) -> Iterator[bytes]:
         """The stored bytes of a range of a chain, in order."""
@@ -185,15 +193,22 @@ class Journal:
         ):
             yield body
 
-    def bucket_batches(self, bucket: int) -> Iterator[Batch]:
-        for (body,) in self.db.execute("select body from batches where bucket = ?", (bucket,)):
-            yield reload_batch(decode(body))
+    def bucket_batches(self, bucket: int) -> Iterator[tuple[str, int, Batch | CorruptState]]:
+        """(author, seq, batch) of each batch of a bucket; what is wrong with it where the row is damaged."""
+        for author, seq, body in self.db.execute(
+            "select author, seq, body from batches where bucket = ?", (bucket,)
+        ):
+            try:
+                yield self._names[author], seq, self._reload(body)
+            except CorruptState as damage:
+                yield self._names[author], seq, damage
 
     def thread(self, need: str) -> list[Envelope]:
-        """Every envelope of a need on record, in causal order (lamport, then id)."""
+        """Every readable envelope of a need on record, in causal order (lamport, then id)."""
         found = [
             envelope
-            for batch in self.bucket_batches(bucket_of(need))
+            for _, _, batch in self.bucket_batches(bucket_of(need))
+            if isinstance(batch, Batch)
             for envelope in batch.envelopes
             if envelope.thread == need
         ]
@@ -213,7 +228,7 @@ class Journal:
         author = self._authors.get(did)
         ids: set[bytes] = set()
         for (body,) in self.db.execute("select body from batches where author = ?", (author,)):
-            ids.update(envelope.id for envelope in reload_batch(decode(body)).envelopes)
+            ids.update(envelope.id for envelope in self._reload(body).envelopes)
         return ids
 
     # Outbox and proofs ---------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ class LocalApi:
         self._runner.watchers.append(watch)
         try:
             known = set()
-            for envelope in self._runner.journal.thread(need.id):
+            for envelope in self._runner.thread(need.id):
                 known.add(envelope.id)
                 await call.emit(self._event(envelope))
             while need.state() not in TERMINAL or receive.statistics().current_buffer_used:
@@ -273,7 +273,7 @@ class LocalApi:
                 for run in list(need.runs.values()):
                     if run.final is not None and not need.children.get(run.final.task):
                         await self._content.ensure(run.final.result, (run.final.worker,))
-        except LocalFault:
+        except (LocalFault, RemoteFault):
             pass  # the result's content is not to be had right now: show the rest
         finally:
             self._runner.watchers.remove(watch)

@@ -172,6 +172,11 @@ class Runner:
         for record in self.journal.inputs():
             yield codec.decode_input(record, self.genesis.mesh_id, load)
 
+    def thread(self, need: str) -> list[Envelope]:
+        """Every envelope of a need that is here, in causal order: on record, and ours that are not sealed yet."""
+        unsealed = [envelope for envelope in self._unsealed if envelope.thread == need]
+        return self.journal.thread(need) + unsealed
+
     def now_ns(self) -> int:
         return self._clock_ns()
 

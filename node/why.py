@@ -11,7 +11,7 @@ from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.batch import prove, verify_proof
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.envelope import Envelope, bucket_of
-from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
 
@@ -20,7 +20,10 @@ def explain(state: State, journal: Journal, gate: PolicyGate, need: Need) -> dic
     """Every envelope of the need in causal order, what became of the money, and the anchor."""
     steps = []
     mesh_id = state.genesis.mesh_id
-    for batch in journal.bucket_batches(bucket_of(need.id)):
+    for author, seq, batch in journal.bucket_batches(bucket_of(need.id)):
+        if isinstance(batch, CorruptState):
+            steps.append(_damaged(author, seq, batch))
+            continue
         for index, envelope in enumerate(batch.envelopes):
             if envelope.thread != need.id:
                 continue
@@ -41,6 +44,24 @@ def explain(state: State, journal: Journal, gate: PolicyGate, need: Need) -> dic
         "money": escrow_row(state.ledger.escrows.get(need.id)),
         "anchor": detail["anchor"],
         "anchor_note": detail["anchor_note"],
+    }
+
+
+def _damaged(author: str, seq: int, damage: CorruptState) -> dict[str, Any]:
+    """In the place of what a damaged row of our journal held: of this need, or of another of its bucket."""
+    return {
+        "at_ns": 0,
+        "kind": "DAMAGED",
+        "id": "",
+        "sender": author,
+        "task": "",
+        "lamport": 0,
+        "text": f"batch {seq} of this author cannot be read: {damage.message}",
+        "refs": [],
+        "gate": {"allow": False, "reasons": ["not evaluated"], "gas": 0, "policy": ""},
+        "verified": False,
+        "void": damage.code,
+        "trace": "",
     }
 
 
