@@ -10,7 +10,7 @@ from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.effects import Judge, Publish, RunAgent
 from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated, need_id
 from swarmd.protocol.state import State
-from swarmd.protocol.work.need import Need
+from swarmd.protocol.work.need import Commit, Need
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.clock import S_NS
 from swarmd.simulations.disk import Transaction
@@ -23,6 +23,7 @@ NOISE = ("withhold", "replay", "spam", "forge", "wrong-result")
 BEHAVIOURS = IN_COMMITTEES + NOISE
 EQUIVOCATE = "equivocate"  # beyond what the core withstands: two batches with one seq
 NOISE_SHARE = 0.02
+FORGE_SHARE = 0.15
 KEPT_FRAMES = 64
 SPAM_EPOCH = 7  # a chain of its own, so that spam does not fork what the liar's core says
 
@@ -73,19 +74,17 @@ class Liar(Conduct):
             node.mesh.network.gossip(node.index, self._random.choice(self._frames))
         if self._does("spam"):
             node.mesh.network.gossip(node.index, self._random.choice(_SPAM)(self, node, frame))
-        if self._does("forge"):
-            node.say(self._forge)
 
     def spoke(self, node: SimNode, transaction: Transaction) -> None:
         if self.active and self._does(EQUIVOCATE):
             for batch in transaction.batches:
                 if batch.author == node.did:
                     self._fork(node, batch)
-        if not self._does("double-vote"):
-            return
         for envelope in transaction.heard:
-            if envelope.kind == "PROPOSE":
+            if envelope.kind == "PROPOSE" and self._does("double-vote"):
                 node.say(_vote_for(envelope))
+            if self.active and self._does("forge") and self._random.random() < FORGE_SHARE:
+                self._react(node, envelope)
 
     def _fork(self, node: SimNode, batch: Batch) -> None:
         """Tell half of the mesh something else under the seq of a batch of ours."""
@@ -96,12 +95,13 @@ class Liar(Conduct):
         half = sorted(self._random.sample(everybody, len(everybody) // 2))
         node.mesh.network.gossip(node.index, frame, half)
 
-    def _forge(self, state: State) -> Publish:
-        """Something about a random need that the rules forbid, or may."""
-        if not state.needs:
-            return _draft(state, need_id(state.me, 1 << 40), "YIELD", {**_about("t0", 0), "reason": ""}, ())
-        need = state.needs[self._random.choice(list(state.needs))]
-        return self._random.choice(_FORGERIES)(state, need, self._random)
+    def _react(self, node: SimNode, heard: Envelope) -> None:
+        """Say about what was heard something that the rules forbid, mostly by a little."""
+        forgeries = _FORGERIES.get(heard.kind)
+        if forgeries is None or heard.thread not in node.state.needs:
+            return
+        forge = self._random.choice(forgeries)
+        node.say(lambda state: forge(state, state.needs[heard.thread], self._random, heard.id))
 
     # Spam ----------------------------------------------------------------------------------------------
 
@@ -205,97 +205,137 @@ def _about(task: str, attempt: int) -> dict[str, Any]:
     return {"task": task, "attempt": attempt}
 
 
+def _subset(random: Random, known: list[bytes], most: int = 8) -> tuple[bytes, ...]:
+    return tuple(random.sample(known, random.randint(0, min(most, len(known)))))
+
+
 def _some(random: Random, known: dict[bytes, Any]) -> tuple[bytes, ...]:
     return (random.choice(list(known)),) if known else ()
 
 
-def _claim(state: State, need: Need, random: Random) -> Publish:
-    payload = {**_about(random.choice(list(need.tasks)), random.randrange(2)), "lease_s": 60}
-    return _draft(state, need.id, "CLAIM", payload, _some(random, need.decides))
+def _task(need: Need, random: Random) -> str:
+    return random.choice(list(need.tasks))
 
 
-def _decide(state: State, need: Need, random: Random) -> Publish:
-    refs = _some(random, need.proposals) + _some(random, need.vote_of)
+def _claim(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    """Another's attempt, or one whose time has not come."""
+    payload = {**_about(_task(need, random), random.randrange(3)), "lease_s": 60}
+    return _draft(state, need.id, "CLAIM", payload, _some(random, need.decides) + _some(random, need.finals))
+
+
+def _decide(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    """With the votes so far, perhaps those for other proposals."""
+    votes = [vote for vote, (_, proposal) in need.vote_of.items() if random.random() < 0.9]
+    refs = _some(random, need.proposals) + _subset(random, votes)
     return _draft(state, need.id, "DECIDE", {"round": 0, "k": 1}, refs)
 
 
-def _accept(state: State, need: Need, random: Random) -> Publish:
-    refs = _some(random, need.commits)
-    commit = need.commits[refs[0]] if refs else None
+def _certificate(need: Need, random: Random, heard: bytes) -> tuple[Commit | None, tuple[bytes, ...]]:
+    """A result, the one that was heard of if it was, and some of what was said about it or about others."""
+    attest = need.attests.get(heard)
+    ref = attest.commit if attest else heard
+    commit = need.commits.get(ref) or next(iter(need.commits.values()), None)
+    if commit is None:
+        return None, ()
+    own = random.random() < 0.8
+    attests = [a.id for a in need.attests.values() if a.commit == commit.id or not own]
+    return commit, (commit.id, *_subset(random, attests))
+
+
+def _accept(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    commit, refs = _certificate(need, random, heard)
     payload = {
         "outcome": "accepted",
         "task": commit.task if commit else "t0",
         "result": Link(commit.result if commit else cids.raw_cid(b"")),
     }
-    return _draft(state, need.id, "FINALIZE", payload, refs + _some(random, need.attests))
+    return _draft(state, need.id, "FINALIZE", payload, refs)
 
 
-def _expire(state: State, need: Need, random: Random) -> Publish:
-    return _draft(state, need.id, "FINALIZE", {"outcome": "expired", "reason": "I say so"}, (need.envelope,))
-
-
-def _refund(state: State, need: Need, random: Random) -> Publish:
-    payload = {"outcome": "refunded", "task": random.choice(list(need.tasks)), "reason": "I say so"}
-    return _draft(state, need.id, "FINALIZE", payload, _some(random, need.endings))
-
-
-def _release(state: State, need: Need, random: Random) -> Publish:
-    refs = _some(random, need.claims) + _some(random, need.decides) + _some(random, need.commits)
-    cause = random.choice(("expired", "unclaimed", "rejected"))
-    payload = {**_about(random.choice(list(need.tasks)), random.randrange(2)), "cause": cause}
+def _reject(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    commit, refs = _certificate(need, random, heard)
+    attempt = need.claims[commit.claim].attempt if commit else 0
+    payload = {**_about(commit.task if commit else "t0", attempt), "cause": "rejected"}
     return _draft(state, need.id, "RELEASE", payload, refs)
 
 
-def _yield(state: State, need: Need, random: Random) -> Publish:
-    payload = {**_about(random.choice(list(need.tasks)), 0), "reason": "not mine"}
-    return _draft(state, need.id, "YIELD", payload, _some(random, need.claims) or _some(random, need.decides))
+def _expire(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    return _draft(state, need.id, "FINALIZE", {"outcome": "expired", "reason": "I say so"}, (need.envelope,))
 
 
-def _commit(state: State, need: Need, random: Random) -> Publish:
-    refs = _some(random, need.claims)
+def _refund(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    ending = need.endings.get(heard)
+    payload = {
+        "outcome": "refunded",
+        "task": ending.task if ending else _task(need, random),
+        "reason": "I say so",
+    }
+    return _draft(state, need.id, "FINALIZE", payload, (heard,))
+
+
+def _release(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    claim = need.claims.get(heard)
+    if claim is not None:
+        payload = {**_about(claim.task, claim.attempt), "cause": "expired"}
+        return _draft(state, need.id, "RELEASE", payload, (claim.id,))
+    payload = {**_about(_task(need, random), 0), "cause": "unclaimed"}
+    return _draft(state, need.id, "RELEASE", payload, _some(random, need.decides))
+
+
+def _yield(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    claim = need.claims.get(heard)
+    about = _about(claim.task, claim.attempt) if claim else _about(_task(need, random), 0)
+    refs = (claim.id,) if claim else _some(random, need.decides)
+    return _draft(state, need.id, "YIELD", {**about, "reason": "not mine"}, refs)
+
+
+def _commit(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    claim = need.claims.get(heard) or next(iter(need.claims.values()), None)
     telemetry = {"wall_ms": 0, "cpu_ms": 0, "max_rss_kb": 0, "output_bytes": 0}
     payload = {
-        "task": need.claims[refs[0]].task if refs else "t0",
+        "task": claim.task if claim else "t0",
         "result": Link(cids.raw_cid(b"stolen")),
         "size": 6,
         "telemetry": telemetry,
     }
-    return _draft(state, need.id, "COMMIT", payload, refs)
+    return _draft(state, need.id, "COMMIT", payload, (claim.id,) if claim else ())
 
 
-def _attest(state: State, need: Need, random: Random) -> Publish:
-    refs = _some(random, need.commits)
-    task = need.commits[refs[0]].task if refs else "t0"
-    payload = {"task": task, "verdict": random.choice(("accept", "reject")), "score": 1, "reason": ""}
-    return _draft(state, need.id, "ATTEST", payload, refs)
+def _attest(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    commit, refs = _certificate(need, random, heard)
+    verdict = random.choice(("accept", "reject"))
+    payload = {"task": commit.task if commit else "t0", "verdict": verdict, "score": 1, "reason": ""}
+    return _draft(state, need.id, "ATTEST", payload, refs[:1])
 
 
-def _annotate(state: State, need: Need, random: Random) -> Publish:
+def _annotate(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     op = {"op": "ANNOTATE", "task": "", "key": "anchor", "value": "eip155:1:0x00"}
     return _draft(state, need.id, "UPDATE_PLAN", {"ops": [op]}, (need.envelope,))
 
 
-def _challenge(state: State, need: Need, random: Random) -> Publish:
-    payload = {"task": random.choice(list(need.tasks)), "reason": "wrong", "evidence": []}
-    return _draft(state, need.id, "CHALLENGE", payload, _some(random, need.finals))
+def _challenge(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    payload = {"task": _task(need, random), "reason": "wrong", "evidence": []}
+    return _draft(state, need.id, "CHALLENGE", payload, (heard,))
 
 
-def _propose(state: State, need: Need, random: Random) -> Publish:
-    plan = {task: [[state.me, spec.max_price]] for task, spec in need.tasks.items()}
+def _propose(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    """Everything to itself, for all the owner would pay or a bit more."""
+    more = random.choice((0, 0, 1))
+    plan = {task: [[state.me, spec.max_price + more]] for task, spec in need.tasks.items()}
     return _draft(state, need.id, "PROPOSE", {"round": 0, "lease_s": 86_400, "plan": plan}, (need.envelope,))
 
 
-_FORGERIES: tuple[Callable[[State, Need, Random], Publish], ...] = (
-    _claim,
-    _decide,
-    _accept,
-    _expire,
-    _refund,
-    _release,
-    _yield,
-    _commit,
-    _attest,
-    _annotate,
-    _challenge,
-    _propose,
-)
+Forgery = Callable[[State, Need, Random, bytes], Publish]
+# What a liar is tempted to say when it hears a verb.
+_FORGERIES: dict[str, tuple[Forgery, ...]] = {
+    "NEED": (_propose, _expire, _annotate),
+    "PROPOSE": (_propose, _decide),
+    "ATTEST_PLAN": (_decide,),
+    "DECIDE": (_claim, _release, _yield),
+    "CLAIM": (_commit, _release, _yield, _claim),
+    "COMMIT": (_accept, _reject, _attest),
+    "ATTEST": (_accept, _reject, _attest),
+    "YIELD": (_refund, _claim),
+    "RELEASE": (_refund, _claim),
+    "FINALIZE": (_challenge, _claim, _expire),
+}
