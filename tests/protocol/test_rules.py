@@ -399,6 +399,118 @@ def test_claims_are_held_to_the_decided_definition_of_a_task(world):
     assert world.need.spec("t3").parents == ()
 
 
+def onlookers(world, envelopes):
+    """The states of two nodes that hear `envelopes` in this order and in the other."""
+    for order in (envelopes, envelopes[::-1]):
+        state = State(world.genesis, world.did["zoe"], check_everything=True)
+        step(state, Admitted((world.stage("need"), *order), {}, world.now_ns))
+        yield state.needs[world.thread]
+
+
+def two_decisions(world):
+    """Three members vote for two proposals, and one of them decides both at one lamport."""
+    proposals = [world.stage("proposal"), world.stage("rival")]
+    votes = [[world.vote(who, proposal.id) for who in world.planners()[:3]] for proposal in proposals]
+    lamport = world.lamport + 1
+    return [
+        world.good(
+            world.planners()[0],
+            "DECIDE",
+            {"round": 0, "k": 3},
+            [proposal.id, *(v.id for v in cast)],
+            lamport=lamport,
+        )
+        for proposal, cast in zip(proposals, votes, strict=True)
+    ], [*proposals, *votes[0], *votes[1]]
+
+
+def test_two_decisions_of_one_decider_at_one_lamport_have_one_winner(world):
+    decides, before = two_decisions(world)
+    winners = {need.decided.id for need in onlookers(world, [*before, *decides])}
+    assert winners == {min(decide.id for decide in decides)} == {world.need.decided.id}
+
+
+def test_of_the_decisions_for_one_proposal_the_earliest_stands(world):
+    first = world.stage("decided")
+    again = world.good(
+        world.planners()[4],
+        "DECIDE",
+        {"round": 0, "k": 3},
+        [world.id("proposal"), *(v.id for v in world.stage("votes"))],
+    )
+    assert again.lamport > first.lamport
+    assert world.need.decided.id == first.id
+
+
+def test_an_ending_under_another_plan_ends_nothing_here(world):
+    """P5: what ended under the losing plan does not let the second worker of the winning one begin."""
+    decides, _ = two_decisions(world)
+    ended = world.good("w0", "YIELD", {"task": "t1", "attempt": 0, "reason": ""}, [decides[1].id])
+    early = world.take(
+        world.say("w1", "CLAIM", {"task": "t1", "attempt": 1, "lease_s": 60}, [decides[0].id, ended.id])
+    )
+    assert "does not show how attempt 0 ended" in world.need.void[early.id]
+
+
+def test_a_lease_is_as_long_as_the_plan_says_at_most(world):
+    claim = world.good("w0", "CLAIM", {"task": "t1", "attempt": 0, "lease_s": 86_400}, [world.id("decided")])
+    assert world.need.claims[claim.id].until_ns == claim.ts_ns + 60 * S_NS
+
+
+def test_the_first_of_two_results_under_one_lease_stands(world):
+    world.stage("committed")
+    other = world.good(
+        "w0",
+        "COMMIT",
+        world.commit_body(result=Link(raw_cid(b"other"))),
+        [world.id("claimed")],
+        ts_ns=world.stage("committed").ts_ns,
+    )
+    least = min(other.id, world.id("committed"))
+    chain = [
+        world.stage("proposal"),
+        *world.stage("votes"),
+        world.stage("decided"),
+        world.stage("claimed"),
+        world.stage("committed"),
+        other,
+    ]
+    assert (
+        {need.runs["t1"].commit.id for need in onlookers(world, chain)}
+        == {least}
+        == {world.need.runs["t1"].commit.id}
+    )
+
+
+def test_who_abstains_gives_up_the_verdict(world):
+    """A judge that abstained is replaced, and what else it says of this result no longer counts."""
+    commit = world.id("committed")
+    abstain = world.good(world.judges()[0], "ATTEST", world.attest_body("abstain"), [commit]).id
+    refs = [commit, *world.stage("attests")]
+    both = world.take(world.say("v0", "FINALIZE", world.accepted(), [*refs, abstain]))
+    assert "2 of the committee say accept, 3 are needed" in world.need.void[both.id]
+    stand_in = world.others(world.judges())[0]
+    outside = world.take(world.say(stand_in, "ATTEST", world.attest_body(), [commit]))
+    assert "not in the committee" in world.need.void[outside.id]
+    inside = world.good(stand_in, "ATTEST", world.attest_body(), [commit, abstain])
+    world.good("v0", "FINALIZE", world.accepted(), [*refs, abstain, inside.id])
+
+
+def test_a_result_after_the_closing_does_not_stand(world):
+    """The need expired at a time; a certificate of later date reopens nothing, one of earlier date does."""
+    refs = [world.id("committed"), *world.stage("attests")]
+    closing_ns = START_NS + (DEADLINE_S + 60) * S_NS
+    world.good(
+        "own", "FINALIZE", {"outcome": "expired", "reason": "late"}, [world.id("need")], ts_ns=closing_ns
+    )
+    late = world.good("v0", "FINALIZE", world.accepted(), refs, ts_ns=closing_ns + 1)
+    assert late.id in world.need.finals
+    assert world.need.payments() == {}
+    world.good("v1", "FINALIZE", world.accepted(), refs, ts_ns=closing_ns - 1)
+    assert world.need.payments() == {"t1": (world.did["w0"], 20_000)}
+    world.state.ledger.check_all()
+
+
 REFUSED = {
     "cycle": (lambda w: {"tasks": [w.make_task("a", after=("b",)), w.make_task("b", after=("a",))]}, "wait for each other: a, b"),
     "a task after itself": (lambda w: {"tasks": [w.make_task("a", after=("a",))]}, "wait for each other: a"),
