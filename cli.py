@@ -283,9 +283,47 @@ def _add_tools(commands: Commands) -> None:
         "Exit code 1 if a task was lost or the nodes do not agree.",
     )
     mesh.fill = later("meshes:bench_arguments")
+    chaos = commands.group(
+        "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
+    )
+    run = chaos.add(
+        "run",
+        "meshes:run_chaos",
+        "run a mesh in network namespaces, break things, judge its journals",
+        "swarmd chaos run --minutes 1 --nodes 3 --seed 7",
+        "Needs root on Linux. Exit code 1 if a property was violated.",
+    )
+    run.fill = later("meshes:chaos_arguments")
+    sim = commands.group("sim", "the core on a simulated network, disk and clock", "swarmd sim run --seed 7")
+    run = sim.add(
+        "run",
+        "swarmd.cli:run_sim",
+        "simulate a mesh with faults and liars, all following from a seed",
+        "swarmd sim run --seed 7 --nodes 20 --tasks 100 --json",
+        "Exit code 1 if a property was violated; it then looks for a smaller run that fails too.",
+    )
+    run.fill = later("swarmd.cli:sim_arguments")
     commands.add(
         "version", "node:run_version", "say the versions of swarmd and Python", "swarmd version --json"
     )
+
+
+def sim_arguments(parser: Parser) -> None:
+    # Here and not in the console: node and simulations do not know each other.
+    from swarmd.simulations.main import add_arguments
+
+    own = argparse.ArgumentParser(add_help=False)
+    add_arguments(own)
+    for action in own._actions:
+        # It has its own --json, for when it is run alone; ours stands before the command too.
+        if action.dest != "json":
+            parser._add_action(action)
+
+
+def run_sim(ctx: Any) -> int:
+    from swarmd.simulations.main import main as simulate
+
+    return simulate(ctx.args)
 
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:

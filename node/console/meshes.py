@@ -1,4 +1,4 @@
-"""`swarmd demo` and `swarmd bench mesh`: whole meshes on this machine. They bring their own arguments."""
+"""Whole meshes on this machine: `swarmd demo`, `bench mesh`, `chaos run`. They bring their own arguments."""
 
 from argparse import ArgumentParser
 
@@ -25,5 +25,17 @@ def bench_arguments(parser: ArgumentParser) -> None:
 
 def run_bench(ctx: Context) -> int:
     from swarmd.node.bench.main import main
+
+    return main(ctx.args, ctx.out)
+
+
+def chaos_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.chaos.main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_chaos(ctx: Context) -> int:
+    from swarmd.node.chaos.main import main
 
     return main(ctx.args, ctx.out)

@@ -86,9 +86,11 @@ class Commands:
 
 
 def later(target: str) -> Callable[[argparse.ArgumentParser], None]:
+    """`load(target)`, when the arguments of the command are needed."""
     return lambda parser: load(target)(parser)
 
 
 def load(target: str) -> Any:
-    module, _, function = target.partition(":")
-    return getattr(import_module(CONSOLE + module), function)
+    """What `module:name` names; a module is one of the console unless it says swarmd.something."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module if module.startswith("swarmd.") else CONSOLE + module), name)

@@ -36,7 +36,7 @@ def test_the_commands_that_there_are() -> None:
         *("need post", "need list", "need show", "need watch"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check"),
-        *("replay", "incident capture"),
+        *("replay", "incident capture", "chaos run", "sim run"),
     }
 
 
@@ -96,6 +96,13 @@ def test_a_wrong_line_names_the_fix(swarmd: Callable[..., Any], words: str, mess
     assert (ran.code, ran.err) == (2, "")
     assert ran.json["error"]["code"] == "usage"
     assert message in ran.json["error"]["message"] and fix in ran.json["error"]["fix"]
+
+
+@pytest.mark.parametrize("words", ["sim run", "demo", "bench mesh", "chaos run"])
+def test_common_flags_hold_for_commands_that_bring_their_own(words: str) -> None:
+    assert parse(build_parser(), f"--json {words}".split()).json is True
+    assert parse(build_parser(), f"{words} --json".split()).json is True
+    assert parse(build_parser(), words.split()).json is False
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ SHIPPED = (
     "contracts/src/*.sol",
     "node/demo/*.txt",
     "node/demo/*.json",
+    "simulations/*.json",
 )
 BUILD_ONLY = (
     "policies/build.sh",
