@@ -9,6 +9,7 @@ integers above 2**53.
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,8 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_JSON_BYTES, max_depth: int =
     """
     if len(data) > max_bytes:
         raise BadJson(f"{len(data)} bytes, the most is {max_bytes}")
+    if too_deep(data, max_depth):
+        raise BadJson(f"nested deeper than {max_depth}, or brackets that do not match")
     try:
         value = _decoder.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -52,6 +55,27 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_JSON_BYTES, max_depth: int =
     if b"\\u" in data:
         _refuse_surrogates(value)
     return value
+
+
+def too_deep(data: bytes, max_depth: int = MAX_JSON_DEPTH) -> bool:
+    """Must `data` be kept from a JSON parser? True if it nests deeper than twice `max_depth`, or never closes.
+
+    The parser recurses in C, and libraries of the chain raise Python's recursion limit to 100,000: it would
+    overflow the stack, which ends the process, long before it raised RecursionError (P10).
+    """
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return False
+    brackets = _STRINGS.sub(b"", data).translate(None, _NO_BRACKETS)
+    # Each pass takes one or two levels off the inside.
+    for _ in range(max_depth):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def canonical_json(value: Any, *, max_depth: int = MAX_JSON_DEPTH) -> bytes:

@@ -4,6 +4,7 @@ Files of a home: `chain/account.key` (0600), `chain/chain.sqlite` (the EVM), `ch
 """
 
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -47,6 +48,19 @@ def _storage_faults(folder: Path) -> Iterator[None]:
         raise LocalFault("chain-storage", str(error), fix=fix) from error
     except sqlite3.DatabaseError as error:
         raise CorruptState("bad-chain-file", f"{folder}: {error}") from error
+
+
+def _load(module: str) -> None:
+    """Import, and put back the recursion limit, which py-evm and py_ecc raise to 100,000 for the whole process.
+
+    They need it for calls nested 1,024 deep; our contract calls nothing. Deep recursion in C, such as a JSON
+    parser's, would end in a stack overflow instead of RecursionError.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        import_module(module)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class EmbeddedChain:
@@ -220,7 +234,7 @@ class EmbeddedChain:
 
     async def _start(self) -> str:
         for module in _HEAVY_MODULES:
-            await trio.to_thread.run_sync(import_module, module, limiter=self._chain_limiter)
+            await trio.to_thread.run_sync(_load, module, limiter=self._chain_limiter)
         outbox = await self._with_outbox(lambda outbox: outbox)
         await self._in_chain_thread(lambda: self._open_machine(outbox))
         self._ready.set()

@@ -15,6 +15,7 @@ from typing import Any, Final
 import wasmtime
 from swarmd.node.policy.modules import engine
 from swarmd.node.policy.verdicts import Denied
+from swarmd.protocol.canonical_json import too_deep
 from swarmd.protocol.faults import LocalFault
 from wasmtime import _bindings, _ffi, _func
 
@@ -298,7 +299,7 @@ class Instance:
             self._exports["opa_json_dump"](self._store, self._exports[name](self._store)), 16_384
         )
         try:
-            value = json.loads(text)
+            value = None if too_deep(text.encode()) else json.loads(text)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import cbor2
+from swarmd.protocol.canonical_json import too_deep
 
 GATES: Final = frozenset({"preflight", "ingress", "commit"})
 MAX_INPUT_BYTES: Final = 65_536
@@ -65,6 +66,8 @@ def parse_result(raw: bytes) -> tuple[bool, tuple[str, ...]]:
 
     Rego sets come out in hash order, so the reasons are sorted here.
     """
+    if too_deep(raw):
+        raise Denied("bad-result", "nested too deep")
     try:
         results = json.loads(raw, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
