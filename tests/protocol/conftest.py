@@ -8,6 +8,7 @@ from typing import Any
 
 import nacl.signing
 import pytest
+from hypothesis import HealthCheck, settings
 from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
@@ -32,6 +33,12 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 
 START_NS = 1_760_000_000 * S_NS
+
+# A busy machine is no failure; each test bounds its own examples.
+settings.register_profile(
+    "swarmd", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("swarmd")
 
 
 def signing_key(name: str) -> nacl.signing.SigningKey:

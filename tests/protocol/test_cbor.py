@@ -71,7 +71,7 @@ def same(one, other) -> bool:
     return one == other
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values)
 def test_equal_to_the_dag_cbor_package_both_ways(value):
     data = encode(value)
@@ -98,7 +98,7 @@ def test_any_bytes_are_the_encoding_of_a_value_or_refused(data):
         assert encode(value) == data
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_bytes_near_a_valid_encoding(data):
     """One byte changed, put in, or left out, and cut short: the canonical encoding of a value, or refused."""

@@ -76,7 +76,7 @@ def meaning(operations):
     return tasks, states, edges, notes
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(stamped, st.randoms(use_true_random=False))
 def test_every_order_and_any_repeats_give_one_plan(operations, dice):
     plan = played(operations)
@@ -86,7 +86,7 @@ def test_every_order_and_any_repeats_give_one_plan(operations, dice):
     assert (plan.tasks, plan.states, plan.edges, plan.annotations) == meaning(operations)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stamped, stamped, stamped)
 def test_grouping_does_not_matter(one, two, three):
     """(one . two) . three = one . (two . three): states that hold part of the operations, joined in either way."""
