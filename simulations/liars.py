@@ -23,7 +23,8 @@ NOISE = ("withhold", "replay", "spam", "forge", "wrong-result")
 BEHAVIOURS = IN_COMMITTEES + NOISE
 EQUIVOCATE = "equivocate"  # beyond what the core withstands: two batches with one seq
 NOISE_SHARE = 0.02
-FORGE_SHARE = 0.15
+FORGE_SHARE = 0.2
+LATE_NS = 8 * S_NS  # after the end of any lease
 KEPT_FRAMES = 64
 SPAM_EPOCH = 7  # a chain of its own, so that spam does not fork what the liar's core says
 
@@ -85,6 +86,9 @@ class Liar(Conduct):
                 node.say(_vote_for(envelope))
             if self.active and self._does("forge") and self._random.random() < FORGE_SHARE:
                 self._react(node, envelope)
+        for envelope in transaction.said:
+            if envelope.kind == "CLAIM" and self._does("forge"):
+                node.mesh.loop.after(LATE_NS, node.say, _late(envelope))
 
     def _fork(self, node: SimNode, batch: Batch) -> None:
         """Tell half of the mesh something else under the seq of a batch of ours."""
@@ -176,6 +180,8 @@ _SPAM: tuple[Callable[[Liar, SimNode, bytes], bytes], ...] = (
 )
 
 
+_NO_TELEMETRY = {"wall_ms": 0, "cpu_ms": 0, "max_rss_kb": 0, "output_bytes": 0}
+
 # Forged statements ---------------------------------------------------------------------------------------
 
 
@@ -201,12 +207,28 @@ def _vote_for(proposal: Envelope) -> Callable[[State], Publish]:
     return draft
 
 
+def _late(claim: Envelope) -> Callable[[State], Publish]:
+    """A result after the lease."""
+
+    def draft(state: State) -> Publish:
+        payload = {
+            "task": claim.payload["task"],
+            "result": Link(cids.raw_cid(b"late")),
+            "size": 4,
+            "telemetry": dict(_NO_TELEMETRY),
+        }
+        return _draft(state, claim.thread, "COMMIT", payload, (claim.id,))
+
+    return draft
+
+
 def _about(task: str, attempt: int) -> dict[str, Any]:
     return {"task": task, "attempt": attempt}
 
 
 def _subset(random: Random, known: list[bytes], most: int = 8) -> tuple[bytes, ...]:
-    return tuple(random.sample(known, random.randint(0, min(most, len(known)))))
+    whole = min(most, len(known))
+    return tuple(random.sample(known, whole if random.random() < 0.5 else random.randint(0, whole)))
 
 
 def _some(random: Random, known: dict[bytes, Any]) -> tuple[bytes, ...]:
@@ -225,8 +247,7 @@ def _claim(state: State, need: Need, random: Random, heard: bytes) -> Publish:
 
 def _decide(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     """With the votes so far, perhaps those for other proposals."""
-    votes = [vote for vote, (_, proposal) in need.vote_of.items() if random.random() < 0.9]
-    refs = _some(random, need.proposals) + _subset(random, votes)
+    refs = _some(random, need.proposals) + _subset(random, list(need.vote_of))
     return _draft(state, need.id, "DECIDE", {"round": 0, "k": 1}, refs)
 
 
@@ -237,8 +258,8 @@ def _certificate(need: Need, random: Random, heard: bytes) -> tuple[Commit | Non
     commit = need.commits.get(ref) or next(iter(need.commits.values()), None)
     if commit is None:
         return None, ()
-    own = random.random() < 0.8
-    attests = [a.id for a in need.attests.values() if a.commit == commit.id or not own]
+    own = random.random() < 0.6
+    attests = [a.id for a in need.attests.values() if (a.commit == commit.id) == own]
     return commit, (commit.id, *_subset(random, attests))
 
 
@@ -291,12 +312,11 @@ def _yield(state: State, need: Need, random: Random, heard: bytes) -> Publish:
 
 def _commit(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     claim = need.claims.get(heard) or next(iter(need.claims.values()), None)
-    telemetry = {"wall_ms": 0, "cpu_ms": 0, "max_rss_kb": 0, "output_bytes": 0}
     payload = {
         "task": claim.task if claim else "t0",
         "result": Link(cids.raw_cid(b"stolen")),
         "size": 6,
-        "telemetry": telemetry,
+        "telemetry": dict(_NO_TELEMETRY),
     }
     return _draft(state, need.id, "COMMIT", payload, (claim.id,) if claim else ())
 
@@ -331,11 +351,11 @@ _FORGERIES: dict[str, tuple[Forgery, ...]] = {
     "NEED": (_propose, _expire, _annotate),
     "PROPOSE": (_propose, _decide),
     "ATTEST_PLAN": (_decide,),
-    "DECIDE": (_claim, _release, _yield),
+    "DECIDE": (_claim, _release, _yield, _decide),
     "CLAIM": (_commit, _release, _yield, _claim),
     "COMMIT": (_accept, _reject, _attest),
     "ATTEST": (_accept, _reject, _attest),
     "YIELD": (_refund, _claim),
     "RELEASE": (_refund, _claim),
-    "FINALIZE": (_challenge, _claim, _expire),
+    "FINALIZE": (_challenge, _claim, _expire, _accept),
 }
