@@ -31,7 +31,8 @@ create table if not exists batches (
   primary key (author, epoch, bucket, seq));
 create index if not exists batches_by_bucket on batches (bucket);
 create table if not exists outbox (id text primary key, record blob not null) without rowid;
-create table if not exists proofs (id integer primary key, what text not null, record blob not null);
+create table if not exists proofs (
+  id integer primary key, what text not null, author integer not null, record blob not null, unique (what, author));
 """
 
 
@@ -244,8 +245,11 @@ class Journal:
     def outbox(self) -> list[Kept]:
         return [decode_effect(record) for (record,) in self.db.execute("select record from outbox")]
 
-    def add_proof(self, what: str, record: Any) -> None:
-        self.db.execute("insert into proofs (what, record) values (?, ?)", (what, encode(record)))
+    def add_proof(self, what: str, author: str, record: Any) -> None:
+        """Keep evidence against `author`, unless there is some of this kind."""
+        self._author(author)
+        row = (what, self._authors[author], encode(record))
+        self.db.execute("insert or ignore into proofs (what, author, record) values (?, ?, ?)", row)
 
     def proofs(self) -> list[tuple[str, Any]]:
         rows = self.db.execute("select what, record from proofs order by id")

@@ -385,7 +385,8 @@ class Runner:
 
     def _charge(self, author: str, fault: RemoteFault, out: Out) -> None:
         if isinstance(fault, Equivocation):
-            self.journal.add_proof("equivocation", fault.record)
+            # One proof convicts an author; more would let it fill our disk.
+            self.journal.add_proof("equivocation", author, fault.record)
         out.reports.append(("", author, fault.code))
         log.info("refused from %s: %s", author, fault)
 
