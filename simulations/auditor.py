@@ -15,13 +15,14 @@ from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Authored
-from swarmd.simulations.clock import MS_NS, START_NS, Loop
+from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import SimNode
 from swarmd.simulations.oracle import Oracle, Terms
 from swarmd.simulations.workload import right_answer
 
 MAX_VIOLATIONS = 50
+MAX_AHEAD_NS = 30 * S_NS
 PROPERTIES = {
     "P1": "one decision per need and epoch; no honest member votes twice",
     "P2": "a replay of the journal gives the state",
@@ -30,6 +31,7 @@ PROPERTIES = {
     "P7": "the root of every anchor is that of its receipts (checkpoints come later)",
     "P9": "money: conserved, never negative, as the second model has it; what was acknowledged is kept",
     "P10": "no input ends a node",
+    "admission": "what is admitted was said by its author, and is not dated from the future",
     "honest": "an honest node says nothing that the rules void",
     "result": "no wrong result is accepted while fewer than a quorum lie",
     "convergence": "honest nodes agree once faults stop",
@@ -88,6 +90,7 @@ class Auditor:
         self._honest: dict[str, bool] = {}
         self._held: dict[int, dict[bytes, None]] = {}
         self._acknowledged: dict[int, list[str]] = {}
+        self._said: set[bytes] = set()
         self._votes: dict[tuple[str, str], bytes] = {}
         self._double_voters: dict[str, set[str]] = {}
         self._decisions: dict[str, dict[bytes, frozenset[str]]] = {}
@@ -132,8 +135,16 @@ class Auditor:
             held[envelope.id] = None
             self._publish(node, envelope)
             money = money or envelope.kind in _MOVES_MONEY
+        latest_ns = max(node.clock.now_ns(), node.state.now_ns) + MAX_AHEAD_NS
         for envelope in transaction.heard:
             held[envelope.id] = None
+            if node.conduct.honest:
+                true = envelope.id in self._said or not self._honest.get(envelope.sender, False)
+                self._check(
+                    "admission", true, node, f"{envelope.sender[-8:]} never said this {envelope.kind}"
+                )
+                in_time = envelope.ts_ns <= latest_ns
+                self._check("admission", in_time, node, f"{envelope.kind} is dated from the future")
             if self.oracle.see(envelope):
                 self._weigh(node, envelope)
             money = money or envelope.kind in _MOVES_MONEY
@@ -146,6 +157,7 @@ class Auditor:
                 self._treatment(node, envelope)
 
     def _publish(self, node: SimNode, envelope: Envelope) -> None:
+        self._said.add(envelope.id)
         if not self.oracle.see(envelope):
             return
         if node.conduct.honest:

@@ -170,6 +170,32 @@ def _swapped(liar: Liar, node: SimNode, frame: bytes) -> bytes:
     return frame[:at] + bytes((frame[at] ^ 1,)) + frame[at + 1 :]
 
 
+def _impersonate(liar: Liar, node: SimNode, frame: bytes) -> bytes:
+    """The next batch of another's chain, signed by us."""
+    chains = node.chains.heads
+    if not chains:
+        return frame
+    author, epoch, bucket = liar._random.choice(list(chains))
+    head = chains[(author, epoch, bucket)]
+    known = node.disk.batch((author, epoch, bucket), head.seq)
+    thread = known.envelopes[-1].thread if known else need_id(author, 0)
+    envelope = build(
+        kind="YIELD",
+        thread=thread,
+        sender=author,
+        lamport=head.lamport + 1,
+        ts_ns=head.ts_ns,
+        epoch=epoch,
+        payload={**_about("t0", 0), "reason": "said by another"},
+        refs=(),
+        policy=ALLOW_DIGEST,
+        eval_digest=ALLOW_DIGEST,
+    )
+    link = (epoch, bucket_of(thread), head.seq + 1, head.hash, [envelope])
+    frame, _ = sign_flush(node.mesh.wire.mesh_id, author, [link], node.sign)
+    return frame
+
+
 _SPAM: tuple[Callable[[Liar, SimNode, bytes], bytes], ...] = (
     _garbage,
     _odd_value,
@@ -177,6 +203,7 @@ _SPAM: tuple[Callable[[Liar, SimNode, bytes], bytes], ...] = (
     _future,
     _other_mesh,
     _swapped,
+    _impersonate,
 )
 
 
@@ -345,14 +372,44 @@ def _propose(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     return _draft(state, need.id, "PROPOSE", {"round": 0, "lease_s": 86_400, "plan": plan}, (need.envelope,))
 
 
+def _spend(state: State, thread: str, seq: int, budget: int) -> Publish:
+    spec = {
+        "id": "t0",
+        "capability": "text.count",
+        "max_price": 30_000,
+        "input": {},
+        "verify": {"type": "reexec"},
+    }
+    payload = {
+        "title": "a need of a liar",
+        "budget": budget,
+        "deadline_ns": state.now_ns + 30 * S_NS,
+        "fund": {"seq": seq, "prev": state.own_head},
+        "tasks": [spec],
+    }
+    return _draft(state, thread, "NEED", payload, ())
+
+
+def _overspend(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    """More than it has."""
+    budget = state.ledger.account(state.me).available + random.choice((1, 1_000_000_000))
+    return _spend(state, need_id(state.me, state.own_seq), state.own_seq, budget)
+
+
+def _spend_twice(state: State, need: Need, random: Random, heard: bytes) -> Publish:
+    """A second need under an account entry that is used already."""
+    seq = random.randrange(state.own_seq) if state.own_seq else 0
+    return _spend(state, need_id(state.me, seq), seq, 40_000)
+
+
 Forgery = Callable[[State, Need, Random, bytes], Publish]
 # What a liar is tempted to say when it hears a verb.
 _FORGERIES: dict[str, tuple[Forgery, ...]] = {
-    "NEED": (_propose, _expire, _annotate),
+    "NEED": (_propose, _expire, _annotate, _spend_twice, _overspend),
     "PROPOSE": (_propose, _decide),
     "ATTEST_PLAN": (_decide,),
     "DECIDE": (_claim, _release, _yield, _decide),
-    "CLAIM": (_commit, _release, _yield, _claim),
+    "CLAIM": (_commit, _release, _yield, _claim, _overspend),
     "COMMIT": (_accept, _reject, _attest),
     "ATTEST": (_accept, _reject, _attest),
     "YIELD": (_refund, _claim),

@@ -139,7 +139,10 @@ class SimNode:
 
     def _new_state(self) -> State:
         state = State(self.mesh.genesis, self.did, lease_s=self.mesh.lease_s)
-        state.check_everything = self.mesh.everything
+        state.check_everything = self.mesh.everything and self.conduct.honest
+        if not self.conduct.honest:
+            # A liar's own core must not stop it from saying what others have to refuse.
+            setattr(state.ledger, "check", lambda dids: None)  # noqa: B010
         return state
 
     def _restore(self) -> None:
