@@ -4,7 +4,7 @@ Everything wrong is the peer's fault and a RemoteFault; nothing here changes the
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,10 +89,19 @@ class Ingress:
             self.faults[fault.code] += 1
             raise
 
-    def order(self, batches: Iterable[Batch], now_ns: int, lamport: int) -> Arrived:
-        """Sort out duplicates, gaps and forks. The caller journals `batches` of the answer in this turn."""
+    def order(
+        self, batches: Iterable[Batch], now_ns: int, lamport: int, waiting: Mapping[str, int]
+    ) -> Arrived:
+        """Sort out duplicates, gaps and forks. The caller journals `batches` of the answer in this turn.
+
+        `waiting`: author -> how many of its envelopes wait for what they refer to. Over the bound its next
+        batches are left out, before they count as known: sync brings them when others have caught up.
+        """
         arrived = Arrived()
         for batch in batches:
+            if waiting.get(batch.author, 0) >= limits.MAX_PARKED_PER_AUTHOR:
+                self.faults["too-many-parked"] += 1
+                continue
             try:
                 self._order_one(batch, now_ns, lamport, arrived)
             except RemoteFault as fault:

@@ -375,7 +375,7 @@ class Runner:
             if known is None or known.issued_ns < item.manifest.issued_ns:
                 self._step(ManifestSeen(item.manifest, now_ns), out)
         if item.batches:
-            arrived = self.ingress.order(item.batches, now_ns, self.state.lamport)
+            arrived = self.ingress.order(item.batches, now_ns, self.state.lamport, self.state.parked_by)
             out.gaps.extend((item.peer, gap) for gap in arrived.gaps)
             for author, refusal in arrived.faults:
                 self._charge(author, refusal, out)

@@ -10,9 +10,6 @@ MAX_ENVELOPES_PER_BATCH = 64
 MAX_BATCHES_PER_FLUSH = 64
 MAX_REFS = 64
 MAX_NESTING = 32
-MAX_ITEMS = 65_536
-MAX_TEXT_BYTES = 65_536
-MAX_ID_CHARS = 128
 BUCKETS = 256
 
 # Clocks. A lamport may jump ahead of ours (we were away), never so far that it could exhaust the range.

@@ -7,6 +7,7 @@ import pytest
 from swarmd.protocol import limits
 from swarmd.protocol.batch import EnvelopeProof, Seal, encode_flush, parse_sealed, prove, verify_proof
 from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Commanded
@@ -349,3 +350,22 @@ def test_the_journal_survives_a_torn_reader(bench, author):
     other = sqlite3.connect(f"file:{bench.home / 'journal.db'}?mode=ro", uri=True)
     assert other.execute("select count(*) from inputs").fetchone() == (1,)
     other.close()
+
+
+def test_an_author_with_too_much_waiting_is_left_out_until_others_catch_up(bench, author, monkeypatch):
+    """Not taken rather than taken and dropped: nothing of it is lost."""
+    monkeypatch.setattr(limits, "MAX_PARKED_PER_AUTHOR", 2)
+    need = author.need()
+    first, _ = author.batch(need)
+    lost = [
+        author.envelope(
+            "CLAIM", need.thread, {"task": "t1", "attempt": 0, "lease_s": 5}, (need.id, raw_cid(bytes([i])))
+        )
+        for i in range(3)
+    ]
+    frames = [author.batch(each)[0] for each in lost]
+    assert bench.take(first).stored == 1
+    assert [bench.take(frame).stored for frame in frames] == [1, 1, 0]
+    assert bench.runner.ingress.faults["too-many-parked"] == 1
+    monkeypatch.setattr(limits, "MAX_PARKED_PER_AUTHOR", 3)
+    assert bench.take(frames[2]).stored == 1
