@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from swarmd.protocol.canonical_json import BadJson, parse_json, too_deep
 
 pytestmark = pytest.mark.property_id("P10")
