@@ -200,7 +200,9 @@ class Sync:
         self._filling.add(key)
         author, epoch, bucket = gap.chain
         try:
-            self.repaired += await self.fetch(peer, [[author, epoch, bucket, gap.first, gap.last]])
+            # Not `+= await`: that would add to what the counter was before.
+            got = await self.fetch(peer, [[author, epoch, bucket, gap.first, gap.last]])
+            self.repaired += got
         except (PeerGone, LocalFault):
             log.debug("gap of %s not filled by %s", author, peer)
         except RemoteFault as fault:
