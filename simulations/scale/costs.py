@@ -50,20 +50,19 @@ class Costs:
     commit_p50_ms: float
     commit_p99_ms: float
     local_ms: float
-    need_bytes: float
     envelope_bytes: float
     manifest_bytes: float
     chain_bytes: float
 
     @cached_property
     def in_ns(self) -> InNs:
-        """A frame is verified once for its flush and once for gossip, and so it is signed twice."""
+        """A frame is signed twice, as a flush and as a gossip message; `frame_in_us` has the latter's verification."""
 
         def ns(*parts_us: float) -> int:
             return int(sum(parts_us) * US_NS)
 
         return InNs(
-            seal=ns(self.sign_us, self.flush_us),
+            seal=ns(2 * self.sign_us, self.flush_us),
             frame_out=ns(self.frame_out_us),
             frame_in=ns(self.frame_in_us, self.verify_us),
             duplicate=ns(self.duplicate_us),
@@ -83,7 +82,9 @@ def read(path: Path = FILE) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
         checked = {name: _value(name, entry) for name, entry in document["costs"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LocalFault("bad-costs", f"{path}: {error}", fix="take costs.json anew, or run calibrate") from None
+        raise LocalFault(
+            "bad-costs", f"{path}: {error}", fix="take costs.json anew, or run calibrate"
+        ) from None
     unknown = sorted(checked.keys() ^ Costs.__dataclass_fields__.keys())
     if unknown:
         raise LocalFault("bad-costs", f"{path}: missing or unknown: {', '.join(unknown)}")

@@ -74,6 +74,7 @@ class Mesh:
         self.genesis = Genesis(name, self.roster, {})
         self.relayed = len(hosts) - 1 > MAX_FLOOD_PEERS
         self.needs = 0
+        self.receipts: dict[Daemon, list[Hearer]] = {}  # of an owner, since its last anchor
         self._connect()
 
     def _connect(self) -> None:
@@ -90,9 +91,7 @@ class Mesh:
                     links[other.index].add(one)
         for daemon in self.daemons:
             peers = sorted(links[daemon.index] - {daemon}, key=lambda peer: peer.index)
-            daemon.peers = [
-                (peer, self.world.delay(daemon.host.region, peer.host.region)) for peer in peers
-            ]
+            daemon.peers = [(peer, self.world.delay(daemon.host.region, peer.host.region)) for peer in peers]
 
 
 @dataclass(slots=True)
@@ -110,15 +109,16 @@ class Daemon:
     """One daemon of one mesh. `unsealed` is what it has said since its last flush."""
 
     __slots__ = (
-        "_active",
         "_after",
         "_cost_ns",
         "_costs",
         "_events",
         "_flush_armed",
+        "_free_ns",
         "_inbox",
         "_last_flush_ns",
         "_relays",
+        "_scheduled",
         "authored",
         "duplicates",
         "flushes",
@@ -146,7 +146,8 @@ class Daemon:
         self._events = self.world.events
         self._costs = self.world.costs.in_ns
         self._inbox: list[Any] = []
-        self._active = False
+        self._scheduled = False
+        self._free_ns = 0
         self._cost_ns = 0
         self._last_flush_ns = -FLUSH_WINDOW_NS
         self._flush_armed = False
@@ -173,8 +174,15 @@ class Daemon:
 
     def _take(self, item: Any) -> None:
         self._inbox.append(item)
-        if not self._active:
-            self._active = True
+        if not self._scheduled:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Take a turn as soon as the last one is over and a core is free."""
+        self._scheduled = True
+        if self._events.now_ns < self._free_ns:
+            self._events.at(self._free_ns, self.host.cores.submit, self._turn)
+        else:
             self.host.cores.submit(self._turn)
 
     # A turn --------------------------------------------------------------------------------------------
@@ -192,6 +200,7 @@ class Daemon:
 
     def _turn(self) -> int:
         """Take a turn; returns the CPU time it holds a core for."""
+        self._scheduled = False
         now_ns = self._events.now_ns
         inbox, self._inbox = self._inbox[:MAX_TURN_ITEMS], self._inbox[MAX_TURN_ITEMS:]
         costs = self._costs
@@ -227,7 +236,9 @@ class Daemon:
             actions, self._after = self._after, []
             for action in actions:
                 self._events.at(out_ns, action)
-        self._events.at(now_ns + cpu_ns + relay_ns + commit_ns, self._done)
+        self._free_ns = now_ns + cpu_ns + relay_ns + commit_ns
+        if self._inbox:
+            self._schedule()
         return cpu_ns + relay_ns
 
     def _relay(self, now_ns: int) -> int:
@@ -264,9 +275,8 @@ class Daemon:
 
     def _flush_due(self) -> None:
         self._flush_armed = False
-        if self.unsealed and not self._active:
-            self._active = True
-            self.host.cores.submit(self._turn)
+        if self.unsealed and not self._scheduled:
+            self._schedule()
 
     def _send(self, frame: Frame, at_ns: int) -> int:
         cost_ns = self._costs.frame_out
@@ -274,13 +284,3 @@ class Daemon:
             self._events.at(at_ns + number * cost_ns + delay.draw_ns(), peer.arrive, frame, self)
         self.frames_out += len(self.peers)
         return cost_ns * len(self.peers)
-
-    def _done(self) -> None:
-        due = self.unsealed and self._events.now_ns >= self._last_flush_ns + FLUSH_WINDOW_NS
-        if self._inbox or due:
-            self.host.cores.submit(self._turn)
-        else:
-            self._active = False
-            if self.unsealed and not self._flush_armed:
-                self._flush_armed = True
-                self._events.at(self._last_flush_ns + FLUSH_WINDOW_NS, self._flush_due)

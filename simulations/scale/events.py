@@ -75,32 +75,39 @@ class Delay:
 class Cores:
     """`count` cores that serve one queue, first come first served, without preemption."""
 
-    __slots__ = ("_events", "_free", "_waiting", "busy_ns")
+    __slots__ = ("_busy", "_count", "_events", "_waiting", "_waking", "busy_ns")
 
     def __init__(self, events: Events, count: int) -> None:
         self._events = events
-        self._free = count
+        self._count = count
+        self._busy: list[int] = []  # when each core that was given work is free again: a heap
         self._waiting: deque[Callable[[], int]] = deque()
+        self._waking = False
         self.busy_ns = 0
 
     def submit(self, job: Callable[[], int]) -> None:
         """Run `job` on a core as soon as one is free; it returns how many nanoseconds it takes."""
-        if self._free:
-            self._free -= 1
-            self._run(job)
-        else:
-            self._waiting.append(job)
+        self._waiting.append(job)
+        if not self._waking:
+            self._serve()
 
-    def _run(self, job: Callable[[], int]) -> None:
-        took_ns = job()
-        self.busy_ns += took_ns
-        self._events.at(self._events.now_ns + took_ns, self._end)
-
-    def _end(self) -> None:
-        if self._waiting:
-            self._run(self._waiting.popleft())
-        else:
-            self._free += 1
+    def _serve(self) -> None:
+        """Give waiting jobs to free cores, and come back when the next is free. No event while nobody waits."""
+        now_ns, busy = self._events.now_ns, self._busy
+        self._waking = False
+        while self._waiting:
+            while busy and busy[0] <= now_ns:
+                heapq.heappop(busy)
+            if len(busy) >= self._count:
+                self._waking = True
+                self._events.at(busy[0], self._serve)
+                return
+            # A job may submit another while it runs; it must find its own core taken.
+            self._waking = True
+            took_ns = self._waiting.popleft()()
+            self._waking = False
+            self.busy_ns += took_ns
+            heapq.heappush(busy, now_ns + took_ns)
 
 
 class Pool:
