@@ -172,3 +172,27 @@ def test_processes_of_the_command_line(tmp_path):
         codes = cluster.stop_all()
     assert codes == [0, 0], [(m.home / "daemon.log").read_text() for m in cluster.members]
     assert second.did != first.did
+
+
+@pytest.mark.property_id("P2")
+async def test_a_restart_with_other_settings_remembers_the_same(mesh, task, echo, wait_until):
+    """What was anchored together under one interval is not torn apart by a replay under another."""
+    [node] = await mesh(1, anchor_interval_s=0.5)
+    await node.attach(echo())
+    needs = []
+    for _ in range(3):
+        needs.append(await node.post(task()))
+        await node.finish(needs[-1])
+        await trio.sleep(0.05)
+
+    def anchors():
+        return [node.state.needs[need].plan.annotations.get(("", "anchor")) for need in needs]
+
+    await wait_until(lambda: all(anchors()), "they are anchored")
+    before = anchors()
+    assert len({value for _, _, value in before}) == 1
+    await node.stop()
+    await node.start(anchor_interval_s=0.01, lease_ttl_s=5)
+    assert anchors() == before
+    [anchor] = node.state.anchors.values()
+    assert set(anchor.needs) == set(needs)
