@@ -205,7 +205,9 @@ class _Session:
         number = job["id"]
         with trio.CancelScope() as scope:
             self._running[number] = scope
-            self._results.append({"job": number} | await self._outcome(job))
+            outcome = await self._outcome(job)
+            # Looked up only now: while the task ran, `send_results` may have taken the list that was there before.
+            self._results.append({"job": number} | outcome)
             self._has_results.set()
         del self._running[number]
 

@@ -138,6 +138,35 @@ async def test_a_job_out_of_time_is_cancelled_at_the_agent(hosting, job):
         nursery.cancel_scope.cancel()
 
 
+async def test_a_task_that_outlasts_another_keeps_its_result(hosting, job):
+    """Its answer must not go with those that were sent while it ran."""
+    agent = Agent("two")
+    begun, go = trio.Event(), trio.Event()
+
+    @agent.task("t.long")
+    async def long(task):
+        begun.set()
+        await go.wait()
+        return "at last"
+
+    agent.task("t.short", inline=True)(lambda task: "at once")
+    results = {}
+
+    async def run(h, capability):
+        results[capability] = (await h.agents.run_job(job(capability))).output
+
+    async with hosting() as h, trio.open_nursery() as nursery:
+        await nursery.start(agent.serve, h.path)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as jobs:
+                jobs.start_soon(run, h, "t.long")
+                await begun.wait()
+                await run(h, "t.short")
+                go.set()
+        nursery.cancel_scope.cancel()
+    assert results == {"t.long": "at last", "t.short": "at once"}
+
+
 async def test_many_jobs_in_flight_are_answered_each_by_its_own(hosting, job):
     agent = Agent("echo", concurrency=64)
     agent.task("t.echo", inline=True)(lambda task: task.input["n"])
