@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
 from swarmd.node.chain import EmbeddedChain
+from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
@@ -74,13 +74,13 @@ class Settings:
 class Daemon:
     """One node of the mesh on this host. `on_ready` is called with the API once everything serves."""
 
-    def __init__(self, settings: Settings, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         home = settings.home
         self.identity = load_key(home)
         self.genesis = load_genesis(home / GENESIS_FILE)
         self.journal = Journal(home / "journal.db")
-        self._clock_ns = clock_ns
+        self._clock_ns = SteadyClock()
         self._check_same_mesh()
         self.journal.set_meta("did", self.identity.did.encode())
         self.gate = load_gate(settings)
@@ -100,10 +100,11 @@ class Daemon:
             journal=self.journal,
             gate=self.gate,
             blocks=self.blocks,
-            clock_ns=clock_ns,
+            clock_ns=self._clock_ns,
             new_state=self._new_state,
             on_out=self._on_out,
         )
+        self._clock_ns.not_before(self.runner.state.now_ns)
         self.dispatcher = Dispatcher(
             self.runner,
             self.content,
