@@ -25,6 +25,7 @@ JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS
 EXPIRE_STAGGER_NS = 5 * S_NS
 SHORTLIST = 3
+UNRELIABLE = 30  # of 100: two failures more than results accepted, for a newcomer
 
 
 def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect]) -> None:
@@ -147,8 +148,10 @@ def candidates(state: State, need: Need, spec: TaskSpec) -> list[tuple[int, str]
         if price is None or price > spec.max_price or state.now_ns - manifest.issued_ns > TTL_NS:
             continue
         spread = sha256(f"{need.id}/{spec.id}/{did}".encode()).digest()
-        found.append((price, -state.rates(did), spread, did))
-    return [(price, did) for price, _, _, did in sorted(found)[:SHORTLIST]]
+        # Who failed again and again comes last whatever it asks: a low price must not buy the right to stall.
+        rates = state.rates(did)
+        found.append((rates < UNRELIABLE, price, -rates, spread, did))
+    return [(price, did) for _, price, _, _, did in sorted(found)[:SHORTLIST]]
 
 
 def _acceptable(state: State, proposal: Proposal) -> bool:

@@ -188,7 +188,7 @@ def _remember(state: State, need: Need, envelope: Envelope) -> None:
     if final is not None:
         state.reputation.setdefault(final.worker, [0, 0])[0] += 1
     ending = need.endings.get(envelope.id)
-    if ending is not None and ending.cause in ("rejected", "expired"):
+    if ending is not None and ending.cause in ("rejected", "expired", "unclaimed"):
         worker = need.proposals[ending.proposal].plan[ending.task][ending.attempt][0]
         state.reputation.setdefault(worker, [0, 0])[1] += 1
 

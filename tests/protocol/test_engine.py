@@ -211,3 +211,23 @@ def test_an_unknown_input_raises(mesh_of):
     mesh = mesh_of(["ann"])
     with pytest.raises(TypeError):
         step(mesh.nodes["ann"].state, object())
+
+
+def test_who_never_claims_comes_last_after_two_failures(mesh_of, make_task):
+    """A price of next to nothing does not buy the right to stall every need."""
+    mesh = mesh_of(NAMES, seed=7, verifiers=NAMES[:4])
+    mesh.publish_manifest("eve", {"echo": 1})
+    stalled = mesh.nodes["eve"]
+    stalled.alive = False
+    waited = []
+    for _ in range(4):
+        need = mesh.post("ann", [make_task("t1")], 50_000, deadline_s=600)
+        mesh.run()
+        ticks = 0
+        while mesh.need("ann", need).state() != "FINALIZED":
+            mesh.tick(1)
+            mesh.run()
+            ticks += 1
+            assert ticks < 60
+        waited.append(ticks)
+    assert waited[0] > 9 and waited[-1] == 0
