@@ -79,11 +79,8 @@ class Chains:
             raise RemoteFault("equivocation", f"two batches with seq {batch.seq} in one chain")
         if batch.seq > seq:
             self._keep(chain, batch)
-            waiting = self._early.get(chain, {})
-            last = seq
-            while last + 1 not in waiting and last + 1 < batch.seq:
-                last += 1
-            return [], Gap(chain, seq, last)
+            known = min(early for early in self._early[chain] if early > seq)
+            return [], Gap(chain, seq, known - 1)
         if batch.prev != prev:
             raise RemoteFault("broken-chain", f"batch {batch.seq} does not continue the chain we know")
         ready = [batch]
