@@ -84,7 +84,9 @@ class Liar(Conduct):
         for envelope in transaction.heard:
             if envelope.kind == "PROPOSE" and self._does("double-vote"):
                 node.say(_vote_for(envelope))
-            if self.active and self._does("forge") and self._random.random() < FORGE_SHARE:
+            # Never to each other: liars that answer liars would talk without end.
+            tempting = self.active and self._does("forge") and envelope.sender not in self._fellows
+            if tempting and self._random.random() < FORGE_SHARE:
                 self._react(node, envelope)
         for envelope in transaction.said:
             if envelope.kind == "CLAIM" and self._does("forge"):
