@@ -53,8 +53,10 @@ class ChaosCluster(Cluster):
                 "LD_PRELOAD": self._library,
                 "FAKETIME_TIMESTAMP_FILE": str(self._clock(node)),
                 "FAKETIME_CACHE_DURATION": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # trio's clock
+                "DONT_FAKE_MONOTONIC": "1",  # the name before libfaketime 0.9.8
+                # Else threads that wait for Python's lock wake at once, again and again (libfaketime 0.9.10).
+                "FAKETIME_FORCE_MONOTONIC_FIX": "0",
                 "NO_FAKE_STAT": "1",
             }
         env = ["env", *(f"{name}={value}" for name, value in settings.items())]

@@ -26,7 +26,7 @@ from swarmd.protocol.faults import LocalFault
 
 REPORT_FILE = "chaos.json"
 POLL_S = 0.25
-EVIDENCE_TRIES = 40
+EVIDENCE_TRIES = 20
 Say = Callable[[str], None]
 
 
@@ -123,27 +123,33 @@ class Run:
         return "" if len(digests) == 1 else f"{len(digests)} digests of the mesh"
 
     async def _gather(self, evidence: Path) -> None:
-        """Each node's journal and what it says of itself at the same moment."""
-        for node, member in enumerate(self.hosts.members):
-            folder = evidence / member.name
-            folder.mkdir(parents=True)
-            for _ in range(EVIDENCE_TRIES):
-                before = await self.hosts.call(node, "digest")
-                needs = await self.hosts.call(node, "need.list", limit=1_000_000)
-                accounts = {}
-                for other in self.hosts.members:
-                    minor = (await self.hosts.call(node, "balance", did=other.did))["minor"]
-                    accounts[other.did] = (minor["available"], minor["locked"])
-                copy_home(member.home, folder)
-                # Its state's digest covers its clock and all it was told: it has not moved meanwhile.
-                if await self.hosts.call(node, "digest") == before:
-                    break
-                (folder / "journal.db").unlink()
+        """Evidence of all nodes, taken again while they still have news for each other (anchors, for one)."""
+        for attempt in range(EVIDENCE_TRIES):
+            self.nodes = [
+                await self._evidence_of(node, evidence / f"{attempt}" / member.name)
+                for node, member in enumerate(self.hosts.members)
+            ]
+            if len({node.mesh_digest for node in self.nodes}) == 1 or self.late:
+                return
+            if attempt < EVIDENCE_TRIES - 1:
+                shutil.rmtree(evidence / f"{attempt}")
                 await trio.sleep(POLL_S)
-            else:
-                raise LocalFault("chaos-stuck", f"{member.name} does not come to rest")
-            self.nodes.append(
-                NodeEvidence(
+
+    async def _evidence_of(self, node: int, folder: Path) -> NodeEvidence:
+        """A node's journal and what it says of itself at the same moment."""
+        member = self.hosts.members[node]
+        await trio.Path(folder).mkdir(parents=True)
+        for _ in range(EVIDENCE_TRIES):
+            before = await self.hosts.call(node, "digest")
+            needs = await self.hosts.call(node, "need.list", limit=1_000_000)
+            accounts = {}
+            for other in self.hosts.members:
+                minor = (await self.hosts.call(node, "balance", did=other.did))["minor"]
+                accounts[other.did] = (minor["available"], minor["locked"])
+            copy_home(member.home, folder)
+            # The digest of its state covers its clock and all it was told: it has not moved meanwhile.
+            if await self.hosts.call(node, "digest") == before:
+                return NodeEvidence(
                     name=member.name,
                     folder=folder,
                     state_digest=before["state_digest"],
@@ -151,7 +157,9 @@ class Run:
                     accounts=accounts,
                     needs={row["need"]: row["state"] for row in needs["needs"]},
                 )
-            )
+            (folder / "journal.db").unlink()
+            await trio.sleep(POLL_S)
+        raise LocalFault("chaos-stuck", f"{member.name} does not come to rest")
 
 
 def run(settings: Settings, say: Say) -> dict[str, Any]:
