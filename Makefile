@@ -18,7 +18,7 @@ UV_VERSION := 0.13.8
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench contracts-check policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,15 @@ format: $(STAMP) ## Rewrite the code in the house style
 bench: $(STAMP) ## Measure a mesh of four daemons
 	@$(BIN)/swarmd bench mesh $(ARGS)
 
+seeds: $(STAMP) ## Simulate the corpus of once failing seeds and 200 others
+	@$(BIN)/python -m swarmd.simulations.soak $(ARGS)
+
+soak: $(STAMP) ## Simulate seeds until stopped; those that fail go into the corpus
+	@$(BIN)/python -m swarmd.simulations.soak --forever $(ARGS)
+
+mutants: $(STAMP) ## Plant known bugs in the core one at a time; tests and simulator must catch each
+	@$(BIN)/python -m swarmd.simulations.mutants $(ARGS)
+
 contracts/node_modules/.package-lock.json: contracts/package-lock.json
 	@cd contracts && npm ci --silent --no-audit --no-fund
 	@touch $@
@@ -102,7 +111,7 @@ contracts-check: ## Recompile the contracts with the pinned solc and compare wit
 policies-check: ## Test the policies, recompile them with the pinned opa and compare with what ships
 	@policies/build.sh --check
 
-check: lint test contracts-check policies-check ## All that CI runs
+check: lint test seeds contracts-check policies-check ## All that CI runs
 
 wheel: $(STAMP) ## Build dist/swarmd-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
