@@ -242,11 +242,8 @@ MUTANTS: dict[str, Mutant] = {
         "chains",
         """        if batch.seq > seq:
             self._keep(chain, batch)
-            waiting = self._early.get(chain, {})
-            last = seq
-            while last + 1 not in waiting and last + 1 < batch.seq:
-                last += 1
-            return [], Gap(chain, seq, last)
+            known = min(early for early in self._early[chain] if early > seq)
+            return [], Gap(chain, seq, known - 1)
         if batch.prev != prev:
 """,
         "        if batch.seq == seq and batch.prev != prev:\n",
