@@ -174,11 +174,11 @@ def _swapped(liar: Liar, node: SimNode, frame: bytes) -> bytes:
 
 def _impersonate(liar: Liar, node: SimNode, frame: bytes) -> bytes:
     """The next batch of another's chain, signed by us."""
-    chains = node.chains.heads
+    chains = [chain for chain in node.chains.heads if chain[0] != node.did]  # its own would be a true fork
     if not chains:
         return frame
-    author, epoch, bucket = liar._random.choice(list(chains))
-    head = chains[(author, epoch, bucket)]
+    author, epoch, bucket = liar._random.choice(chains)
+    head = node.chains.heads[(author, epoch, bucket)]
     known = node.disk.batch((author, epoch, bucket), head.seq)
     thread = known.envelopes[-1].thread if known else need_id(author, 0)
     envelope = build(
