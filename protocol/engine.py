@@ -198,7 +198,9 @@ def _follow_up(state: State, need: Need, envelope: Envelope, out: list[Effect]) 
     claim = need.claims.get(envelope.id)
     if claim is not None and claim.worker == state.me:
         run = need.runs.get(claim.task)
-        if run is not None and run.claim is claim:
+        # Between our saying so and its coming back to us the need may have been closed, and then results of parents
+        # that came after the closing no longer stand.
+        if run is not None and run.claim is claim and need.closed is None and need.parents_final(claim.task):
             duties.start_work(state, need, claim, out)
     final = need.finals.get(envelope.id)
     if final is None or state.me != need.owner:

@@ -6,9 +6,11 @@ not; a restart replays the journal. What this file must keep in step with: node/
 node/state/sync.py.
 """
 
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
@@ -49,6 +51,13 @@ DISK_RETRY_NS = S_NS
 MANIFEST_EVERY_NS = 45 * S_NS
 ALLOW_DIGEST = bytes(32)
 Answer = Callable[[Any], None]
+
+
+def told(error: BaseException) -> str:
+    """An exception and the place it came from, as the same text on any machine."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 class Watch(Protocol):
@@ -163,7 +172,7 @@ class SimNode:
         try:
             self._restore()
         except Exception as error:  # whatever it is: the core once took these very inputs
-            self.mesh.watch.broke("P2", self, f"the journal does not replay: {type(error).__name__}: {error}")
+            self.mesh.watch.broke("P2", self, "the journal does not replay: " + told(error))
             self.up = False
             self.life += 1
             return False
@@ -252,7 +261,7 @@ class SimNode:
             self.counters["refused: " + fault.code] += 1
             return
         except Exception as error:  # the boundary of P10: anything but a RemoteFault is a finding
-            self.mesh.watch.broke("P10", self, f"parsing a frame: {type(error).__name__}: {error}")
+            self.mesh.watch.broke("P10", self, "parsing a frame: " + told(error))
             return
         self.conduct.heard(self, frame)
         if len(self._queue) >= MAX_QUEUE:
@@ -329,7 +338,7 @@ class SimNode:
             self.crash()
             return
         except Exception as error:  # the boundary of P10: nothing that a peer sends may come to this
-            self.mesh.watch.broke("P10", self, f"{type(error).__name__}: {error}")
+            self.mesh.watch.broke("P10", self, told(error))
             if self._rebuild():
                 self._queue.extendleft(item for item in reversed(items) if item is not culprit)
                 self.poke()

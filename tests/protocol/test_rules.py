@@ -16,7 +16,7 @@ from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import build, need_id
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
-from swarmd.protocol.inputs import Admitted, Ticked
+from swarmd.protocol.inputs import Admitted, Authored, Ticked
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import rules
@@ -509,6 +509,21 @@ def test_a_result_after_the_closing_does_not_stand(world):
     world.good("v1", "FINALIZE", world.accepted(), refs, ts_ns=closing_ns - 1)
     assert world.need.payments() == {"t1": (world.did["w0"], 20_000)}
     world.state.ledger.check_all()
+
+
+def test_a_claim_that_crosses_the_closing_starts_no_work(world):
+    """Between our saying CLAIM and its being durable we hear a closing that undoes the result it builds on."""
+    world.state = State(world.genesis, world.did["w0"], check_everything=True)
+    refs = [world.id("committed"), *world.stage("attests")]
+    closing_ns = START_NS + (DEADLINE_S + 60) * S_NS
+    late = world.good("v0", "FINALIZE", world.accepted(), refs, ts_ns=closing_ns + 1)
+    task = {"task": "t2", "attempt": 0, "lease_s": 60}
+    claim = world.say("w0", "CLAIM", task, [world.id("decided"), late.id], ts_ns=closing_ns + 2)
+    expired = {"outcome": "expired", "reason": "late"}
+    world.good("own", "FINALIZE", expired, [world.id("need")], ts_ns=closing_ns)
+    assert world.need.runs["t1"].final is None
+    assert step(world.state, Authored(claim, world.now_ns)) == []
+    assert claim.id in world.need.claims
 
 
 REFUSED = {
