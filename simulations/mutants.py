@@ -342,7 +342,8 @@ def hunt(name: str) -> str:
         except Exception as error:  # a mutant may break anything, the simulator's assumptions too
             return f"{type(error).__name__}, seed {seed}"
         if report.violations:
-            return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {faults or 'no faults'}"
+            under = "all faults" if faults == ALL_FAULTS else faults or "no faults"
+            return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {under}"
     return ""
 
 
