@@ -1,0 +1,1 @@
+"""What the command line looks like: a module for each family of commands, nothing of what they do."""

@@ -1,0 +1,34 @@
+"""Whole meshes on this machine: demo, bench, chaos."""
+
+from swarmd.node.console.parser import Commands, later
+
+
+def add(commands: Commands) -> None:
+    demo = commands.add(
+        "demo",
+        "meshes:run_demo",
+        "run a mesh of five daemons here and take a need through it",
+        "swarmd demo --json",
+        "Exit code 0 only if the result is right, no money is lost and all nodes agree.",
+    )
+    demo.fill = later("meshes:demo_arguments")
+    bench = commands.group("bench", "measure a mesh on this machine", "swarmd bench mesh --tasks 500 --json")
+    mesh = bench.add(
+        "mesh",
+        "meshes:run_bench",
+        "start a mesh of daemon processes and put tasks through it",
+        "swarmd bench mesh --nodes 4 --tasks 500 --json",
+        "Exit code 1 if a task was lost or the nodes do not agree.",
+    )
+    mesh.fill = later("meshes:bench_arguments")
+    chaos = commands.group(
+        "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
+    )
+    run = chaos.add(
+        "run",
+        "meshes:run_chaos",
+        "run a mesh in network namespaces, break things, judge its journals",
+        "swarmd chaos run --minutes 1 --nodes 3 --seed 7",
+        "Needs root on Linux. Exit code 1 if a property was violated.",
+    )
+    run.fill = later("meshes:chaos_arguments")

@@ -1,0 +1,74 @@
+"""Needs: need post|list|show|watch, why."""
+
+from swarmd.node.console.grammar.values import positive, timeout_flag
+from swarmd.node.console.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    needs = commands.group("need", "post and follow needs", "swarmd need list")
+    post = needs.add(
+        "post",
+        "needs:run_post",
+        "ask the mesh for work, with money locked for it",
+        "swarmd need post text.wordcount --text text=@book.txt --budget 1.00 --wait\n"
+        '  echo \'{"budget": "1", "tasks": [{"id": "a", "capability": "text.wordcount",\n'
+        '    "input": {"text": {"file": "book.txt"}}}]}\' | swarmd need post --graph - --wait',
+        "Either one task (CAPABILITY and its arguments) or a graph of tasks from a file. In a graph an input is "
+        '{"text": ...}, {"json": ...}, {"file": PATH}, {"cid": CID, "as": "json"} or {"task": ID, "pointer": "/x"}.',
+    )
+    post.add_argument("capability", nargs="?", help="what is needed, such as text.wordcount")
+    post.add_argument(
+        "--text",
+        metavar="NAME=TEXT",
+        action="append",
+        default=[],
+        help="a text argument; @FILE reads it, @- from stdin",
+    )
+    post.add_argument(
+        "--json-arg", metavar="NAME=JSON", action="append", default=[], help="a JSON argument; @FILE reads it"
+    )
+    post.add_argument(
+        "--file", metavar="NAME=PATH", action="append", default=[], help="a file's bytes as an argument"
+    )
+    post.add_argument(
+        "--cid",
+        metavar="NAME=CID[:AS]",
+        action="append",
+        default=[],
+        help="content of the mesh as an argument; AS is json, text or bytes",
+    )
+    post.add_argument("--graph", metavar="FILE", help="a plan of several tasks, as JSON; - reads stdin")
+    post.add_argument("--title", help="what people call it (default: the capability)")
+    post.add_argument("--budget", metavar="USDC", help="the most it may cost, such as 1.50")
+    post.add_argument("--max-price", metavar="USDC", help="the most the task may cost (default: the budget)")
+    post.add_argument(
+        "--deadline", type=int, metavar="S", help="when the money comes back, in seconds from now"
+    )
+    post.add_argument(
+        "--verify", metavar="HOW", help="how results are judged: reexec, schema=@FILE, command=NAME"
+    )
+    post.add_argument(
+        "--wait", action="store_true", help="follow it to its end; exit 1 unless it is FINALIZED"
+    )
+    timeout_flag(post)
+
+    listing = needs.add(
+        "list", "needs:run_list", "list needs, newest first", "swarmd need list --state running"
+    )
+    listing.add_argument(
+        "--state", help="only those in this state, such as open, running, finalized, refunded"
+    )
+    listing.add_argument("--limit", type=positive, default=50, help="at most so many (default: 50)")
+    show = needs.add("show", "needs:run_show", "say all about a need", "swarmd need show need-k3v7")
+    show.add_argument("need", help="its id, or the beginning of it")
+    watch = needs.add(
+        "watch",
+        "needs:run_watch",
+        "follow a need to its end",
+        "swarmd need watch need-k3v7 --json",
+        'With --json one document a line: {"event": ...} for each step, {"result": ...} at the end.',
+    )
+    watch.add_argument("need", help="its id, or the beginning of it")
+    timeout_flag(watch)
+    why = commands.add("why", "why:run_why", "say why a need went as it did", "swarmd why need-k3v7")
+    why.add_argument("need", help="its id, or the beginning of it")

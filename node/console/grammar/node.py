@@ -1,0 +1,70 @@
+"""The node itself: init, up, stop, status, peers, balance."""
+
+from swarmd.node.console.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    init = commands.add(
+        "init",
+        "node:run_init",
+        "make a node: its folder, key, swarmd.toml and mesh",
+        "swarmd init --genesis genesis.json --peer /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo...",
+        "Without --genesis it founds a mesh of its own. To found one with others, each makes a key with "
+        "--key-only and the founder names their DIDs with --verifier; all then use the founder's genesis.json.",
+    )
+    init.add_argument("--name", default="solo", help="the name of a new mesh (default: solo)")
+    init.add_argument("--genesis", metavar="FILE", help="join the mesh of this genesis.json")
+    init.add_argument("--key-only", action="store_true", help="only make the key, and say its DID")
+    init.add_argument(
+        "--verifier",
+        metavar="DID",
+        action="append",
+        default=[],
+        help="a verifier of a new mesh beside this node; repeatable",
+    )
+    init.add_argument(
+        "--fund",
+        metavar="DID=USDC",
+        action="append",
+        default=[],
+        help="an opening balance of a new mesh; DID may be 'me'; repeatable",
+    )
+    init.add_argument(
+        "--listen", metavar="MULTIADDR", action="append", help="written to swarmd.toml; repeatable"
+    )
+    init.add_argument(
+        "--peer",
+        dest="peers",
+        metavar="MULTIADDR",
+        action="append",
+        help="written to swarmd.toml; repeatable",
+    )
+
+    up = commands.add(
+        "up",
+        "node:run_up",
+        "run the node until it is stopped",
+        "swarmd up --listen /ip4/0.0.0.0/tcp/4001 --log-format json",
+        "Flags go before SWARMD_* variables, and these before swarmd.toml.",
+    )
+    up.add_argument("--listen", metavar="MULTIADDR", action="append", help="where to listen; repeatable")
+    up.add_argument(
+        "--peer",
+        dest="peers",
+        metavar="MULTIADDR",
+        action="append",
+        help="a node to keep connected to; repeatable",
+    )
+    up.add_argument(
+        "--policy", dest="policy_path", metavar="WASM", help="a compiled policy instead of the one that ships"
+    )
+    up.add_argument("--lease-ttl-s", type=int, metavar="S", help="how long a claimed task is ours to deliver")
+    up.add_argument("--checks", choices=("touched", "full"), help="invariants after each step")
+    up.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="how much is logged")
+    up.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
+
+    commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
+    commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
+    commands.add("peers", "node:run_peers", "list the connected nodes", "swarmd peers")
+    balance = commands.add("balance", "node:run_balance", "say what an account has", "swarmd balance --json")
+    balance.add_argument("did", nargs="?", help="whose (default: this node's)")

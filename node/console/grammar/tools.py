@@ -1,0 +1,54 @@
+"""About a node, beside its running: config, completion, replay, incident, version."""
+
+from swarmd.node.console.grammar.values import seconds
+from swarmd.node.console.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    config = commands.group("config", "the node's settings", "swarmd config show")
+    config.add(
+        "show",
+        "settings:run_show",
+        "show each setting, and where its value comes from",
+        "swarmd config show --json",
+    )
+    config.add(
+        "check",
+        "settings:run_check",
+        "check that a node could start, without starting it",
+        "swarmd config check",
+    )
+
+    completion = commands.add(
+        "completion",
+        "completion:run_completion",
+        "print a completion script",
+        "source <(swarmd completion bash)",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    replay = commands.add(
+        "replay",
+        "replaying:run_replay",
+        "run a node's journal again, in its order or another",
+        "swarmd replay case.tar.zst --reorder 7 --skew-s 30",
+        "Exit code 1 if another order gives another mesh digest, or a bundle another state than it held.",
+    )
+    replay.add_argument("source", nargs="?", help="a home or a bundle (default: this node's home)")
+    replay.add_argument("--reorder", type=int, metavar="SEED", help="hear every envelope in another order")
+    replay.add_argument("--skew-s", type=seconds, metavar="S", help="by a clock off by up to so much")
+    incident = commands.group(
+        "incident",
+        "what happened on this node, for others to run again",
+        "swarmd incident capture case.tar.zst",
+    )
+    capture = incident.add(
+        "capture",
+        "replaying:run_capture",
+        "pack journal and genesis into one file",
+        "swarmd incident capture case.tar.zst",
+    )
+    capture.add_argument("bundle", help="the file to write; its name ends in .tar.zst")
+
+    commands.add(
+        "version", "node:run_version", "say the versions of swarmd and Python", "swarmd version --json"
+    )
