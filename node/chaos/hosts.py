@@ -27,7 +27,8 @@ class ChaosCluster(Cluster):
 
     def __init__(self, base: Path, net: Net, *, skewed: bool) -> None:
         names = [f"node-{node}" for node in range(net.nodes)]
-        # Short times, so that needs end within the run whatever happens to them.
+        # Short times, so that needs end within the run whatever happens to them; and quorums of two also in a
+        # small mesh, where K would be 1.
         super().__init__(
             base,
             names,
@@ -37,6 +38,9 @@ class ChaosCluster(Cluster):
             fan_out=net.nodes,
             claim_timeout_s=3,
             expiry_grace_s=2,
+            k_target=2,
+            alpha_permille=1000,
+            bootstrap_threshold=0,
         )
         self.net = net
         self._library = faketime_library() if skewed else ""

@@ -207,6 +207,10 @@ def _replays(node: NodeEvidence, seed: int) -> Iterator[Violation]:
         name = fault.code if fault.code in PROPERTIES else "P9" if "money" in fault.code else "P2"
         yield Violation(name, node.name, f"its replay breaks off: {fault}")
         return
+    except Exception as error:
+        # An engine that breaks on a journal of its own is a finding, and must not cost the rest of the report.
+        yield Violation("P2", node.name, f"its replay breaks off: {error!r}"[:500])
+        return
     if same.state_digest != node.state_digest:
         yield Violation("P2", node.name, "a replay of its journal gives another state than it reports")
     if same.mesh_digest != node.mesh_digest:

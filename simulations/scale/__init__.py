@@ -1,1 +1,1 @@
-"""The scale model: the hierarchical swarm of 10,000 and more agents, on measured costs. See docs/scale.md."""
+"""The scale model: the hierarchical swarm of 10,000 and more agents, on measured costs."""
