@@ -89,7 +89,14 @@ def state_digest(state: State) -> bytes:
         [list(receipt) for receipt in state.receipts],
         sorted([anchor.id, anchor.tx_hash, anchor.block_number] for anchor in state.anchors.values()),
         sorted([name, missing, [e.id for e in held]] for (name, missing), held in state.parked.items()),
-        [[name, sorted(map(repr, state.needs[name].done_here))] for name in sorted(state.needs)],
+        [
+            [
+                name,
+                sorted(map(repr, state.needs[name].done_here)),
+                sorted(state.needs[name].heard_ns.items()),
+            ]
+            for name in sorted(state.needs)
+        ],
     ]
     digest.update(encode(own))
     return digest.digest()

@@ -18,8 +18,11 @@ from swarmd.protocol.work import plan as states
 from swarmd.protocol.work import rules
 from swarmd.protocol.work.need import Attest, Claim, Commit, Need, Proposal, Run, TaskSpec
 
-PROPOSE_BACKUP_NS = 1_500_000_000
+PROPOSE_BACKUP_NS = 2_500_000_000
 VOTE_BACKUP_NS = 1_000_000_000
+# A vote is given once. Where nodes are slow a backup's proposal may be first at some and second at others; who waits
+# for those of better rank to be heard splits the committee less often.
+VOTE_PATIENCE_NS = 700_000_000
 CERTIFY_BACKUP_NS = 700_000_000
 JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS
@@ -194,6 +197,10 @@ def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[E
                     (proposal.id,),
                 )
             continue
+        better = committee.rank(proposal.sender) or 0
+        heard_ns = need.heard_ns.setdefault(proposal.id, state.now_ns)
+        if not _due(state, need, heard_ns + better * VOTE_PATIENCE_NS, out, "vote", proposal.id):
+            return
         # At most one accepted proposal per (need, epoch): signing two is slashable.
         if _once(need, "voted", need.epoch):
             state.draft(

@@ -192,6 +192,7 @@ class Need:
     open_tasks: int = 0
     # Local to this node, no part of the mesh's state:
     done_here: set[tuple[Any, ...]] = field(default_factory=set)
+    heard_ns: dict[bytes, int] = field(default_factory=dict)  # proposal -> when we could first vote for it
     waiting_for: str = ""
 
     # Derivation ----------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import pytest
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.engine import step
 from swarmd.protocol.faults import LocalFault
-from swarmd.protocol.inputs import Commanded
+from swarmd.protocol.inputs import Admitted, Commanded
 from swarmd.protocol.state import State
+from swarmd.protocol.work import rules
 
 NAMES = ["ann", "bob", "cid", "dan", "eve"]
 
@@ -231,3 +232,37 @@ def test_who_never_claims_comes_last_after_two_failures(mesh_of, make_task):
             assert ticks < 60
         waited.append(ticks)
     assert waited[0] > 9 and waited[-1] == 0
+
+
+@pytest.mark.parametrize("first_comes", [True, False])
+def test_a_vote_waits_a_little_for_the_proposal_of_better_rank(mesh_of, make_task, first_comes):
+    """Two proposals are under way; a member that hears the backup's first still votes as the others do."""
+    mesh = mesh_of([*NAMES, "fay", "gus"], alpha_permille=430)
+    mesh.post("ann", [make_task("t1")], 50_000)
+    need = next(envelope for envelope in mesh.nodes["ann"].said if envelope.kind == "NEED")
+    record = mesh.need("ann", need.thread)
+    by_did = {node.did: node for node in mesh.nodes.values()}
+    first, second, third = (by_did[did] for did in rules.plan_committee(mesh.genesis, record, 0).members[:3])
+
+    def hear(node, envelope):
+        mesh.feed(node, Admitted((envelope,), {}, mesh.now_ns))
+
+    def votes(node):
+        return [envelope.refs[0] for envelope in node.said if envelope.kind == "ATTEST_PLAN"]
+
+    hear(first, need)
+    mesh.now_ns += 3 * 10**9
+    hear(second, need)
+    hear(third, need)
+    better, worse = first.said[0], second.said[0]
+    assert (better.kind, worse.kind) == ("PROPOSE", "PROPOSE")
+    assert votes(second) == []
+    hear(third, worse)
+    assert votes(third) == []
+    if first_comes:
+        hear(third, better)
+        hear(second, better)
+    else:
+        mesh.tick(1)
+    expected = better if first_comes else worse
+    assert votes(second) == votes(third) == [expected.id]
