@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from swarmd.node.chaos.netns import Impairment, Net, faketime_library
+from swarmd.node.chaos.machine import faketime_settings
+from swarmd.node.chaos.netns import Impairment, Net
 from swarmd.node.cluster import Cluster, Member
 from swarmd.node.home import socket_path
 from swarmd.node.transport.local_async import connect_local
@@ -43,7 +44,7 @@ class ChaosCluster(Cluster):
             bootstrap_threshold=0,
         )
         self.net = net
-        self._library = faketime_library() if skewed else ""
+        self._skewed = skewed
         for node in range(net.nodes):
             self.set_offset(node, 0.0)
 
@@ -51,18 +52,9 @@ class ChaosCluster(Cluster):
         node = self.members.index(member)
         settings = {"SWARMD_SYNC_INTERVAL_S": str(SYNC_INTERVAL_S), "SWARMD_LEASE_TTL_S": str(LEASE_S)}
         module = "swarmd.cli"
-        if self._library:
+        if self._skewed:
             module = "swarmd.node.chaos.skewed"
-            settings |= {
-                "LD_PRELOAD": self._library,
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock(node)),
-                "FAKETIME_CACHE_DURATION": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # trio's clock
-                "DONT_FAKE_MONOTONIC": "1",  # the name before libfaketime 0.9.8
-                # Else threads that wait for Python's lock wake at once, again and again (libfaketime 0.9.10).
-                "FAKETIME_FORCE_MONOTONIC_FIX": "0",
-                "NO_FAKE_STAT": "1",
-            }
+            settings |= faketime_settings(self._clock(node))
         env = ["env", *(f"{name}={value}" for name, value in settings.items())]
         swarmd = [sys.executable, "-m", module, "--home", str(member.home), "--json"]
         return [*self.net.within(node), *env, *swarmd, *up, "--listen", self.net.listen(node)]

@@ -5,8 +5,9 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from swarmd.node.chaos import run
+from swarmd.node.chaos.machine import preflight, refusals
 from swarmd.node.chaos.nemeses import NEMESES
-from swarmd.node.chaos.netns import MAX_NODES, preflight
+from swarmd.node.chaos.netns import MAX_NODES
 from swarmd.node.console.output import Output, facts
 from swarmd.protocol.faults import LocalFault
 
@@ -37,12 +38,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--keep", action="store_true", help="keep the homes also if all held")
     parser.add_argument(
+        "--check", action="store_true", help="only try each nemesis, and say what this machine refuses"
+    )
+    parser.add_argument(
         "--clean", action="store_true", help="only remove what killed runs left: namespaces and homes"
     )
 
 
 def main(args: Namespace, out: Output) -> int:
-    """0 if every property held, 1 if one was violated."""
+    """0 if every property held, 1 if one was violated; with --check, 1 if a nemesis is refused."""
+    if args.check:
+        return _check(_kinds(args), out)
     if args.clean:
         preflight(())
         removed = run.clean()
@@ -66,11 +72,33 @@ def main(args: Namespace, out: Output) -> int:
     return 1 if report["violations"] else 0
 
 
-def _settings(args: Namespace) -> run.Settings:
+def _check(kinds: list[str], out: Output) -> int:
+    refused = refusals(kinds)
+    if out.as_json:
+        faults = {kind: refused.get(kind) for kind in kinds}
+        out.document(
+            {
+                kind: {"code": fault.code, "message": fault.message, "fix": fault.fix} if fault else None
+                for kind, fault in faults.items()
+            }
+        )
+        return 1 if refused else 0
+    said = {kind: f"no: {refused[kind].message}" if kind in refused else "yes" for kind in kinds}
+    out.print(facts(list(said.items())))
+    for fix in dict.fromkeys(fault.fix for fault in refused.values()):
+        out.line(f"fix: {fix}")
+    return 1 if refused else 0
+
+
+def _kinds(args: Namespace) -> list[str]:
     kinds = list(dict.fromkeys(word for word in args.nemesis.split(",") if word))
     unknown = [kind for kind in kinds if kind not in NEMESES]
     if unknown:
         raise LocalFault("usage", f"no nemesis {unknown[0]!r}", fix=f"there are: {', '.join(NEMESES)}")
+    return kinds
+
+
+def _settings(args: Namespace) -> run.Settings:
     if not 2 <= args.nodes <= MAX_NODES:
         raise LocalFault("usage", f"2 to {MAX_NODES} nodes, not {args.nodes}")
     for name, most in (("minutes", 7 * 24 * 60), ("rate", 1_000), ("heal", 3_600)):
@@ -80,7 +108,7 @@ def _settings(args: Namespace) -> run.Settings:
         minutes=args.minutes,
         nodes=args.nodes,
         seed=secrets.randbelow(1 << 32) if args.seed is None else args.seed,
-        kinds=kinds,
+        kinds=_kinds(args),
         rate_per_s=args.rate,
         heal_limit_s=args.heal,
         keep=args.keep,

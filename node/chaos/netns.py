@@ -10,11 +10,9 @@ what a killed run left; nothing is added to the host's own network. Linux, root.
 """
 
 import contextlib
-import glob
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,16 +29,6 @@ PORT = 4001
 MAX_NODES = 32
 _NAMESPACES = Path("/run/netns")
 _OURS = re.compile(rf"{PREFIX}(\d+)-(\d+)-.+")
-_FAKETIME = (
-    "/usr/lib/*/faketime/libfaketimeMT.so.1",
-    "/usr/lib*/faketime/libfaketimeMT.so.1",
-    "/usr/local/lib/faketime/libfaketimeMT.so.1",
-)
-# nemesis -> the tools it needs beside ip, with their Debian packages
-_TOOLS: Mapping[str, Mapping[str, str]] = {
-    "partition": {"nft": "nftables"},
-    "slow": {"tc": "iproute2"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +59,6 @@ class Impairment:
             f"{name.rpartition('_')[0]} {value:g}{units[name.rpartition('_')[2]]}"
             for name, value in values
             if value
-        )
-
-
-def faketime_library() -> str:
-    """The path of libfaketime for programs with threads; "" if it is not installed."""
-    return next((path for pattern in _FAKETIME for path in sorted(glob.glob(pattern))), "")
-
-
-def preflight(nemeses: Iterable[str]) -> None:
-    """LocalFault with the fix if this machine cannot do it."""
-    if sys.platform != "linux":
-        raise LocalFault(
-            "not-linux", "chaos needs the network namespaces of Linux", fix="run it in a Linux VM"
-        )
-    if os.geteuid() != 0:
-        raise LocalFault("not-root", "only root may make network namespaces", fix="run it with sudo")
-    missing: dict[str, str] = {} if shutil.which("ip") else {"ip": "iproute2"}
-    for nemesis in nemeses:
-        missing |= {tool: pkg for tool, pkg in _TOOLS.get(nemesis, {}).items() if not shutil.which(tool)}
-        if nemesis == "skew" and not faketime_library():
-            missing["libfaketime"] = "libfaketime"
-    if missing:
-        raise LocalFault(
-            "missing-tools",
-            f"chaos needs {', '.join(missing)}",
-            fix=f"Debian: apt-get install {' '.join(sorted(set(missing.values())))}",
         )
 
 
@@ -182,9 +144,12 @@ class Net:
             stdout=subprocess.PIPE,
             text=True,
         )
-        if _pipe(self._wire.stdout).readline() != "ready\n":
+        said = _pipe(self._wire.stdout).readline().strip()
+        if said != "ready":
             raise LocalFault(
-                "no-tap", "the kernel has neither netem nor taps", fix="leave slow out of --nemesis"
+                "no-tap",
+                f"the kernel has no netem, and taps in its place fail: {said or 'see above'}",
+                fix="leave slow out of --nemesis, or give the container /dev/net/tun",
             )
 
     def down(self) -> None:
@@ -219,8 +184,11 @@ class Net:
         """Slow down, from now on, exactly these nodes' links; {} heals all. Only after `up(slow=True)`."""
         if self._wire is not None:
             config = {str(node): asdict(impairment) for node, impairment in links.items()}
-            _pipe(self._wire.stdin).write(json.dumps(config) + "\n")
-            _pipe(self._wire.stdin).flush()
+            try:
+                _pipe(self._wire.stdin).write(json.dumps(config) + "\n")
+                _pipe(self._wire.stdin).flush()
+            except BrokenPipeError:
+                raise LocalFault("netns-failed", "wire.py, which slows the links, has ended") from None
             return
         for node in self._slowed - links.keys():
             for where, device in ((self.hub, f"port{node}"), (self.namespace(node), "eth0")):

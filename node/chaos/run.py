@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from swarmd.node.chaos import nemeses, netns, verdict
+from swarmd.node.chaos import machine, nemeses, netns, verdict
 from swarmd.node.chaos.hosts import ChaosCluster, ChaosHosts
 from swarmd.node.chaos.load import Load
 from swarmd.node.chaos.nemeses import Fault
@@ -164,7 +164,8 @@ class Run:
 
 def run(settings: Settings, say: Say) -> dict[str, Any]:
     """The report of a run; its `violations` are empty if everything held. LocalFault if it cannot be done here."""
-    netns.preflight(settings.kinds)
+    machine.preflight(settings.kinds)
+    machine.trial(settings.kinds)
     started = time.monotonic()
     net = Net(settings.nodes, seed=settings.seed)
     folder = Path(tempfile.mkdtemp(prefix=f"{net.run}-"))

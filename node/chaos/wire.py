@@ -106,7 +106,11 @@ def _write(tap: int, frame: bytes) -> None:
 
 
 def main() -> None:
-    wire = Wire(int(sys.argv[1]), int(sys.argv[2]))
+    try:
+        wire = Wire(int(sys.argv[1]), int(sys.argv[2]))
+    except OSError as error:  # no /dev/net/tun, or it is not ours to use
+        print(error)
+        sys.exit(1)
     print("ready", flush=True)
     wire.run()
 

@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import nacl.signing
 import pytest
 from swarmd import policies
+from swarmd.node.chaos.machine import refusals
 from swarmd.node.chaos.nemeses import NEMESES
-from swarmd.node.chaos.netns import preflight
 from swarmd.node.chaos.verdict import Evidence, NodeEvidence
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.journal import Journal
@@ -277,16 +278,45 @@ class Forger:
                 journal.close()
 
 
+# nemesis -> why this machine cannot do it; for the summary at the end of the tests
+_REFUSED = pytest.StashKey[dict[str, LocalFault]]()
+
+
+@pytest.fixture(scope="session")
+def refused(pytestconfig: pytest.Config) -> dict[str, LocalFault]:
+    """nemesis -> why this machine cannot do it. CI installs the tools: that one lacks there is a failure.
+
+    What the kernel or container refuses, nobody can install: those tests are skipped, and the summary says so
+    in red, as .ci/run does at its end.
+    """
+    found = refusals(NEMESES)
+    pytestconfig.stash[_REFUSED] = found
+    for fault in found.values():
+        if fault.code == "missing-tools" and os.environ.get("CI"):
+            pytest.fail(f"{fault.message}; {fault.fix}")
+    return found
+
+
 @pytest.fixture
-def privileged() -> None:
-    """Skips where namespaces cannot be made, and says what is missing; in CI that is a failure."""
-    try:
-        preflight(NEMESES)
-    except LocalFault as fault:
-        reason = f"CHAOS ON REAL DAEMONS IS NOT TESTED: {fault.message}; {fault.fix}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+def doable(refused: dict[str, LocalFault]) -> Callable[..., list[str]]:
+    """doable(kinds): those of them that this machine can do; the test is skipped if there is none."""
+
+    def ask(*kinds: str) -> list[str]:
+        left = [kind for kind in kinds if kind not in refused]
+        if not left:
+            pytest.skip(f"no {', '.join(kinds)} here: {refused[kinds[0]]}")
+        return left
+
+    return ask
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash.get(_REFUSED, {})
+    if found:
+        terminalreporter.section("NOT TESTED: chaos on real daemons", red=True, bold=True)
+        for reason in dict.fromkeys(f"{fault.message}; {fault.fix}" for fault in found.values()):
+            kinds = [kind for kind, fault in found.items() if f"{fault.message}; {fault.fix}" == reason]
+            terminalreporter.line(f"{', '.join(kinds)}: {reason}", red=True)
 
 
 @pytest.fixture
@@ -299,9 +329,11 @@ def story(tmp_path: Path) -> Iterator[Story]:
         node.runner.journal.close()
 
 
-@pytest.fixture
-def told(story: Story) -> Evidence:
-    """Evidence of a mesh in which nothing went wrong: a result, a refund, an expiry, and one node away meanwhile."""
+@pytest.fixture(scope="session")
+def told_once(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """What `told` hands out copies of."""
+    story = Story(tmp_path_factory.mktemp("told"))
+    story.open()
     story.post(0, "0/1")
     story.settle()
     story.away = {"node-4"}
@@ -312,6 +344,17 @@ def told(story: Story) -> Evidence:
     story.back()
     story.settle(1.0)
     return story.close()
+
+
+@pytest.fixture
+def told(told_once: Evidence, tmp_path: Path) -> Evidence:
+    """Evidence of a mesh in which nothing went wrong: a result, a refund, an expiry, and one node away meanwhile."""
+    nodes = []
+    for node in told_once.nodes:
+        folder = tmp_path / node.name
+        shutil.copytree(node.folder, folder)
+        nodes.append(replace(node, folder=folder))
+    return replace(told_once, nodes=nodes, acknowledged=dict(told_once.acknowledged))
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from swarmd.node.chaos import netns, run
-from swarmd.node.chaos.netns import PREFIX, Impairment, Net, preflight
+from swarmd.node.chaos import machine, netns, run
+from swarmd.node.chaos.machine import preflight, refusals
+from swarmd.node.chaos.nemeses import NEMESES
+from swarmd.node.chaos.netns import PREFIX, Impairment, Net
 from swarmd.protocol.faults import LocalFault
 
 SERVE = """
@@ -51,11 +53,12 @@ def namespaces():
 
 
 @pytest.fixture
-def net(privileged, request):
+def net(doable, request):
+    doable(request.param)
     made = Net(3, seed=1)
     servers = []
     try:
-        made.up(slow=request.param)
+        made.up(slow=request.param == "slow")
         for node in range(3):
             command = [*made.within(node), sys.executable, "-c", SERVE]
             servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
@@ -70,7 +73,7 @@ def net(privileged, request):
     assert not [name for name in namespaces() if name.startswith(made.run)]
 
 
-@pytest.mark.parametrize("net", [False], indirect=True)
+@pytest.mark.parametrize("net", ["partition"], indirect=True)
 def test_a_cut_is_one_way_if_it_is_meant_so(net):
     assert took_s(net, 0, 1) < 1
     net.cut([(0, 1), (2, 1)])
@@ -82,7 +85,7 @@ def test_a_cut_is_one_way_if_it_is_meant_so(net):
     assert took_s(net, 2, 0) < 1
 
 
-@pytest.mark.parametrize("net", [True], indirect=True)
+@pytest.mark.parametrize("net", ["slow"], indirect=True)
 def test_links_are_slowed_and_healed(net):
     """By netem or, where the kernel has none, by our own wire."""
     assert net.slow_by in ("netem", "wire")
@@ -118,7 +121,8 @@ def test_an_impairment_says_what_it_is():
     assert str(Impairment(12.5, 3.0, 1.5)) == "delay 12.5ms, jitter 3ms, loss 1.5%"
 
 
-def test_what_a_killed_run_left_is_cleaned(privileged, tmp_path, monkeypatch):
+def test_what_a_killed_run_left_is_cleaned(doable, tmp_path, monkeypatch):
+    doable("kill")
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     made = subprocess.run(
         [
@@ -181,18 +185,38 @@ def test_a_name_without_a_run_is_nobodys_to_clean():
 )
 def test_it_says_what_it_lacks(monkeypatch, change, code, fix):
     missing = change.get("missing", ())
-    monkeypatch.setattr(netns.sys, "platform", change.get("platform", "linux"))
-    monkeypatch.setattr(netns.os, "geteuid", lambda: change.get("euid", 0))
-    monkeypatch.setattr(netns.shutil, "which", lambda tool: None if tool in missing else f"/sbin/{tool}")
-    monkeypatch.setattr(netns, "faketime_library", lambda: change.get("library", "/lib/x.so"))
+    monkeypatch.setattr(machine.sys, "platform", change.get("platform", "linux"))
+    monkeypatch.setattr(machine.os, "geteuid", lambda: change.get("euid", 0))
+    monkeypatch.setattr(machine.shutil, "which", lambda tool: None if tool in missing else f"/sbin/{tool}")
+    monkeypatch.setattr(machine, "faketime_library", lambda: change.get("library", "/lib/x.so"))
     with pytest.raises(LocalFault) as caught:
         preflight(["partition", "slow", "kill", "skew"])
     assert (caught.value.code, caught.value.fix) == (code, fix)
 
 
 def test_only_what_is_asked_for_is_needed(monkeypatch):
-    monkeypatch.setattr(netns.sys, "platform", "linux")
-    monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(netns.shutil, "which", lambda tool: "/sbin/ip" if tool == "ip" else None)
-    monkeypatch.setattr(netns, "faketime_library", lambda: "")
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine.shutil, "which", lambda tool: "/sbin/ip" if tool == "ip" else None)
+    monkeypatch.setattr(machine, "faketime_library", lambda: "")
     preflight(["kill", "stop"])
+
+
+def test_a_clock_that_does_not_move_is_noticed(doable, monkeypatch):
+    doable("skew")
+    monkeypatch.setattr(machine, "faketime_settings", lambda clock: {})
+    assert refusals(["skew"])["skew"].code == "faketime-failed"
+
+
+def test_what_the_kernel_refuses_is_said_for_each_nemesis(monkeypatch, tmp_path):
+    """As in a container that may not: every ip fails."""
+    ip = tmp_path / "ip"
+    ip.write_text("#!/bin/sh\necho 'Operation not permitted' >&2\nexit 1\n")
+    ip.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "preflight", lambda nemeses: None)
+    refused = refusals(NEMESES)
+    assert set(refused) == set(NEMESES)
+    for fault in refused.values():
+        assert fault.code == "netns-failed" and "Operation not permitted" in fault.message
+        assert "CAP_NET_ADMIN" in fault.fix

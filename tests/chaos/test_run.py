@@ -59,17 +59,18 @@ def chaos(tmp_path):
 @pytest.mark.property_id("P6")
 @pytest.mark.property_id("P9")
 @pytest.mark.property_id("P10")
-def test_a_short_run_holds(privileged, chaos, tmp_path):
+def test_a_short_run_holds(doable, chaos, tmp_path):
+    kinds = doable("partition", "kill", "slow", "stop", "skew")
     process = chaos(
         *("--minutes", "0.2", "--nodes", "3", "--seed", "4", "--rate", "2"),
-        *("--nemesis", "partition,kill,slow,skew", "--keep"),
+        *("--nemesis", ",".join(kinds), "--keep"),
     )
     out, err = process.communicate(timeout=150)
     report = json.loads(out)
     assert process.returncode == 0, (report.get("violations"), report.get("log"), err[-2_000:])
     assert report["violations"] == []
     assert set(report["properties"].values()) == {"held"}
-    assert set(report["faults"]) == {"partition", "kill", "slow", "skew"}
+    assert set(report["faults"]) == set(kinds)
     assert len(report["log"]) == 2 * sum(report["faults"].values())
     assert report["needs"] == report["finalized"] + report["refunded"] + report["expired"]
     assert report["finalized"] > 0 and report["acknowledged"] > 5
@@ -84,7 +85,8 @@ def test_a_short_run_holds(privileged, chaos, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing(privileged, chaos, tmp_path, number):
+def test_interrupted_it_leaves_nothing(doable, chaos, tmp_path, number):
+    doable("kill")
     process = chaos("--minutes", "5", "--nodes", "2", "--seed", "1", "--nemesis", "kill")
     deadline_s = time.monotonic() + 60
     while not list(tmp_path.glob("*/node-0/run/swarmd.sock")) and time.monotonic() < deadline_s:
@@ -102,3 +104,13 @@ def test_usage_is_checked_first(chaos):
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 2
     assert json.loads(out)["error"]["fix"] == "there are: partition, slow, kill, stop, skew"
+
+
+def test_what_the_machine_refuses_is_asked_without_a_run(refused, chaos):
+    process = chaos("--nemesis", "kill,skew", "--check")
+    out, _ = process.communicate(timeout=60)
+    said = json.loads(out)
+    assert {kind: fault and fault["code"] for kind, fault in said.items()} == {
+        kind: refused[kind].code if kind in refused else None for kind in ("kill", "skew")
+    }
+    assert process.returncode == (1 if any(said.values()) else 0)
