@@ -62,6 +62,12 @@ def _seconds(least: float, most: float) -> Callable[[object], float]:
     return check
 
 
+def _boolean(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
 def _commands(value: object) -> Mapping[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise ValueError('must be a table: name = ["program", "argument"]')
@@ -86,6 +92,15 @@ class Config:
     )
     peers: tuple[str, ...] = _setting(
         (), _texts, "Nodes to keep connected to: multiaddrs that end in /p2p/PEER_ID."
+    )
+    bootstrap: tuple[str, ...] = _setting(
+        (),
+        _texts,
+        "Where to begin looking for others: multiaddrs, /dnsaddr/NAME, or files of them, plain or signed.",
+    )
+    mdns: bool = _setting(True, _boolean, "Find the nodes of this mesh on the local network, and be found.")
+    target_peers: int = _setting(
+        16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
     )
     chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
     chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
@@ -201,10 +216,10 @@ def _read_env(env: Mapping[str, str]) -> Mapping[str, Any]:
 
 def _from_env(name: str, text: str) -> Any:
     """The typed value of a variable: lists are separated by commas, tables are JSON."""
-    if name in ("listen", "peers"):
+    if name in ("listen", "peers", "bootstrap"):
         return [part.strip() for part in text.split(",") if part.strip()]
     default = Config.__dataclass_fields__[name].default if name in _CHECK else ""
-    if name == "verifier_commands" or type(default) in (int, float):
+    if name == "verifier_commands" or type(default) in (int, float, bool):
         try:
             return json.loads(text)
         except ValueError:

@@ -20,6 +20,7 @@ from typing import Any
 
 import trio
 from swarmd import policies
+from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
@@ -28,12 +29,15 @@ from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
+from swarmd.node.discovery import Discovery, DiscoverySettings
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.home import socket_path
 from swarmd.node.jobs import Content
+from swarmd.node.joining import genesis_answer
 from swarmd.node.journal import Journal
 from swarmd.node.keys import load_key
 from swarmd.node.local_api import LocalApi
+from swarmd.node.network_ops import NetworkOps
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, PolicyGate, Transport
 from swarmd.node.runner import Out, Runner
@@ -69,6 +73,7 @@ class Settings:
     sync_interval_s: float = 30.0
     check_everything: bool = False
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
+    discovery: DiscoverySettings = DiscoverySettings()
 
 
 class Daemon:
@@ -90,8 +95,13 @@ class Daemon:
         self.agents = Agents(registry, scratch=scratch)
         self.chain = EmbeddedChain(home, settings.chain_id)
         self.transport: Transport = P2PTransport(
-            self.identity.seed, self.genesis.mesh_name, settings.listen, settings.peers
+            self.identity.seed,
+            self.genesis.mesh_name,
+            settings.listen,
+            settings.peers,
+            psk=load_psk(home),
         )
+        self.discovery = Discovery(home, self.transport, settings.discovery, self._announced_addrs)
         self.content = Content(self.blocks, self.transport, self._addrs_of)
         self.runner = Runner(
             genesis=self.genesis,
@@ -137,6 +147,7 @@ class Daemon:
             self.chain,
             self.sync,
             self.stop,
+            NetworkOps(self.identity, self.genesis, self.transport, self.discovery, home).ops(),
         )
 
     def _check_same_mesh(self) -> None:
@@ -182,6 +193,7 @@ class Daemon:
                 await nursery.start(self.dispatcher.run, self.journal.outbox())
                 self.agents.on_change.append(self._announce_set)
                 nursery.start_soon(self._announcer)
+                nursery.start_soon(self.discovery.run)
                 server = LocalServer(socket_path(self._settings.home), self.api.handle, inline=INLINE_OPS)
                 await nursery.start(server.run)
                 on_ready(self)
@@ -199,6 +211,10 @@ class Daemon:
     def _addrs_of(self, did: str) -> Sequence[str]:
         manifest = self.runner.state.manifests.get(did)
         return manifest.addrs if manifest is not None and did != self.identity.did else ()
+
+    def _announced_addrs(self) -> list[str]:
+        manifests = self.runner.state.manifests.items()
+        return [addr for did, each in manifests if did != self.identity.did for addr in each.addrs]
 
     def close(self) -> None:
         """Commit what is queued and close the files. After `run`."""
@@ -305,10 +321,13 @@ class Daemon:
             raise RemoteFault("bad-request", "not a map")
         if message.get("t") == "blocks":
             return serve_blocks(self.blocks, body)
+        if message.get("t") == "genesis":
+            return genesis_answer(self.genesis)
         return self.sync.serve(peer_id, message)
 
     async def on_peer_up(self, peer_id: str, did: str) -> None:
         self._peer_of[did] = peer_id
+        self.discovery.on_peer_up(peer_id)
         if self._nursery is not None:
             self._nursery.start_soon(self.sync.follow, peer_id)
 
@@ -316,6 +335,7 @@ class Daemon:
         if any(peer.peer_id == peer_id for peer in self.transport.peers()):
             return  # it is back already, on another connection
         self.sync.leave(peer_id)
+        self.discovery.on_peer_down(peer_id)
         self._peer_of = {did: peer for did, peer in self._peer_of.items() if peer != peer_id}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -64,6 +64,7 @@ class LocalApi:
         chain: Chain,
         sync: Sync,
         stop: Callable[[], None],
+        more: Mapping[str, Op],
     ) -> None:
         self._runner = runner
         self._transport = transport
@@ -76,6 +77,7 @@ class LocalApi:
         self._ends = Ends(runner)
         self._ops: dict[str, Op] = {
             **agent_ops(agents),
+            **more,
             "version": self._version,
             "status": self._status,
             "digest": self._digest,

@@ -57,7 +57,7 @@ class ChaosCluster(Cluster):
             settings |= faketime_settings(self._clock(node))
         env = ["env", *(f"{name}={value}" for name, value in settings.items())]
         swarmd = [sys.executable, "-m", module, "--home", str(member.home), "--json"]
-        return [*self.net.within(node), *env, *swarmd, *up, "--listen", self.net.listen(node)]
+        return [*self.net.within(node), *env, *swarmd, *up, "--no-mdns", "--listen", self.net.listen(node)]
 
     def _clock(self, node: int) -> Path:
         return self.base / f"node-{node}.clock"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from swarmd.bootstrap.swarmkey import new_psk, write_psk
 from swarmd.node.config import CONFIG_FILE, config_text, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
@@ -30,20 +31,25 @@ def run_init(ctx: Context) -> int:
     from swarmd.node import setup
 
     args, home = ctx.args, ctx.home
+    if args.private and args.genesis:
+        raise UsageFault("--private makes the key of a new mesh; with --genesis the mesh exists")
     if args.genesis and (args.verifier or args.fund):
         raise UsageFault("--genesis is a mesh that exists; --verifier and --fund describe a new one")
     genesis = setup.load_genesis(Path(args.genesis)) if args.genesis else None
     if args.key_only:
         did = setup.create_home(home).did
-        _write_config(home, args)
+        write_config(home, _given(args))
         return _made(ctx, {"home": str(home), "did": did})
     if args.verifier or args.fund:
         if (home / setup.GENESIS_FILE).exists():
             raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
         own = setup.create_home(home).did
         genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own))
+    if args.private and not (home / setup.GENESIS_FILE).exists():
+        setup.create_home(home)
+        write_psk(home, new_psk())
     identity, genesis = setup.init_home(home, genesis, name=args.name)
-    _write_config(home, args)
+    write_config(home, _given(args))
     mesh = {"id": genesis.mesh_name, "name": genesis.name}
     return _made(ctx, {"home": str(home), "did": identity.did, "mesh": mesh})
 
@@ -63,9 +69,12 @@ def _funds(texts: Sequence[str], own: str) -> dict[str, int]:
     return found
 
 
-def _write_config(home: Path, args: Any) -> None:
+def _given(args: Any) -> dict[str, Any]:
+    return {name: value for name in ("listen", "peers") if (value := getattr(args, name))}
+
+
+def write_config(home: Path, given: dict[str, Any]) -> None:
     """A commented swarmd.toml (0600) unless there is one: what an operator wrote is never written over."""
-    given = {name: value for name in ("listen", "peers") if (value := getattr(args, name))}
     try:
         with open(home / CONFIG_FILE, "x", encoding="utf-8") as file:
             (home / CONFIG_FILE).chmod(0o600)
@@ -102,6 +111,7 @@ def run_up(ctx: Context) -> int:
     # Late: all of libp2p, py-evm and wasmtime comes with it.
     from swarmd.node import up
     from swarmd.node.daemon import Settings
+    from swarmd.node.discovery import DiscoverySettings
 
     up.set_up_logging(config.log_level, config.log_format)
     settings = Settings(
@@ -115,6 +125,9 @@ def run_up(ctx: Context) -> int:
         sync_interval_s=config.sync_interval_s,
         check_everything=config.checks == "full",
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
+        discovery=DiscoverySettings(
+            bootstrap=config.bootstrap, mdns=config.mdns, target_peers=config.target_peers
+        ),
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK
@@ -122,8 +135,18 @@ def run_up(ctx: Context) -> int:
 
 def config_flags(ctx: Context) -> dict[str, Any]:
     """The settings that flags of this command give."""
-    names = ("listen", "peers", "log_level", "log_format", "lease_ttl_s", "policy_path", "checks")
-    return {name: getattr(ctx.args, name, None) or None for name in names}
+    names = (
+        "listen",
+        "peers",
+        "bootstrap",
+        "log_level",
+        "log_format",
+        "lease_ttl_s",
+        "policy_path",
+        "checks",
+    )
+    found = {name: getattr(ctx.args, name, None) or None for name in names}
+    return {**found, "mdns": getattr(ctx.args, "mdns", None)}
 
 
 def _announce(ctx: Context, ready: dict[str, Any]) -> None:

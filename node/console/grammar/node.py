@@ -1,5 +1,6 @@
 """The node itself: init, up, stop, status, peers, balance."""
 
+from swarmd.node.console.grammar.values import positive
 from swarmd.node.console.parser import Commands
 
 
@@ -40,6 +41,12 @@ def add(commands: Commands) -> None:
         help="written to swarmd.toml; repeatable",
     )
 
+    init.add_argument(
+        "--private",
+        action="store_true",
+        help="a new mesh that only who has its swarm.key can connect to; swarmd invite hands the key on",
+    )
+
     up = commands.add(
         "up",
         "node:run_up",
@@ -56,12 +63,48 @@ def add(commands: Commands) -> None:
         help="a node to keep connected to; repeatable",
     )
     up.add_argument(
+        "--bootstrap",
+        metavar="ADDR|FILE",
+        action="append",
+        help="where to begin looking for others: a multiaddr, /dnsaddr/NAME or a file of them; repeatable",
+    )
+    up.add_argument("--no-mdns", dest="mdns", action="store_false", default=None, help="leave the LAN alone")
+    up.add_argument(
         "--policy", dest="policy_path", metavar="WASM", help="a compiled policy instead of the one that ships"
     )
     up.add_argument("--lease-ttl-s", type=int, metavar="S", help="how long a claimed task is ours to deliver")
     up.add_argument("--checks", choices=("touched", "full"), help="invariants after each step")
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="how much is logged")
     up.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
+
+    invite = commands.add(
+        "invite",
+        "joining:run_invite",
+        "make a ticket with which another host can join this mesh",
+        "swarmd invite --ttl 24",
+        "The node must be up. The ticket of a private mesh contains its key: pass it on as you would a password.",
+    )
+    invite.add_argument("--ttl", type=positive, metavar="HOURS", default=168, help="how long it holds (168)")
+    invite.add_argument(
+        "--addr",
+        dest="addrs",
+        metavar="MULTIADDR",
+        action="append",
+        default=[],
+        help="where this node is reached, in place of what it knows; repeatable",
+    )
+    join = commands.add(
+        "join",
+        "joining:run_join",
+        "make a node of the mesh that a ticket invites to",
+        "swarmd join swarm1... && swarmd up",
+        "It takes the genesis from the inviter and checks it against the ticket. Nothing is made if that fails.",
+    )
+    join.add_argument("ticket", help="what swarmd invite printed; @FILE reads it, - reads stdin")
+    join.add_argument("--genesis", metavar="FILE", help="take the genesis from a file, not from the inviter")
+    join.add_argument(
+        "--listen", metavar="MULTIADDR", action="append", help="written to swarmd.toml; repeatable"
+    )
 
     commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
     commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")

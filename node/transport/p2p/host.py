@@ -220,8 +220,11 @@ def _connection_config(limits: P2PLimits) -> ConnectionConfig:
     )
 
 
-def build_host(key_seed: bytes, limits: P2PLimits, admit: Admit, on_violation: Violation) -> MeshHost:
-    """A host that is not running yet, for the 32-byte Ed25519 `key_seed`."""
+def build_host(
+    key_seed: bytes, limits: P2PLimits, admit: Admit, on_violation: Violation, psk: bytes | None = None
+) -> MeshHost:
+    """A host that is not running yet, for the 32-byte Ed25519 `key_seed`. With a 32-byte `psk` only who has
+    it too can open a connection."""
     keys = create_new_key_pair(key_seed)
     peer_id = ID.from_pubkey(keys.public_key)
     store = PeerStore()
@@ -229,7 +232,9 @@ def build_host(key_seed: bytes, limits: P2PLimits, admit: Admit, on_violation: V
     noise = NoiseTransport(keys, noise_privkey=create_noise_key_pair().private_key)
     upgrader = TransportUpgrader({NOISE_ID: noise}, {})
     upgrader.muxer_multistream = MeshMuxerMultistream(limits, on_violation)
-    return MeshHost(MeshSwarm(peer_id, upgrader, store, limits, admit))
+    swarm = MeshSwarm(peer_id, upgrader, store, limits, admit)
+    swarm.psk = psk.hex() if psk is not None else None
+    return MeshHost(swarm)
 
 
 async def close_host(host: MeshHost, timeout_s: float) -> None:

@@ -19,6 +19,7 @@ from libp2p.io.trio import TrioTCPStream
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+from swarmd.node.transport.p2p.pnet import protect
 from swarmd.protocol.faults import LocalFault
 
 LIBP2P_VERSION = "0.8.1"
@@ -47,6 +48,8 @@ def apply() -> None:
     _applied = True
     _patch_multistream()
     _patch_tcp()
+    # As shipped it is not the protocol that other libp2p software speaks.
+    setattr(swarm_module, "new_protected_conn", protect)  # noqa: B010
     # A head start for QUIC that costs every dial >= 250 ms where there is only TCP.
     setattr(swarm_module, "_HAPPY_EYEBALLS_DELAY", 0.0)  # noqa: B010 (mypy: the module declares it Final-like)
     # Any stranger can make libp2p log at ERROR, with tracebacks, as often as he connects. What matters of it

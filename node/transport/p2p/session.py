@@ -44,7 +44,14 @@ class Owner(Protocol):
 
 
 class MeshSession:
-    def __init__(self, owner: Owner, key_seed: bytes, mesh_id: str, handler: TransportHandler) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        key_seed: bytes,
+        mesh_id: str,
+        handler: TransportHandler,
+        psk: bytes | None = None,
+    ) -> None:
         self._owner = owner
         self._limits = owner.limits
         self._handler = handler
@@ -53,7 +60,7 @@ class MeshSession:
         self._nursery: trio.Nursery | None = None
         self._topic = f"/swarm/{mesh_id}/flush/1"
         self._protocol = TProtocol(f"/swarm/{mesh_id}/sync/1")
-        self.host = build_host(key_seed, owner.limits, self._admit, self._violation)
+        self.host = build_host(key_seed, owner.limits, self._admit, self._violation, psk)
         self._swarm = self.host.swarm
         self._router = MeshRouter(self._topic, owner.limits, self._violation)
         self._pubsub = MeshPubsub(

@@ -28,7 +28,8 @@ class P2PTransport:
 
     `key_seed` is the 32-byte Ed25519 seed of this node, so its peer id and its did:key are one key. Nodes
     of different `mesh_id` do not hear each other. `listen` are multiaddrs (port 0: any), `static_peers`
-    multiaddrs ending in /p2p/PEER_ID that are kept connected. LocalFault for what cannot be used.
+    multiaddrs ending in /p2p/PEER_ID that are kept connected. With a 32-byte `psk` the mesh is
+    private: who lacks it cannot open a connection. LocalFault for what cannot be used.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class P2PTransport:
         listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",),
         static_peers: Sequence[str] = (),
         limits: P2PLimits | None = None,
+        *,
+        psk: bytes | None = None,
     ) -> None:
         patches.apply()
         if len(key_seed) != 32:
@@ -54,6 +57,7 @@ class P2PTransport:
         self.restarts = 0
         self._key_seed = key_seed
         self._mesh_id = mesh_id
+        self._psk = psk
         self._id = ID.from_pubkey(create_new_key_pair(key_seed).public_key)
         self._listen = [parse_listen(text) for text in listen]
         peers = [parse_peer(text) for text in static_peers]
@@ -86,7 +90,7 @@ class P2PTransport:
         pause_s = self.limits.restart_min_s
         while self._corrupt is None:
             started_s = trio.current_time()
-            session = MeshSession(self, self._key_seed, self._mesh_id, handler)
+            session = MeshSession(self, self._key_seed, self._mesh_id, handler, self._psk)
             try:
                 with trio.CancelScope() as self._scope:
                     async with trio.open_nursery() as nursery:
