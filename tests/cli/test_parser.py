@@ -27,6 +27,8 @@ def test_the_commands_that_there_are() -> None:
             "status",
             "peers",
             "balance",
+            "invite",
+            "join",
             "why",
             "demo",
             "bench mesh",
