@@ -15,6 +15,8 @@ from swarmd.protocol.faults import LocalFault
 ANSWER_TIMEOUT_S = 8.0
 RECONNECT_S = 0.1
 DEADLINES_S = (6, 15)
+SHORT_DEADLINES_S = (3, 6)  # in runs that are too short for the others to pass
+AFTER_DEADLINE_S = 60
 # What a client sees of a daemon that is killed, stopped or starting; any other refusal is worth a look.
 _AWAY = frozenset(("daemon-not-running", "daemon-gone", "daemon-timeout"))
 
@@ -48,6 +50,7 @@ class Load:
     hosts: ChaosHosts
     seed: int
     rate_per_s: float
+    deadlines_s: tuple[int, int] = DEADLINES_S
     acknowledged: dict[str, str] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
@@ -76,15 +79,26 @@ class Load:
 
     async def _post(self, client: AsyncLocalClient, title: str, dice: random.Random) -> None:
         shape = dice.choices(list(SHAPES), [weight for weight, _ in SHAPES.values()])[0]
-        spec = {
-            "title": title,
-            "budget": "0.01",
-            "deadline_s": dice.randint(*DEADLINES_S),
-            "tasks": SHAPES[shape][1](title),
-        }
+        spec = _spec(title, shape, dice.randint(*self.deadlines_s))
         # Until the answer is here nobody knows whether the daemon took it.
         self.unanswered.add(title)
         with trio.move_on_after(ANSWER_TIMEOUT_S):
             answer = await client.call("need.post", {"spec": spec})
             self.acknowledged[answer["need"]] = title
             self.unanswered.discard(title)
+
+    async def after(self) -> list[str]:
+        """Post an echo to every node; the needs, which shall all come to their result now that nothing is wrong."""
+        needs = []
+        for node in range(len(self.hosts.members)):
+            title = f"{node}/after"
+            self.unanswered.add(title)
+            answer = await self.hosts.call(node, "need.post", spec=_spec(title, "echo", AFTER_DEADLINE_S))
+            self.acknowledged[answer["need"]] = title
+            self.unanswered.discard(title)
+            needs.append(answer["need"])
+        return needs
+
+
+def _spec(title: str, shape: str, deadline_s: int) -> dict[str, Any]:
+    return {"title": title, "budget": "0.01", "deadline_s": deadline_s, "tasks": SHAPES[shape][1](title)}

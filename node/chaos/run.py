@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from swarmd.node.chaos import machine, nemeses, netns, verdict
 from swarmd.node.chaos.hosts import ChaosCluster, ChaosHosts
-from swarmd.node.chaos.load import Load
+from swarmd.node.chaos.load import DEADLINES_S, SHORT_DEADLINES_S, Load
 from swarmd.node.chaos.nemeses import Fault
 from swarmd.node.chaos.netns import PREFIX, Net
 from swarmd.node.chaos.reading import ENDS
@@ -61,6 +61,7 @@ class Run:
     log: list[dict[str, Any]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     late: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)  # needs posted when all was well again
     heal_s: float | None = None
     nodes: list[NodeEvidence] = field(default_factory=list)
     began_s: float = 0.0
@@ -71,7 +72,12 @@ class Run:
             nursery.start_soon(self.hosts.watch)
             await self._chaos()
             self.hosts.heal()
-            await self._healed()
+            self.say("nothing goes wrong any more; waiting for the nodes to agree")
+            self.heal_s = await self._agreed("after the last fault")
+            if self.heal_s is not None:
+                self.say(f"all agree after {self.heal_s:g} s; a last need at each")
+                self.after = await self.load.after()
+                await self._agreed("after the last needs")
             nursery.cancel_scope.cancel()
         await self._gather(evidence)
 
@@ -92,19 +98,17 @@ class Run:
         self.log.append({"at_s": at_s, "nemesis": fault.kind, "do": what, "what": fault.text()})
         self.say(f"{at_s:7.1f} s  {fault.kind:<9} {what:<5} {fault.text()}")
 
-    async def _healed(self) -> None:
-        """Wait until all needs ended and the nodes agree; what is not so in time is a violation."""
+    async def _agreed(self, when: str) -> float | None:
+        """Wait until all needs ended and the nodes agree: after how many s. Not in time: None, and a violation."""
         began_s = trio.current_time()
-        self.say("nothing goes wrong any more; waiting for the nodes to agree")
         state = "nothing was asked yet"
         with trio.move_on_after(self.settings.heal_limit_s):
             while state:
                 await trio.sleep(POLL_S)
                 state = await self._unhealed()
-            self.heal_s = round(trio.current_time() - began_s, 1)
-            self.say(f"all agree after {self.heal_s:g} s")
-            return
-        self.late.append(f"{state}, {self.settings.heal_limit_s:g} s after the last fault")
+            return round(trio.current_time() - began_s, 1)
+        self.late.append(f"{state}, {self.settings.heal_limit_s:g} s {when}")
+        return None
 
     async def _unhealed(self) -> str:
         """What is still not as it should be; "" if all is well."""
@@ -125,10 +129,12 @@ class Run:
     async def _gather(self, evidence: Path) -> None:
         """Evidence of all nodes, taken again while they still have news for each other (anchors, for one)."""
         for attempt in range(EVIDENCE_TRIES):
-            self.nodes = [
-                await self._evidence_of(node, evidence / f"{attempt}" / member.name)
-                for node, member in enumerate(self.hosts.members)
-            ]
+            self.nodes = []
+            for node, member in enumerate(self.hosts.members):
+                try:
+                    self.nodes.append(await self._evidence_of(node, evidence / f"{attempt}" / member.name))
+                except LocalFault as fault:
+                    self.late.append(f"{member.name} gives no evidence: {fault.message}")
             if len({node.mesh_digest for node in self.nodes}) == 1 or self.late:
                 return
             if attempt < EVIDENCE_TRIES - 1:
@@ -187,6 +193,9 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
             "refused": dict(found.run.load.refused),
             "faults": dict(found.run.faults),
             "heal_s": found.run.heal_s,
+            "digests": {
+                node.name: {"state": node.state_digest, "mesh": node.mesh_digest} for node in found.run.nodes
+            },
             "wall_s": round(time.monotonic() - started, 1),
             "log": found.run.log,
         }
@@ -201,6 +210,12 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
         return report
     except KeyboardInterrupt:
         keep = settings.keep
+        raise
+    except LocalFault as fault:
+        # Without a report; what there is in their logs may say why.
+        keep = any(folder.glob("*/daemon.log"))
+        if keep:
+            fault.fix = f"{fault.fix or 'see daemon.log in the homes'}; the homes are kept: {folder}"
         raise
     finally:
         if not keep:
@@ -221,7 +236,9 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say) -> _Found:
         say(f"{settings.nodes} network namespaces" + (f", slowed by {net.slow_by}" if net.slow_by else ""))
         hosts = ChaosHosts(ChaosCluster(folder, net, skewed="skew" in settings.kinds))
         hosts.start()
-        load = Load(hosts, settings.seed, settings.rate_per_s)
+        short = settings.minutes * 60 < nemeses.FULL_LENGTH_S
+        deadlines_s = SHORT_DEADLINES_S if short else DEADLINES_S
+        load = Load(hosts, settings.seed, settings.rate_per_s, deadlines_s)
         run = Run(settings, hosts, load, say)
         try:
             trio.run(run.main, folder / "evidence")
@@ -240,6 +257,7 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say) -> _Found:
         unanswered=frozenset(load.unanswered),
         deaths=deaths,
         late=run.late,
+        after=run.after,
     )
     return _Found(run, evidence)
 

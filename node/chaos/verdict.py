@@ -26,6 +26,7 @@ PROPERTIES: Mapping[str, str] = {
     "result": "no result but the right one is accepted",
     "convergence": "the nodes agree once nothing goes wrong any more",
     "liveness": "every need came to an end",
+    "recovery": "each need posted when all was well again got its result",
 }
 MAX_VIOLATIONS = 100
 SHUFFLE_SKEW_S = 20.0
@@ -65,6 +66,7 @@ class Evidence:
     unanswered: frozenset[str] = frozenset()
     deaths: Sequence[str] = ()
     late: Sequence[str] = ()  # what had not converged in time
+    after: Sequence[str] = ()  # needs posted when all was well again
 
 
 @dataclass(slots=True)
@@ -109,6 +111,10 @@ def judge(evidence: Evidence, seed: int) -> Verdict:
             for need, outcome in outcomes.items()
             if outcome.state not in ENDS
         )
+        for need in evidence.after:
+            state = outcomes[need].state if need in outcomes else "gone"
+            if state != "FINALIZED":
+                add([Violation("recovery", "", f"{need}, posted when all was well again, is {state}")])
         for node in evidence.nodes:
             if node.name in held:
                 add(_agrees(node, held[node.name], union, reading, outcomes))

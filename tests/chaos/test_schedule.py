@@ -6,6 +6,7 @@ import sys
 import pytest
 import trio
 from swarmd.node.chaos import nemeses
+from swarmd.node.chaos.hosts import MAX_DEATHS, ChaosHosts
 from swarmd.node.chaos.nemeses import MAX_SKEW_S, NEMESES, schedule
 from swarmd.node.chaos.netns import Impairment
 from swarmd.protocol.faults import LocalFault
@@ -136,3 +137,25 @@ async def test_what_is_done_is_undone(autojump_clock):
         for node in range(3):
             jumps = [each[2] for each in hosts.done if each[:2] == ("skew", node)]
             assert not jumps or jumps[-1] == 0.0
+
+
+async def test_a_daemon_that_does_not_come_up_is_given_up_in_the_end():
+    """Each try is a death in the verdict; the run goes on without it."""
+
+    class Broken:
+        def __init__(self):
+            self.members = [None]
+            self.starts = 0
+
+        def start(self, member):
+            self.starts += 1
+
+        def wait_ready(self, member):
+            raise LocalFault("daemon-failed", "its journal is torn")
+
+    hosts = ChaosHosts(Broken())
+    hosts._down.add(0)
+    with trio.fail_after(10):
+        await hosts.restart(0)
+    assert hosts.cluster.starts == len(hosts.deaths) == MAX_DEATHS
+    assert set(hosts.deaths) == {"node 0 did not come up again: its journal is torn"}

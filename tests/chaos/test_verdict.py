@@ -225,6 +225,18 @@ def test_a_need_without_an_end(told):
     assert {(v.property, v.node) for v in found} == {("liveness", "node-3")} and len(found) == 4
 
 
+def test_a_need_that_fails_though_all_is_well(told):
+    ends = {title: need for need, title in told.acknowledged.items()}
+    assert broken(replace(told, after=[ends["0/1"]])) == {}
+    failed = replace(told, after=[ends["0/1"], ends["1/1"], "need-x"])
+    assert broken(failed) == {
+        "recovery": [
+            f"{ends['1/1']}, posted when all was well again, is REFUNDED",
+            "need-x, posted when all was well again, is gone",
+        ]
+    }
+
+
 def test_an_open_need_in_all_journals(story):
     story.post(0, "0/1")
     story.away = {"node-0"}
