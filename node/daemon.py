@@ -29,7 +29,7 @@ from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
-from swarmd.node.discovery import Discovery, DiscoverySettings
+from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.home import socket_path
 from swarmd.node.jobs import Content
@@ -101,7 +101,10 @@ class Daemon:
             settings.peers,
             psk=load_psk(home),
         )
-        self.discovery = Discovery(home, self.transport, settings.discovery, self._announced_addrs)
+        membership = Membership(self.genesis.mesh_name, self.genesis.roster)
+        self.discovery = Discovery(
+            home, self.transport, settings.discovery, membership, self._announced_addrs
+        )
         self.content = Content(self.blocks, self.transport, self._addrs_of)
         self.runner = Runner(
             genesis=self.genesis,

@@ -1,20 +1,25 @@
 """Finding peers, in the daemon: what is heard goes into the book, the connector dials, the book is kept on disk."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 from swarmd.bootstrap.addresses import is_dnsaddr
 from swarmd.bootstrap.book import PeerBook
 from swarmd.bootstrap.connector import Connector, DialFailed
+from swarmd.bootstrap.lists import check_entry, is_file, read_file, resolve_dnsaddr
+from swarmd.bootstrap.mdns import Announcement, LocalNetwork
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.faults import LocalFault
 
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S = 30.0
+LIST_INTERVAL_S = 1_800.0
+LIST_RETRY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,12 @@ class DiscoverySettings:
     target_peers: int = 0  # 0: dial nobody
 
 
-@dataclass(slots=True)
-class SourceState:
-    """How one way of finding peers is doing, for operators."""
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who we are to others: our mesh's CID, and whose signature on a bootstrap list counts."""
 
-    state: str = "off"  # "off" | "starting" | "on" | "failed"
-    error: str = ""
-    found: dict[str, int] = field(default_factory=dict)
+    mesh: str
+    trusted: Sequence[str]
 
 
 class Discovery:
@@ -43,13 +47,19 @@ class Discovery:
         home: Path,
         transport: Transport,
         settings: DiscoverySettings,
+        membership: Membership,
         addrs_of_peers: Callable[[], Sequence[str]],
     ) -> None:
         self.settings = settings
         self.book = PeerBook(transport.peer_id)
+        self.lists: dict[str, str] = {}  # entry -> what is wrong with it, "" if nothing
+        self.mdns: LocalNetwork | None = None
         self._home = home
+        self._membership = membership
         self._transport = transport
         self._addrs_of_peers = addrs_of_peers
+        for entry in settings.bootstrap:
+            check_entry(entry)
         self.connector = Connector(self.book, self._dial, self._connected, target_peers=settings.target_peers)
 
     async def run(self) -> None:
@@ -57,7 +67,11 @@ class Discovery:
         self.book.load(self._home)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read_lists)
+                for entry in self.settings.bootstrap:
+                    nursery.start_soon(self._follow_list, entry)
+                if self.settings.mdns:
+                    self.mdns = LocalNetwork(self._announcement, lambda addr: self._heard(addr, "mdns"))
+                    nursery.start_soon(self.mdns.run)
                 nursery.start_soon(self.connector.run)
                 nursery.start_soon(self._keep)
         finally:
@@ -77,10 +91,40 @@ class Discovery:
 
     # Sources -------------------------------------------------------------------------------------------
 
-    async def _read_lists(self) -> None:
-        for entry in self.settings.bootstrap:
-            if not is_dnsaddr(entry):
-                self.book.learn(entry, "list")
+    async def _follow_list(self, entry: str) -> None:
+        """Take in a bootstrap entry, and again at times: what is behind a name or file may change."""
+        while True:
+            try:
+                for addr in await self._read_list(entry):
+                    self.book.learn(addr, "list")
+                self.lists[entry] = ""
+            except LocalFault as fault:
+                if self.lists.get(entry) != fault.message:
+                    log.warning("bootstrap list %s: %s", entry, fault.message)
+                self.lists[entry] = fault.message
+            await trio.sleep(LIST_INTERVAL_S if self._connected() else LIST_RETRY_S)
+
+    async def _read_list(self, entry: str) -> Sequence[str]:
+        if is_dnsaddr(entry):
+            return await resolve_dnsaddr(entry)
+        if not is_file(entry):
+            return [entry]
+        found = await trio.to_thread.run_sync(
+            read_file, self._path(entry), self._membership.mesh, self._membership.trusted, time.time()
+        )
+        addrs = [addr for addr in found if not is_dnsaddr(addr)]
+        for name in (addr for addr in found if is_dnsaddr(addr)):
+            addrs += await resolve_dnsaddr(name)
+        return addrs
+
+    def _path(self, entry: str) -> Path:
+        return (self._home / Path(entry).expanduser()).absolute()
+
+    def _announcement(self) -> Announcement:
+        return Announcement(self._transport.peer_id, self._membership.mesh, self._transport.addrs)
+
+    def _heard(self, addr: str, source: str) -> None:
+        self.book.learn(addr, source)
 
     async def _keep(self) -> None:
         """Addresses that members announce in their manifests are hints too; the book goes to disk."""

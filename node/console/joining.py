@@ -1,4 +1,4 @@
-"""`swarmd invite` and `swarmd join`."""
+"""`swarmd invite`, `swarmd join`, `swarmd seeds`."""
 
 import sys
 import time
@@ -74,3 +74,36 @@ def _ticket_text(word: str) -> str:
         except OSError as error:
             raise LocalFault("bad-ticket", f"{word[1:]}: {error.strerror}", fix="name a file") from None
     return word
+
+
+def run_seeds_sign(ctx: Context) -> int:
+    from swarmd.bootstrap.lists import sign_seeds
+    from swarmd.node.keys import load_key
+    from swarmd.node.setup import GENESIS_FILE, load_genesis
+
+    identity, genesis = load_key(ctx.home), load_genesis(ctx.home / GENESIS_FILE)
+    if identity.did not in genesis.roster:
+        raise LocalFault(
+            "not-a-verifier",
+            "this node is no verifier of its mesh, so nobody would take its list",
+            fix="let a verifier sign it, or pass on a plain list",
+        )
+    now_s = int(time.time())
+    expires_s = now_s + ctx.args.ttl * 86_400
+    text = sign_seeds(genesis.mesh_name, identity.did, ctx.args.addrs, now_s, expires_s, identity.sign)
+    ctx.out.line(text.rstrip())
+    return OK
+
+
+def run_seeds_check(ctx: Context) -> int:
+    from swarmd.bootstrap.lists import read_file
+    from swarmd.node.setup import GENESIS_FILE, load_genesis
+
+    genesis = load_genesis(ctx.home / GENESIS_FILE)
+    addrs = read_file(Path(ctx.args.file), genesis.mesh_name, genesis.roster, time.time())
+    if ctx.out.as_json:
+        ctx.out.document({"addrs": addrs})
+    else:
+        for addr in addrs:
+            ctx.out.line(clean(addr))
+    return OK

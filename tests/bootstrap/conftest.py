@@ -13,9 +13,12 @@ from typing import Any
 
 import nacl.signing
 import pytest
+from swarmd.node.chaos.machine import preflight
+from swarmd.node.chaos.netns import Net
 from swarmd.node.home import socket_path
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.didkey import did_of
+from swarmd.protocol.faults import LocalFault
 
 
 @dataclass
@@ -120,3 +123,35 @@ def host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
         if each.process is not None:
             each.process.kill()
             each.stop()
+
+
+@pytest.fixture
+def lan() -> Iterator[Callable[[int], Net]]:
+    """lan(n) -> Net: n network namespaces on one bridge. Skipped where the machine does not let us make them."""
+    made: list[Net] = []
+
+    def make(nodes: int) -> Net:
+        require_namespaces()
+        net = Net(nodes)
+        made.append(net)
+        net.up(slow=False)
+        return net
+
+    yield make
+    for net in made:
+        net.down()
+
+
+def require_namespaces() -> None:
+    """What is not installed is a failure in CI; what a kernel or container refuses nobody can install."""
+    try:
+        preflight(["partition"])
+        trial = Net(1)
+        try:
+            trial.up(slow=False)
+        finally:
+            trial.down()
+    except LocalFault as fault:
+        if fault.code == "missing-tools" and os.environ.get("CI"):
+            pytest.fail(f"{fault.message}; {fault.fix}")
+        pytest.skip(f"no network namespaces here: {fault.message}; {fault.fix}")

@@ -37,7 +37,7 @@ def test_the_commands_that_there_are() -> None:
         ),
         *("need post", "need list", "need show", "need watch"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
-        *("config show", "config check"),
+        *("config show", "config check", "seeds sign", "seeds check"),
         *("replay", "incident capture", "chaos run", "sim run"),
     }
 

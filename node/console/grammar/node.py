@@ -106,6 +106,26 @@ def add(commands: Commands) -> None:
         "--listen", metavar="MULTIADDR", action="append", help="written to swarmd.toml; repeatable"
     )
 
+    seeds = commands.group(
+        "seeds", "signed lists of where to begin looking for a mesh's nodes", "swarmd seeds check seeds.json"
+    )
+    sign = seeds.add(
+        "sign",
+        "joining:run_seeds_sign",
+        "sign a list of addresses as a verifier of the mesh, and print it",
+        "swarmd seeds sign /ip4/192.0.2.7/tcp/4001/p2p/12D3Koo... > seeds.json",
+        "Others name the file in `bootstrap`. It may come from anywhere: who changes it spoils its signature.",
+    )
+    sign.add_argument("addrs", metavar="ADDR", nargs="+", help="a multiaddr or /dnsaddr/NAME")
+    sign.add_argument("--ttl", type=positive, metavar="DAYS", default=365, help="how long it holds (365)")
+    check = seeds.add(
+        "check",
+        "joining:run_seeds_check",
+        "say what a bootstrap list holds, and whether this node takes it",
+        "swarmd seeds check seeds.json",
+    )
+    check.add_argument("file", help="a plain or signed list")
+
     commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
     commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
     commands.add("peers", "node:run_peers", "list the connected nodes", "swarmd peers")
