@@ -18,7 +18,7 @@ UV_VERSION := 0.13.8
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check policies policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ contracts-check: ## Recompile the contracts with the pinned solc and compare wit
 	  $(MAKE) --no-print-directory contracts/node_modules/.package-lock.json && node contracts/build.js --check; \
 	elif [ -n "$${CI:-}" ]; then echo "contracts-check: npm is not installed" >&2; exit 1; \
 	else echo "contracts-check: skipped, npm is not installed"; fi
+
+policies: ## Check, test and compile the policies with the pinned opa
+	@policies/build.sh
 
 policies-check: ## Test the policies, recompile them with the pinned opa and compare with what ships
 	@policies/build.sh --check

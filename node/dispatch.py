@@ -1,7 +1,7 @@
 """Carries out effects after the commit and turns their results into inputs. Idempotent: a job runs once at a time."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +202,6 @@ class Dispatcher:
         self._runner.tell(lambda at_ns: Judged(job_id, said.verdict, said.score, said.reason[:500], at_ns))
 
     async def _judgement(self, effect: Judge) -> Judgement:
-        denied = self._commit_gate(effect)
-        if denied is not None:
-            return denied
         try:
             await self._content.ensure(effect.result, effect.holders)
             data = self._content.read(effect.result)
@@ -213,22 +210,21 @@ class Dispatcher:
             return Judgement("reject", 0, f"{fault.code}: {fault.message}")
         except BadJson as error:
             return Judgement("reject", 0, f"the result is no JSON: {error}")
-        if len(data) != effect.size:
+        found = {"size": len(data)}
+        denied = self._commit_gate(effect, found)
+        if denied is not None:
+            return denied
+        if len(data) != effect.size:  # whatever the policy says
             return Judgement("reject", 0, f"{len(data)} bytes where {effect.size} were claimed")
-        return await self._verify(effect, await self._job(effect, "verify"), output)
+        judgement = await self._verify(effect, await self._job(effect, "verify"), output)
+        if judgement.verdict == "accept" and judgement.telemetry:
+            denied = self._commit_gate(effect, {**found, **judgement.telemetry})
+        return denied or judgement
 
-    def _commit_gate(self, effect: Judge) -> Judgement | None:
-        """The third gate: may a result with this telemetry be attested at all?"""
-        facts = {
-            "gate": "commit",
-            "kind": "COMMIT",
-            "sender": effect.holders[0],
-            "thread": effect.need,
-            "payload_size": min(effect.size, 1_048_575),
-            "epoch": 0,
-            "telemetry": dict(effect.telemetry),
-        }
-        verdict = self._runner.gate.evaluate("commit", facts)
+    def _commit_gate(self, effect: Judge, actual: Mapping[str, int]) -> Judgement | None:
+        """The third gate: what the worker claims of its run beside what we found, before we attest anything."""
+        claimed = {**effect.telemetry, "size": effect.size}
+        verdict = self._runner.gates.commit(effect.need, effect.holders[0], claimed, actual)
         if verdict.allow:
             return None
         return Judgement("reject", 0, "denied at the commit gate: " + ", ".join(verdict.reasons))

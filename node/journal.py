@@ -17,7 +17,8 @@ from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 
-SCHEMA_VERSION = 1
+# 2: batches.verdicts, what the ingress gate said of each envelope when it was taken in.
+SCHEMA_VERSION = 2
 _FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.
 PROBE_BYTES = 65_536
@@ -27,7 +28,7 @@ create table if not exists inputs (id integer primary key, record blob not null)
 create table if not exists authors (id integer primary key, did text not null unique);
 create table if not exists batches (
   author integer not null, epoch integer not null, bucket integer not null, seq integer not null,
-  hash blob not null, lamport integer not null, ts_ns integer not null, body blob not null,
+  hash blob not null, lamport integer not null, ts_ns integer not null, body blob not null, verdicts blob,
   primary key (author, epoch, bucket, seq));
 create index if not exists batches_by_bucket on batches (bucket);
 create table if not exists outbox (id text primary key, record blob not null) without rowid;
@@ -64,6 +65,11 @@ class Journal:
         known = self.meta("schema_version")
         if known is None:
             self.set_meta("schema_version", str(SCHEMA_VERSION).encode())
+        elif int(known) == 1:
+            self.db.executescript(
+                "begin immediate; alter table batches add column verdicts blob;"
+                "update meta set value = cast('2' as blob) where key = 'schema_version'; commit"
+            )
         elif int(known) > SCHEMA_VERSION:
             raise LocalFault(
                 "newer-journal",
@@ -88,7 +94,7 @@ class Journal:
             self.db.executemany("insert into inputs (record) values (?)", self._new_inputs)
             self._new_inputs.clear()
         if self._new_batches:
-            self.db.executemany("insert into batches values (?, ?, ?, ?, ?, ?, ?, ?)", self._new_batches)
+            self.db.executemany("insert into batches values (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_batches)
             self._new_batches.clear()
 
     def rollback(self) -> None:
@@ -141,7 +147,8 @@ class Journal:
             self._names[author] = did
         return author
 
-    def add_batch(self, batch: Batch) -> None:
+    def add_batch(self, batch: Batch, verdicts: list[Any] | None = None) -> None:
+        """`verdicts`: node.policy.gates.recorded, where they are known."""
         last = batch.envelopes[-1]
         self._new_batches.append(
             (
@@ -153,6 +160,7 @@ class Journal:
                 last.lamport,
                 last.ts_ns,
                 encode_ordered(batch_to_list(batch)),
+                None if verdicts is None else encode_ordered(verdicts),
             )
         )
 
@@ -176,6 +184,21 @@ class Journal:
         if row is None:
             raise CorruptState("bad-journal", f"{self.path}: batch {key} is missing", fix=_FIX)
         return self._reload(row[0])
+
+    def verdicts(self, key: BatchKey) -> list[Any] | None:
+        """What `add_batch` was given with the batch; None if nothing, or it is unreadable."""
+        self._write()
+        row = self.db.execute(
+            "select verdicts from batches where author = ? and epoch = ? and bucket = ? and seq = ?",
+            (self._authors.get(key[0]), *key[1:]),
+        ).fetchone()
+        if row is None or row[0] is None:
+            return None
+        try:
+            found = decode(row[0])
+        except RemoteFault:
+            return None
+        return found if type(found) is list and len(found) == 3 else None
 
     def _reload(self, body: bytes) -> Batch:
         """CorruptState if the row is not what was written: its hashes do not fit."""

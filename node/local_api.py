@@ -135,6 +135,7 @@ class LocalApi:
             "balance": views.balance(state, runner.me)["available"],
             "chain": dict(self._chain.status()),
             "policy_hash": runner.gate.policy_hash.hex(),
+            "gates": dict(runner.gates.counters),
             "journal": {"inputs": inputs, "bytes": size, "proofs": len(runner.journal.proofs())},
             "ingress": {
                 "faults": dict(runner.ingress.faults),
@@ -329,4 +330,4 @@ class LocalApi:
 
     async def _why(self, call: LocalCall) -> Any:
         runner = self._runner
-        return why.explain(runner.state, runner.journal, runner.gate, self._need(call))
+        return why.explain(runner.state, runner.journal, self._need(call))

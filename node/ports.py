@@ -96,12 +96,13 @@ class Verdict:
     reasons: tuple[str, ...]  # names of the rules hit
     gas: int
     digest: bytes  # 32 bytes: H(input || verdict || policy hash || gas || engine version)
+    obligations: tuple[str, ...] = ()  # what the policy asks of the node beside: "log"
 
 
 class PolicyGate(Protocol):
     @property
     def policy_hash(self) -> bytes:
-        """32 bytes: SHA-256 of the compiled wasm and its data."""
+        """32 bytes naming module, data, gas limit and engine: equal hashes give equal verdicts and digests."""
 
     def evaluate(self, gate: str, facts: Mapping[str, Any]) -> Verdict:
         """`gate` is "preflight", "ingress" or "commit". Never raises: what goes wrong is a deny."""

@@ -16,14 +16,15 @@ from typing import Any
 import trio
 from swarmd.node import codec
 from swarmd.node.content.fetch import BatchBlockStore
-from swarmd.node.facts import facts_of
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
+from swarmd.node.policy.gates import Gates, recorded
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.sealing import seal
+from swarmd.node.spending import Spending
 from swarmd.node.telemetry.histogram import Histogram
 from swarmd.protocol import engine, kinds, limits
-from swarmd.protocol.batch import Batch, Sign
+from swarmd.protocol.batch import Batch, Sign, batch_to_list
 from swarmd.protocol.chains import Chains, Gap
 from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
 from swarmd.protocol.envelope import Envelope, build, evaluated
@@ -125,7 +126,7 @@ class Runner:
         self.genesis = genesis
         self.me = me
         self.journal = journal
-        self.gate = gate
+        self.gates = Gates(gate, genesis)
         self.blocks = blocks
         self.frames_dropped = 0
         self.counters = {"turns": 0, "authored": 0, "flushes": 0, "bytes_out": 0, "admitted": 0}
@@ -139,12 +140,20 @@ class Runner:
         self._queue: deque[_Item] = deque()
         self._wake = trio.Event()
         self._unsealed: list[Envelope] = []
+        # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
+        self._said: dict[bytes, Verdict] = {}
+        self._spending = Spending(me)
         self._last_flush_ns = 0
         self._seen: list[Envelope] = []
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
         self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
+
+    @property
+    def gate(self) -> PolicyGate:
+        """The policy in force."""
+        return self.gates.active
 
     # Restoring -----------------------------------------------------------------------------------------
 
@@ -158,10 +167,14 @@ class Runner:
         self.ingress.follow(self.chains)
         sealed = self.journal.own_envelope_ids(self.me)
         self._unsealed = []
+        self._spending = Spending(self.me)
         for given in self.inputs():
             engine.step(self.state, given)
-            if isinstance(given, Authored) and given.envelope.id not in sealed:
-                self._unsealed.append(given.envelope)
+            if isinstance(given, Authored):
+                self._spending.add(given.envelope)
+                if given.envelope.id not in sealed:
+                    self._unsealed.append(given.envelope)
+        self._said = {each.id: self._said[each.id] for each in self._unsealed if each.id in self._said}
 
     def inputs(self) -> Iterator[Input]:
         """Every input on record, in order."""
@@ -261,6 +274,8 @@ class Runner:
         if not (items or ticking or self._unsealed or self.trouble):
             return out
         self._seen.clear()
+        if self.gates.advance(self.state.lamport):
+            log.info("the policy is now %s", self.gate.policy_hash.hex())
         try:
             self.journal.begin()
             if self.trouble:
@@ -397,10 +412,10 @@ class Runner:
         envelopes: list[Envelope] = []
         denied: dict[int, str] = {}
         for batch in arrived.batches:
-            self.journal.add_batch(batch)
+            verdicts = [self._judge(batch, at, out) for at in range(len(batch.envelopes))]
+            self.journal.add_batch(batch, recorded(self.gate.policy_hash, verdicts))
             keys.append((batch.author, batch.epoch, batch.bucket, batch.seq))
-            for envelope in batch.envelopes:
-                verdict = self._gate("ingress", envelope)
+            for envelope, verdict in zip(batch.envelopes, verdicts, strict=True):
                 if not verdict.allow:
                     denied[len(envelopes)] = ", ".join(verdict.reasons)[:400]
                 envelopes.append(envelope)
@@ -412,8 +427,21 @@ class Runner:
         self._seen.extend(envelopes)
         self._follow(engine.step(self.state, given), now_ns, out)
 
-    def _gate(self, gate: str, envelope: Envelope) -> Verdict:
-        return self.gate.evaluate(gate, facts_of(gate, envelope))
+    def _judge(self, batch: Batch, at: int, out: Out) -> Verdict:
+        """The ingress gate, and whether the author's digest is true.
+
+        A false one is charged to its author, with proof, but voids nothing: nodes that do not hold the policy it
+        names cannot tell, and what counts in the mesh must not depend on who can.
+        """
+        envelope = batch.envelopes[at]
+        verdict = self.gates.ingress(envelope)
+        if "log" in verdict.obligations:
+            log_verdict(envelope, verdict)
+        fault = self.gates.false_digest(envelope, verdict)
+        if fault is not None:
+            self.journal.add_proof(fault.code, batch.author, [batch_to_list(batch), at])
+            self._charge(batch.author, fault, out)
+        return verdict
 
     def _step(self, given: Input, out: Out, reply: Reply | None = None) -> None:
         effects = engine.step(self.state, given)
@@ -458,7 +486,11 @@ class Runner:
                     pass  # the loop looks at the earliest timer itself
 
     def _author(self, draft: Publish) -> Envelope | None:
-        """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it."""
+        """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it.
+
+        The digest it carries is that of our own ingress evaluation: who runs the same policy checks it by the
+        evaluation that it makes anyway.
+        """
         envelope = build(
             kind=draft.kind,
             thread=draft.thread,
@@ -472,9 +504,15 @@ class Runner:
             eval_digest=bytes(32),
             trace=draft.trace,
         )
-        verdict = self._gate("preflight", envelope)
+        local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None
+        verdict = self.gates.preflight(envelope, local)
         if verdict.allow:
-            return evaluated(envelope, verdict.digest)
+            verdict = self.gates.ingress(envelope)
+        if verdict.allow:
+            envelope = evaluated(envelope, verdict.digest)
+            self._said[envelope.id] = verdict
+            self._spending.add(envelope)
+            return envelope
         log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
         if draft.kind == kinds.NEED:
             raise PreflightDenied(", ".join(verdict.reasons))
@@ -486,7 +524,11 @@ class Runner:
         """Sign what we have said since the last flush and make it durable; the frames go out after the commit."""
         for frame, batches in seal(self.genesis.mesh_id, self.me, self.chains, self._unsealed, self._sign):
             for batch in batches:
-                self.journal.add_batch(batch)
+                verdicts = [self._said.pop(each.id) for each in batch.envelopes if each.id in self._said]
+                policies = {each.policy for each in batch.envelopes}
+                # Not known of what an earlier life had said, nor kept where the policy changed in between.
+                known = len(verdicts) == len(batch.envelopes) and len(policies) == 1
+                self.journal.add_batch(batch, recorded(policies.pop(), verdicts) if known else None)
                 self.chains.accept(batch)
             out.frames.append(frame)
             self.counters["flushes"] += 1
@@ -500,3 +542,15 @@ class PreflightDenied(LocalFault):
 
     def __init__(self, reasons: str) -> None:
         super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
+
+
+def log_verdict(envelope: Envelope, verdict: Verdict) -> None:
+    """What the policy's obligation "log" asks for."""
+    log.info(
+        "policy: %s %s in %s from %s%s",
+        "allows" if verdict.allow else "denies",
+        envelope.kind,
+        envelope.thread,
+        envelope.sender,
+        f" ({', '.join(verdict.reasons)})" if verdict.reasons else "",
+    )

@@ -1,10 +1,9 @@
-"""`swarmd why`: the causal chain of a need, each step with its id, its gate's verdict and its signature checked anew."""
+"""`swarmd why`: the causal chain of a need, each step with its id, the verdict our gate gave when it came, and its
+signature checked anew."""
 
 from typing import Any
 
-from swarmd.node.facts import facts_of
 from swarmd.node.journal import Journal
-from swarmd.node.ports import PolicyGate
 from swarmd.node.views import escrow_row, need_detail
 from swarmd.protocol import kinds
 from swarmd.protocol.amounts import format_usdc
@@ -16,7 +15,7 @@ from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
 
 
-def explain(state: State, journal: Journal, gate: PolicyGate, need: Need) -> dict[str, Any]:
+def explain(state: State, journal: Journal, need: Need) -> dict[str, Any]:
     """Every envelope of the need in causal order, what became of the money, and the anchor."""
     steps = []
     mesh_id = state.genesis.mesh_id
@@ -24,14 +23,17 @@ def explain(state: State, journal: Journal, gate: PolicyGate, need: Need) -> dic
         if isinstance(batch, CorruptState):
             steps.append(_damaged(author, seq, batch))
             continue
+        verdicts: list[Any] | None = None
         for index, envelope in enumerate(batch.envelopes):
             if envelope.thread != need.id:
                 continue
+            if verdicts is None:
+                verdicts = journal.verdicts((author, batch.epoch, batch.bucket, seq)) or []
             try:
                 verified = verify_proof(mesh_id, prove(batch, index)).id == envelope.id
             except RemoteFault:
                 verified = False
-            steps.append(_step(need, gate, envelope, verified))
+            steps.append(_step(need, envelope, verified, _gate(verdicts, index)))
     steps.sort(key=lambda step: (step["lamport"], step["id"]))
     detail = need_detail(state, need)
     return {
@@ -58,15 +60,28 @@ def _damaged(author: str, seq: int, damage: CorruptState) -> dict[str, Any]:
         "lamport": 0,
         "text": f"batch {seq} of this author cannot be read: {damage.message}",
         "refs": [],
-        "gate": {"allow": False, "reasons": ["not evaluated"], "gas": 0, "policy": ""},
+        "gate": None,
         "verified": False,
         "void": damage.code,
         "trace": "",
     }
 
 
-def _step(need: Need, gate: PolicyGate, envelope: Envelope, verified: bool) -> dict[str, Any]:
-    verdict = gate.evaluate("ingress", facts_of("ingress", envelope))
+def _gate(verdicts: list[Any], index: int) -> dict[str, Any] | None:
+    """What was recorded when the envelope was taken in: reasons are the rules hit. None: before that was recorded."""
+    if not verdicts or index >= len(verdicts[1]):
+        return None
+    policy, gas, denied = verdicts
+    reasons = next((reasons for position, reasons in denied if position == index), None)
+    return {
+        "allow": reasons is None,
+        "reasons": reasons or [],
+        "gas": gas[index],
+        "policy": policy.hex(),
+    }
+
+
+def _step(need: Need, envelope: Envelope, verified: bool, gate: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "at_ns": envelope.ts_ns,
         "kind": envelope.kind,
@@ -76,12 +91,8 @@ def _step(need: Need, gate: PolicyGate, envelope: Envelope, verified: bool) -> d
         "lamport": envelope.lamport,
         "text": describe(envelope),
         "refs": [cid_text(ref) for ref in envelope.refs],
-        "gate": {
-            "allow": verdict.allow,
-            "reasons": list(verdict.reasons),
-            "gas": verdict.gas,
-            "policy": envelope.policy.hex(),
-        },
+        "gate": gate,
+        "author_policy": envelope.policy.hex(),
         "verified": verified,
         "void": need.void.get(envelope.id),
         "trace": envelope.trace,

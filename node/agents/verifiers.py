@@ -4,8 +4,8 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -36,6 +36,7 @@ class Judgement:
     verdict: Literal["accept", "reject", "abstain"]
     score: int  # 0 to 100
     reason: str
+    telemetry: Mapping[str, int] = field(default_factory=dict)  # of our own run, if there was one
 
 
 class Verifier(Protocol):
@@ -73,7 +74,7 @@ class ReexecVerifier:
         if ours.error is not None:
             return _abstain(f"our own run ended with {ours.error}: {ours.detail[-_REASON_CHARS // 2 :]}")
         if canonical_json(ours.output) == theirs:
-            return _accept("the same result from our own run")
+            return replace(_accept("the same result from our own run"), telemetry=dict(ours.telemetry))
         return _reject(f"our own run gave another result, {_difference(ours.output, output)}")
 
 

@@ -54,7 +54,7 @@ def _show_step(out: Output, step: dict[str, Any], started_ns: int) -> None:
 
 def _gate_text(gate: Any) -> str:
     if not gate:
-        return "no gate"
+        return "gate not recorded"
     reasons = f" ({', '.join(map(clean, gate['reasons']))})" if gate["reasons"] else ""
     return f"gate {'allows' if gate['allow'] else 'denies'}{reasons}, gas {gate['gas']}"
 

@@ -87,7 +87,7 @@ def _report(out: Output, summary: dict[str, Any], why: dict[str, Any], demo: run
             step["kind"],
             demo.names[step["sender"]],
             step["text"],
-            "allow" if step["gate"]["allow"] else ", ".join(step["gate"]["reasons"]),
+            _gate(step["gate"]),
             "signed" if step["verified"] else "NOT VERIFIED",
             step["id"][-8:],
         )
@@ -120,3 +120,9 @@ def _how_to_talk(out: Output, demo: run.Demo) -> None:
     out.line(f"  swarmd --home {demo.owner.home} need list")
     pids = " ".join(str(m.process.pid) for m in demo.cluster.members if m.process)
     out.line(f"Stop it: kill {pids}; rm -r {demo.cluster.base}")
+
+
+def _gate(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return "not recorded"
+    return "allow" if gate["allow"] else ", ".join(gate["reasons"])

@@ -1,16 +1,19 @@
 """`WasmGate`: the PolicyGate over a compiled policy, its data and a pool of instances."""
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from swarmd.node.policy.instance import Instance
 from swarmd.node.policy.modules import engine_version, load_module
 from swarmd.node.policy.verdicts import (
+    Answer,
     Denied,
+    Digests,
     canonical_input,
     canonical_json,
-    eval_digest,
+    make_answer,
     parse_result,
     policy_hash,
 )
@@ -51,15 +54,27 @@ class WasmGate:
         self._module = load_module(wasm, cache_dir)
         self._gas_limit = gas_limit
         self._engine = engine_version()
-        self._policy_hash = policy_hash(wasm, self._data)
+        self._policy_hash = policy_hash(wasm, self._data, gas_limit, self._engine)
+        self._wasm_hash, self._data_hash = sha256(wasm).digest(), sha256(self._data).digest()
+        self._digests = Digests(self._policy_hash, self._engine)
         # A policy has few different answers: the same bytes are parsed once.
-        self._answers: dict[bytes, tuple[bool, tuple[str, ...]]] = {}
+        self._answers: dict[bytes, Answer] = {}
         self._idle = [Instance(self._module, self._data, ENTRYPOINT)]
 
     @property
     def policy_hash(self) -> bytes:
-        """32 bytes: SHA-256 of the compiled wasm and its canonical data."""
+        """32 bytes naming this policy as it is run: module, data, gas limit and engine version."""
         return self._policy_hash
+
+    @property
+    def wasm_hash(self) -> bytes:
+        """SHA-256 of the module, the same on every engine."""
+        return self._wasm_hash
+
+    @property
+    def data_hash(self) -> bytes:
+        """SHA-256 of the canonical data."""
+        return self._data_hash
 
     @property
     def engine_version(self) -> str:
@@ -72,27 +87,27 @@ class WasmGate:
 
     def evaluate(self, gate: str, facts: Mapping[str, Any]) -> Verdict:
         """The verdict on `facts` at `gate` ("preflight", "ingress" or "commit"); about 20 us."""
-        document = b""
+        document, gas = b"", 0
         try:
             document = canonical_input(gate, facts)
-            allow, reasons, gas = self._judge(document)
+            answer, gas = self._judge(document)
         except Denied as denied:
-            allow, reasons, gas = False, (denied.reason,), denied.gas
+            answer, gas = make_answer(False, (denied.reason,)), denied.gas
         except Fault as fault:
-            allow, reasons, gas = False, (fault.code,), 0
+            answer = make_answer(False, (fault.code,))
         except Exception:
             # Fail closed: the port promises a verdict, and no policy or input may end the daemon (P10).
             # Nothing here awaits, so no cancellation passes through.
-            allow, reasons, gas = False, ("host-error",), 0
-        digest = eval_digest(document, allow, reasons, self._policy_hash, gas, self._engine)
-        return Verdict(allow, reasons, gas, digest)
+            answer = make_answer(False, ("host-error",))
+        digest = self._digests.digest(document, answer, gas)
+        return Verdict(answer.allow, answer.reasons, gas, digest, answer.obligations)
 
     def evaluate_many(self, gate: str, facts: Iterable[Mapping[str, Any]]) -> list[Verdict]:
         """`evaluate` of each, in order: an ingress batch in one call."""
         evaluate = self.evaluate
         return [evaluate(gate, each) for each in facts]
 
-    def _judge(self, document: bytes) -> tuple[bool, tuple[str, ...], int]:
+    def _judge(self, document: bytes) -> tuple[Answer, int]:
         # Popping and appending are atomic, so threads take different instances.
         try:
             instance = self._idle.pop()
@@ -109,4 +124,4 @@ class WasmGate:
                 raise Denied(denied.reason, denied.detail, gas=evaluation.gas) from None
             if len(self._answers) < _MAX_REMEMBERED:
                 self._answers[evaluation.result] = answer
-        return answer[0], answer[1], evaluation.gas
+        return answer, evaluation.gas

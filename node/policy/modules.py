@@ -5,7 +5,7 @@ import platform
 import stat
 import tempfile
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -68,7 +68,9 @@ def load_module(wasm: bytes, cache_dir: Path | None) -> wasmtime.Module:
     return module
 
 
+@lru_cache(maxsize=8)
 def _compile(wasm: bytes) -> wasmtime.Module:
+    """Remembered: gates over one module with different data share its code."""
     # wasmtime would take the text format as well, which has no stable hash.
     if wasm[:8] != b"\0asm\x01\0\0\0":
         raise LocalFault(

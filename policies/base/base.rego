@@ -48,6 +48,9 @@ kind_allowed if allowed_kinds[input.kind]
 
 reasons contains "payload-too-big" if not payload_fits
 
+# What the commit gate asks about is a result, whose envelope has passed the ingress gate.
+payload_fits if input.gate == "commit"
+
 payload_fits if {
 	is_number(input.payload_size)
 	input.payload_size >= 0
@@ -71,4 +74,34 @@ budget_fits if {
 	is_number(input.budget)
 	input.budget >= 0
 	input.budget <= data.limits.max_budget
+}
+
+# At the commit gate a verifier compares what a worker claims of its run with what it found itself. `actual` has
+# the size of the result it read and, if it did the work again, the CPU time that took. Claiming less than was
+# used harms nobody; machines differ, hence a ratio and some slack.
+reasons contains "telemetry-missing" if {
+	input.gate == "commit"
+	not telemetry_given
+}
+
+telemetry_given if {
+	is_number(input.claimed.size)
+	is_number(input.claimed.cpu_ms)
+	is_number(input.actual.size)
+}
+
+reasons contains "size-misstated" if {
+	input.gate == "commit"
+	input.claimed.size != input.actual.size
+}
+
+reasons contains "cpu-overstated" if {
+	input.gate == "commit"
+	_ = input.actual.cpu_ms
+	not cpu_plausible
+}
+
+cpu_plausible if {
+	is_number(input.actual.cpu_ms)
+	input.claimed.cpu_ms <= (input.actual.cpu_ms * data.telemetry.max_ratio) + data.telemetry.slack_ms
 }

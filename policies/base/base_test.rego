@@ -49,9 +49,11 @@ test_kinds_are_case_sensitive if {
 }
 
 test_all_three_gates if {
-	every gate in ["preflight", "ingress", "commit"] {
+	every gate in ["preflight", "ingress"] {
 		policy.verdict.allow with input as object.union(need, {"gate": gate})
 	}
+	commit := object.union(need, {"gate": "commit", "claimed": {"size": 1, "cpu_ms": 1}, "actual": {"size": 1}})
+	policy.verdict.allow with input as commit
 }
 
 test_sender_on_the_deny_list if {
@@ -85,4 +87,17 @@ test_no_budget_passes_without_a_cap if {
 	verdict := policy.verdict with input as need with data.limits as {}
 	verdict.reasons == {"budget-over-cap"}
 	policy.verdict.allow with input as object.remove(need, ["budget"]) with data.limits as {}
+}
+
+test_a_tighter_ratio_of_cpu_time if {
+	commit := object.union(need, {
+		"gate": "commit",
+		"claimed": {"size": 1, "cpu_ms": 3000},
+		"actual": {"size": 1, "cpu_ms": 1000},
+	})
+	policy.verdict.allow with input as commit with data.telemetry as {"max_ratio": 3, "slack_ms": 0}
+	verdict := policy.verdict with input as commit with data.telemetry as {"max_ratio": 2, "slack_ms": 999}
+	verdict.reasons == {"cpu-overstated"}
+	without := policy.verdict with input as commit with data.telemetry as {}
+	without.reasons == {"cpu-overstated"}
 }

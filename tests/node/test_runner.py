@@ -221,7 +221,7 @@ def test_our_policy_denies_at_ingress(bench, author, monkeypatch):
     """The verdict is recorded, so a replay comes to the same state whatever the policy says by then."""
     from swarmd.node.ports import Verdict
 
-    monkeypatch.setattr(bench.runner, "gate", Denies(bench.runner.gate.policy_hash, Verdict))
+    monkeypatch.setattr(bench.runner.gates, "active", Denies(bench.runner.gate.policy_hash, Verdict))
     need = author.need()
     bench.take(author.batch(need)[0])
     assert bench.runner.state.refused == {need.thread: "denied by policy: not-today"}
@@ -245,11 +245,11 @@ def test_our_policy_denies_our_own_need(bench, new_task, monkeypatch):
     gate = bench.runner.gate
     from swarmd.node.ports import Verdict
 
-    monkeypatch.setattr(bench.runner, "gate", Denies(gate.policy_hash, Verdict))
+    monkeypatch.setattr(bench.runner.gates, "active", Denies(gate.policy_hash, Verdict))
     reply, _ = post(bench, [new_task("t1")])
     assert reply.fault.code == "denied-by-policy"
     assert state_digest(bench.runner.state) == before
-    monkeypatch.setattr(bench.runner, "gate", gate)
+    monkeypatch.setattr(bench.runner.gates, "active", gate)
     reply, out = post(bench, [new_task("t1")])
     assert reply.fault is None
     assert bench.runner.state.needs[reply.value].budget == 50_000

@@ -15,17 +15,23 @@ import pytest
 from swarmd import policies
 from swarmd.node.policy import modules
 from swarmd.node.policy.host import WasmGate
-from swarmd.node.policy.verdicts import canonical_input, canonical_json, eval_digest
+from swarmd.node.policy.verdicts import Digests, canonical_input, canonical_json, make_answer
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.protocol.faults import LocalFault
 
 # What the shipped policy burns on wasmtime 50.0.1, on every machine. Fuel changes between wasmtime versions
 # and with the policy's bytes; if this test fails, verdicts made before can no longer be recomputed, so a
 # change here must go with a change of the pin or of the policy, never by accident.
-CONFORMANCE = {
-    "engine": "wasmtime/50.0.1 host/1",
-    "wasm": "e6e60d4371e66d5dbd97eb91aa153b0c00e5714863017e3c02d219296ccbcda9",
-    "gas": {"NEED": 63_826, "CLAIM": 63_930, "GOSSIP": 65_576},
+ENGINE = "wasmtime/50.0.1 host/1"
+CONFORMANCE: dict[str, tuple[str, dict[str, int]]] = {
+    "base": (
+        "2bea3e19bb68a2df33330b820a7c78cb24b68c79fc0755566ee1e3481076972a",
+        {"NEED": 65_573, "CLAIM": 65_677, "GOSSIP": 67_323},
+    ),
+    "standard": (
+        "53301467eb41a2ccf80cb483203f7d4510d62377869cf753cc2743241d5cc0d4",
+        {"NEED": 107_080, "CLAIM": 74_317, "GOSSIP": 76_104},
+    ),
 }
 
 
@@ -39,11 +45,13 @@ def test_it_is_the_port(gate: WasmGate, need: dict[str, Any]) -> None:
     assert verdict.allow and len(verdict.digest) == len(port.policy_hash) == 32
 
 
-def test_conformance_vector(gate: WasmGate, base: policies.Policy, need: dict[str, Any]) -> None:
-    assert gate.engine_version == CONFORMANCE["engine"]
-    assert sha256(base.wasm).hexdigest() == CONFORMANCE["wasm"]
-    gas = {kind: gate.evaluate("ingress", {**need, "kind": kind}).gas for kind in ("NEED", "CLAIM", "GOSSIP")}
-    assert gas == CONFORMANCE["gas"]
+@pytest.mark.parametrize("name", CONFORMANCE)
+def test_conformance_vector(need: dict[str, Any], name: str) -> None:
+    policy = policies.load(name)
+    gate, (wasm, gas) = WasmGate(policy.wasm, policy.data), CONFORMANCE[name]
+    assert gate.engine_version == ENGINE
+    assert sha256(policy.wasm).hexdigest() == wasm
+    assert {kind: gate.evaluate("ingress", {**need, "kind": kind}).gas for kind in gas} == gas
 
 
 def test_the_same_input_gives_the_same_verdict_whatever_came_before(
@@ -78,32 +86,51 @@ def test_a_digest_can_be_recomputed_from_its_parts(gate: WasmGate, need: dict[st
     verdict = gate.evaluate("ingress", {**need, "kind": "X"})
     document = json.dumps({**need, "kind": "X"}, sort_keys=True, separators=(",", ":")).encode()
     parts = [
-        "swarmd/policy-eval/1",
+        "swarmd/policy-eval/2",
         document,
         False,
         ["kind-not-allowed"],
+        [],
         gate.policy_hash,
         verdict.gas,
-        "wasmtime/50.0.1 host/1",
+        ENGINE,
     ]
     assert verdict.digest == sha256(cbor2.dumps(parts, canonical=True)).digest()
 
 
-def test_a_digest_binds_every_part(gate: WasmGate) -> None:
-    parts: list[Any] = [b"{}", True, ("a",), b"\1" * 32, 5, "engine"]
-    other: list[Any] = [b"{ }", False, ("b",), b"\2" * 32, 6, "engine2"]
-    digests = {eval_digest(*parts)}
+@pytest.mark.parametrize("gas", [0, 23, 24, 255, 256, 65_535, 65_536, (1 << 32) - 1, 1 << 32, 1 << 40])
+@pytest.mark.parametrize("size", [0, 23, 24, 255, 256, 65_535, 65_536])
+def test_the_digest_is_that_of_the_canonical_array(gas: int, size: int) -> None:
+    answer = make_answer(True, ("a", "b"), ("log",))
+    parts = ["swarmd/policy-eval/2", b"x" * size, True, ["a", "b"], ["log"], b"p" * 32, gas, "engine"]
+    found = Digests(b"p" * 32, "engine").digest(b"x" * size, answer, gas)
+    assert found == sha256(cbor2.dumps(parts, canonical=True)).digest()
+
+
+def test_a_digest_binds_every_part() -> None:
+    def digest(
+        document: bytes, allow: bool, reason: str, duty: str, policy: bytes, gas: int, engine: str
+    ) -> bytes:
+        return Digests(policy, engine).digest(document, make_answer(allow, (reason,), (duty,)), gas)
+
+    parts: list[Any] = [b"{}", True, "a", "log", b"\1" * 32, 5, "engine"]
+    other: list[Any] = [b"{ }", False, "b", "tell", b"\2" * 32, 6, "engine2"]
+    digests = {digest(*parts)}
     for i, value in enumerate(other):
-        digests.add(eval_digest(*[*parts[:i], value, *parts[i + 1 :]]))
+        digests.add(digest(*[*parts[:i], value, *parts[i + 1 :]]))
     assert len(digests) == len(parts) + 1
 
 
-def test_the_policy_hash_names_wasm_and_data(base: policies.Policy) -> None:
+def test_the_policy_hash_names_wasm_data_gas_and_engine(base: policies.Policy) -> None:
     data = json.dumps(base.data, sort_keys=True, separators=(",", ":")).encode()
-    assert WasmGate(base.wasm, base.data).policy_hash == sha256(base.wasm + data).digest()
+    parts = [sha256(base.wasm).digest(), sha256(data).digest(), 1_000_000, ENGINE]
+    expected = sha256(cbor2.dumps(["swarmd/policy/2", *parts])).digest()
+    gate = WasmGate(base.wasm, base.data)
+    assert gate.policy_hash == expected and [gate.wasm_hash, gate.data_hash] == parts[:2]
     turned = dict(reversed(base.data.items()))
-    assert WasmGate(base.wasm, turned).policy_hash == sha256(base.wasm + data).digest()
-    assert WasmGate(base.wasm, {}).policy_hash != sha256(base.wasm + data).digest()
+    assert WasmGate(base.wasm, turned).policy_hash == expected
+    assert WasmGate(base.wasm, {}).policy_hash != expected
+    assert WasmGate(base.wasm, base.data, gas_limit=2_000_000).policy_hash != expected
 
 
 def test_evaluate_many_is_evaluate_of_each(gate: WasmGate, need: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ _WEIGHTS: Mapping[str, float] = {
     "bad-yamux-frame": 0.5,
     "control-flood": 0.3,
     "equivocation": 1.0,
+    "false-digest": 0.5,
     "flow-control": 0.5,
     "frame-too-big": 0.5,
     "message-too-big": 0.5,

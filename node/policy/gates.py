@@ -1,0 +1,129 @@
+"""The three gates in front of the engine, over one policy at a time: preflight, ingress, commit.
+
+`Gates` also holds the policies that were in force before, so that digests made under them can still be checked,
+and switches from one to the next between two turns of the runner.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from swarmd.node.facts import facts_of, projection, result_facts
+from swarmd.node.ports import PolicyGate, Verdict
+from swarmd.protocol import kinds
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.genesis import Genesis
+
+MAX_REMEMBERED: Final = 4_096
+MAX_FORMER: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A policy that comes into force once the node's lamport clock is at `at_lamport`."""
+
+    gate: PolicyGate
+    at_lamport: int
+    done: Callable[[], None]
+
+
+class Gates:
+    """Every question the node has for its policy. `counters`: verdicts by gate, digests checked and false."""
+
+    def __init__(self, gate: PolicyGate, genesis: Genesis) -> None:
+        self.active = gate
+        self.counters: Counter[str] = Counter()
+        self.pending: Switch | None = None
+        self._roster = frozenset(genesis.roster)
+        self._former: OrderedDict[bytes, PolicyGate] = OrderedDict()
+        self._remembered: dict[tuple[Any, ...], Verdict] = {}
+
+    def preflight(self, envelope: Envelope, local: Mapping[str, int] | None = None) -> Verdict:
+        """May we say this? Remembered by policy and projection of the facts.
+
+        `local`: what only this node knows (spent_24h in USDC minor units, needs_1h), for needs of its own.
+        """
+        facts = projection(facts_of(envelope, self._roster))
+        if local is not None:
+            facts["local"] = dict(local)
+        if envelope.kind == kinds.NEED:
+            return self._count("preflight", self.active.evaluate("preflight", facts))
+        key = tuple(facts.values())  # of all kinds but NEED the same names in the same order
+        verdict = self._remembered.get(key)
+        if verdict is None:
+            verdict = self.active.evaluate("preflight", facts)
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = verdict
+        return self._count("preflight", verdict)
+
+    def ingress(self, envelope: Envelope) -> Verdict:
+        """Do we take this in? What its author asked too, and put the digest of into the envelope."""
+        return self._count("ingress", self.active.evaluate("ingress", facts_of(envelope, self._roster)))
+
+    def commit(
+        self, need: str, worker: str, claimed: Mapping[str, int], actual: Mapping[str, int]
+    ) -> Verdict:
+        """May this result be attested?"""
+        facts = result_facts(need, worker, self._roster, claimed, actual)
+        return self._count("commit", self.active.evaluate("commit", facts))
+
+    def false_digest(self, envelope: Envelope, verdict: Verdict) -> RemoteFault | None:
+        """The author's fault if the digest in its envelope is not that of the evaluation it claims.
+
+        `verdict` is our own on it. Under a policy we do not hold nothing can be said; under a former one of ours
+        it is evaluated again.
+        """
+        if envelope.policy != self.active.policy_hash:
+            former = self._former.get(envelope.policy)
+            if former is None:
+                self.counters["digests-unknown-policy"] += 1
+                return None
+            verdict = former.evaluate("ingress", facts_of(envelope, self._roster))
+        self.counters["digests-checked"] += 1
+        if envelope.eval == verdict.digest:
+            return None
+        self.counters["digests-false"] += 1
+        return RemoteFault(
+            "false-digest",
+            f"{envelope.kind} in {envelope.thread}: the evaluation of policy {envelope.policy.hex()[:16]} that "
+            "it claims gives another digest",
+        )
+
+    def _count(self, gate: str, verdict: Verdict) -> Verdict:
+        self.counters[f"{gate}-{'allow' if verdict.allow else 'deny'}"] += 1
+        return verdict
+
+    # Switching -----------------------------------------------------------------------------------------
+
+    def hold(self, gate: PolicyGate) -> None:
+        """Keep a former policy for checking digests made under it; the oldest of many is let go."""
+        self._former[gate.policy_hash] = gate
+        self._former.move_to_end(gate.policy_hash)
+        while len(self._former) > MAX_FORMER:
+            self._former.popitem(last=False)
+
+    def schedule(self, switch: Switch) -> None:
+        """Replace the policy at the first turn that begins at or after the lamport time; before any of its input."""
+        self.pending = switch
+
+    def advance(self, lamport: int) -> bool:
+        """At the beginning of a turn: switch if it is time. True if it was."""
+        switch = self.pending
+        if switch is None or lamport < switch.at_lamport:
+            return False
+        self.pending = None
+        self.hold(self.active)
+        self._former.pop(switch.gate.policy_hash, None)
+        self.active = switch.gate
+        self._remembered.clear()
+        switch.done()
+        return True
+
+
+def recorded(policy: bytes, verdicts: list[Verdict]) -> list[Any]:
+    """What the journal keeps of a batch's verdicts: [policy hash, [gas...], [[position, [reason...]]...]]."""
+    denied = [[at, list(each.reasons)] for at, each in enumerate(verdicts) if not each.allow]
+    return [policy, [verdict.gas for verdict in verdicts], denied]
