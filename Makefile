@@ -113,6 +113,7 @@ policies: ## Check, test and compile the policies with the pinned opa
 
 policies-check: ## Test the policies, recompile them with the pinned opa and compare with what ships
 	@policies/build.sh --check
+	@policies/build.sh --cases
 
 check: lint test seeds contracts-check policies-check ## All that CI runs
 

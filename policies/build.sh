@@ -4,6 +4,7 @@
 #   policies/build.sh           rebuild the shipped wasm
 #   policies/build.sh --check   rebuild aside and fail if the bytes differ from those shipped
 #   policies/build.sh --tool    only install the pinned opa
+#   policies/build.sh --cases   compile the WASM test cases that the opa project publishes, for tests/policy
 #
 # The compiler is pinned and installed under .tools/ (git-ignored). OPA embeds the path of each source file in
 # the module, so it is always called from policies/ with the same relative paths.
@@ -20,8 +21,8 @@ opa=$tools/bin/opa-$OPA_VERSION
 
 mode=${1:-}
 case $mode in
-"" | --check | --tool) ;;
-*) echo "usage: policies/build.sh [--check | --tool]" >&2 && exit 2 ;;
+"" | --check | --tool | --cases) ;;
+*) echo "usage: policies/build.sh [--check | --tool | --cases]" >&2 && exit 2 ;;
 esac
 
 if [ ! -x "$opa" ]; then
@@ -36,6 +37,18 @@ if [ ! -x "$opa" ]; then
 	rmdir "$tools/install"
 fi
 [ "$mode" != --tool ] || exit 0
+
+if [ "$mode" = --cases ]; then
+	# Cases and compiler are of one version and one module, whose hash the Go checksum database vouches for.
+	cases=$tools/opa-cases-$OPA_VERSION.tar.gz
+	[ ! -f "$cases" ] || exit 0
+	GOBIN=$tools/install go install "github.com/open-policy-agent/opa/v1/test/wasm/cmd/wasm-rego-testgen@$OPA_VERSION"
+	found=$(go env GOMODCACHE)/github.com/open-policy-agent/opa@$OPA_VERSION/v1/test/wasm/assets
+	"$tools/install/wasm-rego-testgen" --input-dir "$found" --runner "$found/test.js" --output "$cases.tmp"
+	mv "$cases.tmp" "$cases"
+	rm -r "$tools/install"
+	exit 0
+fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT INT TERM
