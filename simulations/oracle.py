@@ -245,6 +245,8 @@ class Oracle:
                 votes[vote.said.sender] = bytes(ref)
         if len(votes) < quorum:
             raise Wrong("no quorum of votes")
+        if envelope.payload != {"round": 0, "k": quorum}:
+            raise Wrong("another round or K")
         return Fact(envelope, proposal=bytes(proposal.said.id), certificate=tuple(votes.values()))
 
     def _attempt(self, envelope: Envelope) -> Fact:
@@ -378,9 +380,13 @@ class Oracle:
 
     def _update(self, envelope: Envelope) -> Fact:
         """Annotations by the owner, or by a worker that shows its claim; the simulator adds no tasks."""
-        claims = [c.worker for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))]
-        if envelope.sender != self.need[envelope.thread].sender and envelope.sender not in claims:
-            raise Wrong("a stranger")
+        claims = [c for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))]
+        own = {claim.task for claim in claims if claim.worker == envelope.sender}
+        if envelope.sender != self.need[envelope.thread].sender:
+            if not own:
+                raise Wrong("a stranger")
+            if any(op.get("task") not in own for op in envelope.payload["ops"]):
+                raise Wrong("not the worker's to note")
         if any(op["op"] != "ANNOTATE" for op in envelope.payload["ops"]):
             raise Wrong("not modelled")
         return Fact(envelope)

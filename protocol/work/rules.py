@@ -170,10 +170,21 @@ def _member(committee: Committee, did: str) -> None:
 
 
 def _update_plan(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
-    workers = {claim.worker for claim in need.claims.values() if claim.id in envelope.refs}
-    if envelope.sender != need.owner and envelope.sender not in workers:
+    claimed = {
+        claim.task
+        for ref in envelope.refs
+        if (claim := need.claims.get(ref)) is not None and claim.worker == envelope.sender
+    }
+    if envelope.sender != need.owner and not claimed:
         raise Void("only the owner, or a worker that refers to its claim, updates a plan")
     ops = envelope.payload["ops"]
+    if envelope.sender != need.owner:
+        # What is noted of the whole need, its anchor for one, is its owner's word.
+        foreign = next(
+            (op["task"] for op in ops if op["op"] == "ANNOTATE" and op["task"] not in claimed), None
+        )
+        if foreign is not None:
+            raise Void(f"a worker notes something of {foreign or 'the need'}, which it has not claimed")
     added = tuple(task_spec(op["task"]) for op in ops if op["op"] == "ADD_TASK")
     if added:
         if envelope.sender != need.owner:
@@ -205,6 +216,8 @@ def _propose(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | No
     if need.envelope not in envelope.refs:
         raise Void("it does not refer to the need")
     payload = envelope.payload
+    if payload["round"] != 0:
+        raise Void(f"round {payload['round']} has no committee")
     updates = [need.updates[ref] for ref in envelope.refs if ref in need.updates]
     specs = need.tasks if not updates else need.tasks | {spec.id: spec for added in updates for spec in added}
     if updates:
@@ -264,6 +277,9 @@ def _decide(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | Non
     }
     if len(voters) < drawn.quorum:
         raise Void(f"{len(voters)} votes of the committee, {drawn.quorum} are needed")
+    said = envelope.payload["round"], envelope.payload["k"]
+    if said != (proposal.round, drawn.quorum):
+        raise Void(f"it says round {said[0]}, K {said[1]}; it is round {proposal.round}, K {drawn.quorum}")
     need.decides[envelope.id] = Decide(
         id=envelope.id,
         proposal=proposal.id,
