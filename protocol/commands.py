@@ -10,8 +10,9 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
-from swarmd.protocol.work import rules
+from swarmd.protocol.work import opening
 from swarmd.protocol.work.need import task_spec
+from swarmd.protocol.work.void import Void
 
 __all__ = ["LocalFault", "own_entry_applied", "run"]
 
@@ -46,10 +47,10 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     try:
         kinds.check_payload(kinds.NEED, payload)
         specs = [task_spec(task) for task in args["tasks"]]
-        rules.check_graph(specs)
+        opening.check_graph(specs)
     except RemoteFault as fault:
         raise LocalFault("bad-need", fault.message) from None
-    except rules.Void as void:
+    except Void as void:
         raise LocalFault("bad-need", str(void)) from None
     wanted = sum(spec.max_price for spec in specs)
     if wanted > budget:

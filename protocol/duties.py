@@ -14,8 +14,8 @@ from swarmd.protocol.effects import Effect, Judge, RunAgent
 from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import JobRef, State
+from swarmd.protocol.work import committees
 from swarmd.protocol.work import plan as states
-from swarmd.protocol.work import rules
 from swarmd.protocol.work.need import Attest, Claim, Commit, Need, Proposal, Run, TaskSpec
 
 PROPOSE_BACKUP_NS = 2_500_000_000
@@ -104,7 +104,7 @@ def _expire(state: State, need: Need, out: list[Effect]) -> bool:
 
 
 def _plan(state: State, need: Need, out: list[Effect]) -> None:
-    committee = rules.plan_committee(state.genesis, need, need.epoch)
+    committee = committees.plan_committee(state.genesis, need, need.epoch)
     rank = committee.rank(state.me)
     if rank is None:
         return
@@ -324,7 +324,7 @@ def _holders(need: Need, spec: TaskSpec) -> tuple[str, ...]:
 
 
 def _release_unclaimed(state: State, need: Need, task: str, run: Run, out: list[Effect]) -> None:
-    rank = rules.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
     if rank is None:
         return
     refs = attempt_refs(need, task, run)
@@ -336,7 +336,7 @@ def _release_unclaimed(state: State, need: Need, task: str, run: Run, out: list[
 
 
 def _release_expired(state: State, need: Need, task: str, claim: Claim, out: list[Effect]) -> None:
-    rank = rules.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
     if rank is None:
         return
     at_ns = claim.until_ns + (1 + rank) * RELEASE_STAGGER_NS
@@ -346,7 +346,7 @@ def _release_expired(state: State, need: Need, task: str, claim: Claim, out: lis
 
 
 def _refund(state: State, need: Need, task: str, run: Run, out: list[Effect]) -> None:
-    rank = rules.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
     if rank is None or run.ending is None:
         return
     at_ns = run.ending.ts_ns + rank * RELEASE_STAGGER_NS
@@ -364,7 +364,7 @@ def _judge(
 ) -> None:
     attests = [a for a in need.by_task.get("attests/" + task, ()) if a.commit == commit.id]
     gone = frozenset(a.judge for a in attests if a.verdict == "abstain")
-    committee = rules.result_committee(state.genesis, need, task, need.epoch, commit.worker, gone)
+    committee = committees.result_committee(state.genesis, need, task, need.epoch, commit.worker, gone)
     rank = committee.rank(state.me)
     if rank is None:
         return

@@ -29,9 +29,9 @@ from swarmd.protocol.inputs import (
 )
 from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.state import Anchor, State
-from swarmd.protocol.work import rules
+from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
-from swarmd.protocol.work.rules import Void
+from swarmd.protocol.work.void import Void
 
 MAX_RECEIPTS_PER_ANCHOR = 256
 
@@ -61,7 +61,7 @@ def step(state: State, given: Input) -> list[Effect]:
 def _admitted(state: State, given: Admitted, out: list[Effect]) -> None:
     for position, envelope in enumerate(given.envelopes):
         state.lamport = max(state.lamport, envelope.lamport)
-        if envelope.kind == kinds.NEED and rules.misplaced(envelope):
+        if envelope.kind == kinds.NEED and opening.misplaced(envelope):
             out.append(Report(envelope.sender, "misplaced-need"))
             continue
         reason = given.denied.get(position)
@@ -139,7 +139,7 @@ def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
 def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
     payload = envelope.payload
     try:
-        need = rules.open_need(envelope)
+        need = opening.open_need(envelope)
     except Void as void:
         state.refused[envelope.thread] = str(void)
         out.append(Report(envelope.sender, "void-need"))

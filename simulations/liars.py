@@ -10,6 +10,7 @@ from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.effects import Judge, Publish, RunAgent
 from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated, need_id
 from swarmd.protocol.state import State
+from swarmd.protocol.work import committees
 from swarmd.protocol.work.need import Commit, Need
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.clock import S_NS
@@ -275,9 +276,10 @@ def _claim(state: State, need: Need, random: Random, heard: bytes) -> Publish:
 
 
 def _decide(state: State, need: Need, random: Random, heard: bytes) -> Publish:
-    """With the votes so far, perhaps those for other proposals."""
+    """With the votes so far, perhaps those for other proposals, under the K that it should be."""
     refs = _some(random, need.proposals) + _subset(random, list(need.vote_of))
-    return _draft(state, need.id, "DECIDE", {"round": 0, "k": 1}, refs)
+    quorum = committees.plan_committee(state.genesis, need, need.epoch).quorum
+    return _draft(state, need.id, "DECIDE", {"round": 0, "k": quorum}, refs)
 
 
 def _certificate(need: Need, random: Random, heard: bytes) -> tuple[Commit | None, tuple[bytes, ...]]:

@@ -260,7 +260,7 @@ def test_a_rule_that_breaks_costs_one_envelope(bench, author, new_task, monkeypa
     """P10: whatever we did not foresee in a peer's envelope costs that envelope, not the daemon."""
     from swarmd.protocol import engine
 
-    real = engine.rules.open_need
+    real = engine.opening.open_need
     need = author.need()
 
     def breaks(envelope):
@@ -268,7 +268,7 @@ def test_a_rule_that_breaks_costs_one_envelope(bench, author, new_task, monkeypa
             raise ZeroDivisionError("a bug of ours")
         return real(envelope)
 
-    monkeypatch.setattr(engine.rules, "open_need", breaks)
+    monkeypatch.setattr(engine.opening, "open_need", breaks)
     bench.runner.offer_frame("peer", author.batch(need)[0])
     reply, out = post(bench, [new_task("t1")])
     assert ("peer", "", "internal") in out.reports

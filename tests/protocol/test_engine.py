@@ -6,7 +6,7 @@ from swarmd.protocol.engine import step
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.inputs import Admitted, Commanded
 from swarmd.protocol.state import State
-from swarmd.protocol.work import rules
+from swarmd.protocol.work import committees
 
 NAMES = ["ann", "bob", "cid", "dan", "eve"]
 
@@ -242,7 +242,9 @@ def test_a_vote_waits_a_little_for_the_proposal_of_better_rank(mesh_of, make_tas
     need = next(envelope for envelope in mesh.nodes["ann"].said if envelope.kind == "NEED")
     record = mesh.need("ann", need.thread)
     by_did = {node.did: node for node in mesh.nodes.values()}
-    first, second, third = (by_did[did] for did in rules.plan_committee(mesh.genesis, record, 0).members[:3])
+    first, second, third = (
+        by_did[did] for did in committees.plan_committee(mesh.genesis, record, 0).members[:3]
+    )
 
     def hear(node, envelope):
         mesh.feed(node, Admitted((envelope,), {}, mesh.now_ns))

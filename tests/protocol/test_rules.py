@@ -19,7 +19,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Authored, Ticked
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
-from swarmd.protocol.work import rules
+from swarmd.protocol.work import committees, opening
 
 START_NS = 1_760_000_000 * S_NS
 RESULT = Link(raw_cid(b"result"))
@@ -104,11 +104,11 @@ class World:
 
     def planners(self):
         self.stage("need")
-        return [self.name[did] for did in rules.plan_committee(self.genesis, self.need, 0).members]
+        return [self.name[did] for did in committees.plan_committee(self.genesis, self.need, 0).members]
 
     def judges(self):
         worker = self.did["w0"]
-        members = rules.result_committee(self.genesis, self.need, "t1", 0, worker, frozenset()).members
+        members = committees.result_committee(self.genesis, self.need, "t1", 0, worker, frozenset()).members
         return [self.name[did] for did in members]
 
     def others(self, members):
@@ -636,7 +636,7 @@ def conspiracy(dice, mesh, make_task):
     """All keys of the mesh in one hand: rival plans, double votes, two decisions and two of everything after them."""
     need = dice.choice([need for node in mesh.nodes.values() for need in node.state.needs.values()])
     dids = [node.did for node in mesh.nodes.values()]
-    members = rules.plan_committee(mesh.genesis, need, 0).members
+    members = committees.plan_committee(mesh.genesis, need, 0).members
     clock = [dice.randrange(1, 200), mesh.now_ns - 90 * S_NS]
 
     def say(sender, kind, payload, *refs):
@@ -724,7 +724,7 @@ def test_any_order_of_truths_and_lies_gives_one_state(mesh_of, make_task, author
     for _ in range(60):
         told = lie(dice, everything, dids)
         # Two NEEDs under one entry are of one author's chain, which every node takes in order.
-        if told is not None and not (told.kind == kinds.NEED and rules.misplaced(told) == ""):
+        if told is not None and not (told.kind == kinds.NEED and opening.misplaced(told) == ""):
             everything.append(told)
     pictures = []
     for _ in range(3):

@@ -6,7 +6,8 @@ import json
 import pytest
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.ledger.accounts import Ledger
-from swarmd.protocol.work import rules
+from swarmd.protocol.work import committees, deciding, rules
+from swarmd.protocol.work.void import Void
 from swarmd.simulations import main as cli
 from swarmd.simulations.auditor import _tree
 from swarmd.simulations.nemesis import Fault
@@ -35,22 +36,22 @@ def test_a_slip_of_one_minor_unit_is_seen(monkeypatch):
 
 def test_a_decision_without_a_quorum_is_seen(monkeypatch):
     """P6: with the core's check gone, a liar's decision without votes stands."""
-    original = rules._RULES["DECIDE"]
+    original = rules.RULES["DECIDE"]
 
     def credulous(genesis, need, envelope):
-        full = rules.plan_committee
+        full = committees.plan_committee
 
         class Easy:
             def __init__(self, drawn):
                 self.members, self.quorum = drawn.members, 0
 
-        monkeypatch.setattr(rules, "plan_committee", lambda g, n, e: Easy(full(g, n, e)))
+        monkeypatch.setattr(deciding, "plan_committee", lambda g, n, e: Easy(full(g, n, e)))
         try:
             return original(genesis, need, envelope)
         finally:
-            monkeypatch.setattr(rules, "plan_committee", full)
+            monkeypatch.setattr(deciding, "plan_committee", full)
 
-    monkeypatch.setitem(rules._RULES, "DECIDE", credulous)
+    monkeypatch.setitem(rules.RULES, "DECIDE", credulous)
     monkeypatch.setattr("swarmd.simulations.run.behaviours_of", lambda fault, in_committee: ("forge",))
     report = run(1, nodes=11, tasks=12, active_s=10, nemeses=("liar",), liar_permille=400)
     assert "P6" in broken(report)
@@ -58,14 +59,14 @@ def test_a_decision_without_a_quorum_is_seen(monkeypatch):
 
 def test_an_exception_for_a_peers_input_is_a_violation_and_the_node_lives(monkeypatch):
     """P10."""
-    original = rules._RULES["PROPOSE"]
+    original = rules.RULES["PROPOSE"]
 
     def fragile(genesis, need, envelope):
         if envelope.sender != need.owner and len(need.tasks) == 3:
             raise KeyError("what no rule foresaw")
         return original(genesis, need, envelope)
 
-    monkeypatch.setitem(rules._RULES, "PROPOSE", fragile)
+    monkeypatch.setitem(rules.RULES, "PROPOSE", fragile)
     simulation = Simulation(Config(1, 5, 20, (), active_s=10))
     report = simulation.run()
     assert "P10" in broken(report)
@@ -124,14 +125,14 @@ def test_nodes_that_stay_apart_and_needs_that_hang_are_seen():
 
 
 def test_a_failing_seed_prints_its_command_and_a_smaller_schedule(monkeypatch, capsys):
-    original = rules._RULES["COMMIT"]
+    original = rules.RULES["COMMIT"]
 
     def lax(genesis, need, envelope):
         if envelope.payload["telemetry"]["wall_ms"] % 7 == 3:
-            raise rules.Void("planted")
+            raise Void("planted")
         return original(genesis, need, envelope)
 
-    monkeypatch.setitem(rules._RULES, "COMMIT", lax)
+    monkeypatch.setitem(rules.RULES, "COMMIT", lax)
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     words = "--seed 1 --nodes 5 --tasks 20 --active-s 8 --nemesis partition,duplicate --json"
