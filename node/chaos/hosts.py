@@ -99,7 +99,7 @@ class ChaosHosts:
                     )
                 )
 
-    async def formed(self, timeout_s: float = 60.0) -> None:
+    async def formed(self, timeout_s: float = 120.0) -> None:
         """LocalFault `chaos-stuck` if the daemons do not get to know each other."""
         with trio.move_on_after(timeout_s):
             for node in range(len(self.members)):

@@ -66,7 +66,7 @@ def test_a_short_run_holds(doable, chaos, tmp_path):
         *("--minutes", "0.15", "--nodes", "3", "--seed", "4", "--rate", "2"),
         *("--nemesis", ",".join(kinds), "--keep"),
     )
-    out, err = process.communicate(timeout=150)
+    out, err = process.communicate(timeout=240)
     report = json.loads(out)
     assert process.returncode == 0, (report.get("violations"), report.get("log"), err[-2_000:])
     assert report["violations"] == []
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_found(doable, chaos, tmp_path):
     swarmd(socket, *words.split())
     _, pid = started(tmp_path, 0)
     os.kill(pid, signal.SIGKILL)
-    out, err = process.communicate(timeout=150)
+    out, err = process.communicate(timeout=240)
     report = json.loads(out)
     assert process.returncode == 1, err[-2_000:]
     found = {violation["property"]: violation["text"] for violation in report["violations"]}
