@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from swarmd.node.codec import BatchKey
 from swarmd.node.journal import Journal
 from swarmd.protocol import limits
 from swarmd.protocol.batch import (
@@ -98,19 +99,23 @@ class Ingress:
         batches are left out, before they count as known: sync brings them when others have caught up.
         """
         arrived = Arrived()
+        # Not in the journal yet. What came early fills in behind a gap, and may be in the very answer that closes it.
+        new: dict[BatchKey, Batch] = {}
         for batch in batches:
             if waiting.get(batch.author, 0) >= limits.MAX_PARKED_PER_AUTHOR:
                 self.faults["too-many-parked"] += 1
                 continue
             try:
-                self._order_one(batch, now_ns, lamport, arrived)
+                self._order_one(batch, now_ns, lamport, arrived, new)
             except RemoteFault as fault:
                 self.faults[fault.code] += 1
                 arrived.faults.append((batch.author, fault))
         return arrived
 
-    def _order_one(self, batch: Batch, now_ns: int, lamport: int, arrived: Arrived) -> None:
-        if self._known(batch):
+    def _order_one(
+        self, batch: Batch, now_ns: int, lamport: int, arrived: Arrived, new: dict[BatchKey, Batch]
+    ) -> None:
+        if self._known(batch, new):
             self.duplicates += 1
             return
         next_seq, _ = self._chains.next_of(chain_of(batch))
@@ -123,23 +128,27 @@ class Ingress:
             # Accepted at once, so that the next batch of this frame can follow it. The runner journals it
             # in this very turn or, if the turn fails, restores the chains from the journal.
             self._chains.accept(follower)
+            new[(*chain_of(follower), follower.seq)] = follower
         arrived.batches.extend(ready)
         if gap is not None:
             arrived.gaps.append(gap)
 
-    def _known(self, batch: Batch) -> bool:
-        """Is it on record? A different batch with its seq is proof that the author equivocated: kept."""
+    def _known(self, batch: Batch, new: Mapping[BatchKey, Batch]) -> bool:
+        """Is it on record, or among the `new` that will be? A different one with its seq convicts its author."""
         chain = chain_of(batch)
         head = self._chains.heads.get(chain)
         if head is None or batch.seq > head.seq:
             return False
-        known = head.hash if batch.seq == head.seq else self._journal.batch_hash((*chain, batch.seq))
-        if known == batch.hash:
+        if batch.seq == head.seq and batch.hash == head.hash:
             return True
-        if known is not None and batch.author != self._me:
-            first = self._journal.batch((*chain, batch.seq))
-            raise Equivocation(first, batch)
-        raise RemoteFault("equivocation", f"another batch {batch.seq} of a chain of ours")
+        key = (*chain, batch.seq)
+        first = new.get(key)
+        known = first.hash if first is not None else self._journal.batch_hash(key)
+        if known in (batch.hash, None):
+            return True  # None: it is part of a chain that we hold, so there is nothing to hold against its author
+        if batch.author == self._me:
+            raise RemoteFault("equivocation", f"another batch {batch.seq} of a chain of ours")
+        raise Equivocation(first or self._journal.batch(key), batch)
 
 
 class Equivocation(RemoteFault):

@@ -4,8 +4,18 @@ import sqlite3
 import time
 
 import pytest
+import trio.testing
 from swarmd.protocol import limits
-from swarmd.protocol.batch import EnvelopeProof, Seal, encode_flush, parse_sealed, prove, verify_proof
+from swarmd.protocol.batch import (
+    GENESIS_PREV,
+    EnvelopeProof,
+    Seal,
+    batch_to_list,
+    encode_flush,
+    parse_sealed,
+    prove,
+    verify_proof,
+)
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.digest import state_digest
@@ -167,6 +177,47 @@ def test_equivocation_is_proven_and_survives(bench, author):
     assert what == "equivocation"
     assert (one.author, one.bucket, one.seq) == (two.author, two.bucket, two.seq)
     assert one.hash != two.hash
+
+
+async def synced(bench, batches):
+    """What comes of a sync answer."""
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.offer_synced, "peer", [batch_to_list(each) for each in batches])
+            await trio.testing.wait_all_tasks_blocked()
+            out = bench.turn()
+            for reply in out.replies:
+                reply.done.set()
+    return out
+
+
+async def test_what_came_early_and_again_in_the_answer_that_fills_the_gap_is_no_fork(bench, author):
+    """As after a restart: gossip is ahead, and sync sends the whole range. Its author has done nothing wrong."""
+    need = author.need()
+    note = {"ops": [{"op": "ANNOTATE", "task": "", "key": "note", "value": "x"}]}
+    said = [need, *(author.envelope("UPDATE_PLAN", need.thread, note, (need.id,)) for _ in range(3))]
+    frames, batches = zip(*(author.batch(each) for each in said), strict=True)
+    for frame in frames[1:]:
+        bench.take(frame)
+    out = await synced(bench, batches)
+    assert (out.stored, out.reports, bench.runner.ingress.duplicates) == (4, [], 3)
+    assert bench.journal.proofs() == []
+
+
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_fork_within_one_answer_is_proven(bench, author, at):
+    """Neither branch was on disk before."""
+    need = author.need()
+    first = [author.batch(need)[1]]
+    note = {"ops": [{"op": "ANNOTATE", "task": "", "key": "note", "value": "x"}]}
+    first.append(author.batch(author.envelope("UPDATE_PLAN", need.thread, note, (need.id,)), keep=False)[1])
+    other = {"ops": [{"op": "ANNOTATE", "task": "", "key": "note", "value": "y"}]}
+    place = {"seq": at, "prev": GENESIS_PREV if at == 0 else first[0].hash}
+    _, fork = author.batch(author.envelope("UPDATE_PLAN", need.thread, other, (need.id,)), **place)
+    out = await synced(bench, [*first, fork])
+    assert (out.stored, out.reports) == (2, [("", author.did, "equivocation")])
+    [(what, record)] = bench.journal.proofs()
+    assert (what, record) == ("equivocation", [batch_to_list(first[at]), batch_to_list(fork)])
 
 
 def test_a_chain_that_does_not_continue(bench, author):
