@@ -11,7 +11,8 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Protocol
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream
@@ -29,6 +30,8 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
+from libp2p.protocol_muxer.exceptions import MultiselectError
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.tools.anyio_service import Service
@@ -36,15 +39,27 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.muxer import MeshMuxerMultistream, Violation
+from swarmd.node.transport.p2p.patches import BadMultistream
+from swarmd.node.transport.p2p.rates import Bucket
 
 log = logging.getLogger(__name__)
 
+_MAX_PLACES = 4_096
 # How an Ed25519 key looks as a peer id: identity multihash of the protobuf public key, then its 32 bytes.
 ED25519_PREFIX = bytes.fromhex("002408011220")
 
-Admit = Callable[[ID], bool]
+
+class Gatekeeper(Protocol):
+    """Who decides about connections; raises nothing."""
+
+    def knocks(self, ip: str) -> str | None:
+        """A stranger from `ip`, before any handshake: why not to let it in."""
+
+    def admits(self, peer_id: ID, ip: str | None, *, inbound: bool) -> str | None:
+        """A peer that has proved its key: why not to let it in. May make room for it."""
 
 
 def public_key_of(peer_id: ID) -> bytes | None:
@@ -106,7 +121,13 @@ class MeshSwarm(Swarm):
     """Connections: admission, slots, no dial that nobody asked for."""
 
     def __init__(
-        self, peer_id: ID, upgrader: TransportUpgrader, store: PeerStore, limits: P2PLimits, admit: Admit
+        self,
+        peer_id: ID,
+        upgrader: TransportUpgrader,
+        store: PeerStore,
+        limits: P2PLimits,
+        gate: Gatekeeper,
+        drops: Counter[str],
     ) -> None:
         super().__init__(
             peer_id,
@@ -118,11 +139,12 @@ class MeshSwarm(Swarm):
         )
         self.auto_connector = _NoAutoConnector(swarm=self)
         self._limits = limits
-        self._admit = admit
+        self._gate = gate
+        self._drops = drops
+        self._accepted: dict[str, Bucket] = {}
         self._pending_inbound: Counter[str] = Counter()
         # Handshakes under way are bounded below; established connections in add_conn.
-        self._inbound_limiter = trio.CapacityLimiter(limits.max_connections + limits.max_pending_inbound)
-        self.refused: Counter[str] = Counter()
+        self._inbound_limiter = trio.CapacityLimiter(2 * limits.max_connections + limits.max_pending_inbound)
 
     def _schedule_auto_connect(self) -> None:
         return
@@ -136,10 +158,16 @@ class MeshSwarm(Swarm):
         return live
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
-        if not self._admit(muxed_conn.peer_id) or muxed_conn.peer_id == self.self_id:
-            self.refused["denied"] += 1
+        peer_id = muxed_conn.peer_id
+        why = (
+            "refused-self"
+            if peer_id == self.self_id
+            else self._gate.admits(peer_id, ip_of(muxed_conn), inbound=direction == "inbound")
+        )
+        if why is not None:
+            self._drops[why] += 1
             await muxed_conn.close()
-            raise SwarmException(f"{muxed_conn.peer_id} is not admitted")
+            raise SwarmException(f"{peer_id} is not admitted: {why}")
         conn = await super().add_conn(muxed_conn, direction)
         # The newest win: a peer that restarted comes back before we notice that the old socket is dead.
         siblings = self.connections.get(muxed_conn.peer_id, [])
@@ -155,13 +183,10 @@ class MeshSwarm(Swarm):
     ) -> None:
         """Handshake within bounds, then hold the slot until the connection ends, not for ever."""
         remote = read_write_closer.get_remote_address()
-        ip = remote[0] if remote else "?"
-        limits = self._limits
-        if (
-            self._pending_inbound[ip] >= limits.max_pending_inbound_per_ip
-            or self._pending_inbound.total() >= limits.max_pending_inbound
-        ):
-            self.refused["too-many-handshakes"] += 1
+        ip = place_of(remote[0]) if remote else "?"
+        why = self._may_knock(ip)
+        if why is not None:
+            self._drops[why] += 1
             await read_write_closer.close()
             return
         self._pending_inbound[ip] += 1
@@ -169,7 +194,7 @@ class MeshSwarm(Swarm):
             muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
         except Exception as error:
             # The isolation boundary of one handshake: anything a stranger's bytes can raise.
-            self.refused["handshake"] += 1
+            self._drops["handshake-failed"] += 1
             log.debug("inbound handshake from %s failed: %r", ip, error)
             await read_write_closer.close()
             return
@@ -180,15 +205,38 @@ class MeshSwarm(Swarm):
         closed: trio.Event = muxed.event_closed  # type: ignore[attr-defined]
         await closed.wait()
 
+    def _may_knock(self, ip: str) -> str | None:
+        """Why not to begin a handshake with `ip`. A refusal costs us some 0.1 ms, a handshake 2."""
+        limits = self._limits
+        if self._pending_inbound.total() >= limits.max_pending_inbound:
+            return "refused-handshakes-pending"
+        if self._pending_inbound[ip] >= limits.max_pending_inbound_per_ip:
+            return "refused-handshakes-pending-of-ip"
+        bucket = self._accepted.pop(ip, None) or Bucket(
+            limits.inbound_per_ip_per_s, limits.inbound_per_ip_burst
+        )
+        self._accepted[ip] = bucket
+        if len(self._accepted) > _MAX_PLACES:
+            del self._accepted[next(iter(self._accepted))]
+        if not bucket.try_take():
+            return "refused-dials-of-ip"
+        return self._gate.knocks(ip)
+
 
 class MeshHost(BasicHost):
     """Protocol negotiation, guarded. Answers identify and ping, asks for neither, takes no pushes."""
 
-    def __init__(self, network: MeshSwarm) -> None:
+    def __init__(self, network: MeshSwarm, limits: P2PLimits, on_violation: Violation) -> None:
         super().__init__(network, disable_identify_address_discovery=True)
         self.swarm = network
         self.remove_stream_handler(IDENTIFY_PUSH_ID)
         self.failures: Counter[str] = Counter()
+        self.single_stream: set[str] = (
+            set()
+        )  # protocols of which a peer has one stream; a newer one replaces it
+        self._limits = limits
+        self._on_violation = on_violation
+        self._serving: dict[tuple[ID, str], list[INetStream]] = {}
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         return
@@ -198,20 +246,69 @@ class MeshHost(BasicHost):
 
     async def _swarm_stream_handler(self, net_stream: INetStream) -> None:
         try:
-            await super()._swarm_stream_handler(net_stream)
+            await self._serve_stream(net_stream)
         except Exception as error:
             # The isolation boundary of one stream: as shipped, any exception of a handler ended the daemon.
             self.failures[type(error).__name__] += 1
             log.debug("stream handler failed: %r", error)
             await net_stream.reset()
 
+    async def _serve_stream(self, stream: INetStream) -> None:
+        """Agree on a protocol, then run its handler; of one protocol only so many at a time."""
+        peer_id = stream.muxed_conn.peer_id
+        began_s = trio.current_time()
+        timeout_s = int(self._limits.handshake_timeout_s) or 1
+        try:
+            protocol, handler = await self.multiselect.negotiate(MultiselectCommunicator(stream), timeout_s)
+        except MultiselectError as error:
+            if isinstance(error.__cause__, BadMultistream) or error.__cause__ is None:
+                slow = trio.current_time() - began_s >= timeout_s
+                self._on_violation(peer_id, "slow-negotiation" if slow else "bad-multistream")
+            await stream.reset()
+            return
+        if protocol is None or handler is None:
+            await stream.reset()
+            return
+        stream.set_protocol(protocol)
+        streams = self._serving.setdefault((peer_id, protocol), [])
+        streams.append(stream)
+        try:
+            if len(streams) > (
+                1 if protocol in self.single_stream else self._limits.max_streams_per_protocol
+            ):
+                await streams[0].reset()
+            await handler(stream)
+        finally:
+            streams.remove(stream)
+            if not streams:
+                self._serving.pop((peer_id, protocol), None)
+
+
+def ip_of(muxed: IMuxedConn) -> str | None:
+    """The remote address of a connection; None if it has none (a relayed one)."""
+    remote = muxed.get_remote_address() if hasattr(muxed, "get_remote_address") else None
+    return remote[0] if remote else None
+
+
+def place_of(ip: str) -> str:
+    """What counts as one place on the net: an IPv4 address, or the /64 of an IPv6 one, which is one customer's."""
+    try:
+        address = ip_address(ip.partition("%")[0])
+    except ValueError:
+        return ip
+    if isinstance(address, IPv6Address):
+        # A v4 peer of a v6 listener is still that v4 peer.
+        return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
+    return str(address)
+
 
 def _connection_config(limits: P2PLimits) -> ConnectionConfig:
     return ConnectionConfig(
-        max_connections=limits.max_connections,
+        # The gate counts, and makes room for better peers; libp2p would refuse everybody before a handshake.
+        max_connections=2 * limits.max_connections + limits.max_pending_inbound,
         min_connections=0,
         low_watermark=0,
-        high_watermark=limits.max_connections,
+        high_watermark=2 * limits.max_connections + limits.max_pending_inbound,
         max_connections_per_peer=limits.max_connections_per_peer,
         inbound_upgrade_timeout=limits.handshake_timeout_s,
         outbound_upgrade_timeout=limits.handshake_timeout_s,
@@ -221,7 +318,13 @@ def _connection_config(limits: P2PLimits) -> ConnectionConfig:
 
 
 def build_host(
-    key_seed: bytes, limits: P2PLimits, admit: Admit, on_violation: Violation, psk: bytes | None = None
+    key_seed: bytes,
+    limits: P2PLimits,
+    gate: Gatekeeper,
+    on_violation: Violation,
+    budget: Budget,
+    drops: Counter[str],
+    psk: bytes | None = None,
 ) -> MeshHost:
     """A host that is not running yet, for the 32-byte Ed25519 `key_seed`. With a 32-byte `psk` only who has
     it too can open a connection."""
@@ -231,10 +334,10 @@ def build_host(
     store.add_key_pair(peer_id, keys)
     noise = NoiseTransport(keys, noise_privkey=create_noise_key_pair().private_key)
     upgrader = TransportUpgrader({NOISE_ID: noise}, {})
-    upgrader.muxer_multistream = MeshMuxerMultistream(limits, on_violation)
-    swarm = MeshSwarm(peer_id, upgrader, store, limits, admit)
+    upgrader.muxer_multistream = MeshMuxerMultistream(limits, budget, on_violation, drops)
+    swarm = MeshSwarm(peer_id, upgrader, store, limits, gate, drops)
     swarm.psk = psk.hex() if psk is not None else None
-    return MeshHost(swarm)
+    return MeshHost(swarm, limits, on_violation)
 
 
 async def close_host(host: MeshHost, timeout_s: float) -> None:

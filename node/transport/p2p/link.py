@@ -18,6 +18,7 @@ from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from swarmd.node.ports import PeerGone
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip import TAG_BYTES
 from swarmd.node.transport.p2p.host import MeshHost
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _RTT_SMOOTHING = 0.2
 _REOPEN_MIN_S = 0.1
 _REOPEN_MAX_S = 5.0
+_STEADY_S = 5.0
 _FOREIGN_AFTER_ATTEMPTS = 4
 _MAX_REACH = 256
 
@@ -61,6 +63,8 @@ class PeerLink:
         stats: PeerStats,
         on_violation: Violation,
         reach: Callable[[], bytes],
+        budget: Budget,
+        observe: Callable[[bool, float | None], None],
     ) -> None:
         self.peer_id = peer_id
         self.did = did
@@ -75,6 +79,8 @@ class PeerLink:
         self._protocol = protocol
         self._limits = limits
         self._on_violation = on_violation
+        self._budget = budget
+        self._observe = observe
         self._writer: MessageWriter | None = None
         self._pending: dict[int, _Waiter] = {}
         self._next_id = 0
@@ -96,18 +102,39 @@ class PeerLink:
 
                 io.start_soon(watch)
                 attempts = 0
+                first_s = trio.current_time()
                 while True:
+                    began_s = trio.current_time()
                     stream = await self._open()
-                    if stream is None:
-                        attempts += 1
-                        if attempts >= _FOREIGN_AFTER_ATTEMPTS and not self.up.is_set():
-                            useless("foreign")
-                        pause_s = min(_REOPEN_MAX_S, _REOPEN_MIN_S * 2**attempts)
-                        await trio.sleep(pause_s * random.uniform(0.5, 1.0))
-                        continue
-                    attempts = 0
-                    if await self._serve(stream, announce, nursery):
+                    if stream is not None and await self._serve(stream, announce, nursery):
                         useless("silent")
+                    if stream is not None and trio.current_time() - began_s > _STEADY_S:
+                        attempts = 0
+                        continue
+                    # Also after a stream that ended at once: a peer must not make us open them without end.
+                    attempts += 1
+                    if not self.up.is_set():
+                        late = trio.current_time() - first_s > self._limits.up_timeout_s
+                        if late or (stream is None and attempts >= _FOREIGN_AFTER_ATTEMPTS):
+                            useless("foreign")
+                        if not self._poke():
+                            useless("silent")
+                    pause_s = min(_REOPEN_MAX_S, _REOPEN_MIN_S * 2**attempts)
+                    await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+    def _poke(self) -> bool:
+        """Is a peer that does not speak our protocol alive? It must answer yamux pings, as all libp2p does."""
+        limits = self._limits
+        patience_s = (
+            limits.max_missed_pings * limits.ping_timeout_s + limits.handshake_timeout_s + _REOPEN_MAX_S
+        )
+        alive = False
+        for conn in self.connections():
+            muxed = conn.muxed_conn
+            if isinstance(muxed, MeshYamux):
+                muxed.poke()
+                alive = alive or trio.current_time() - muxed.heard_at_s < patience_s
+        return alive
 
     async def _open(self) -> INetStream | None:
         try:
@@ -136,9 +163,12 @@ class PeerLink:
                     nursery.cancel_scope.cancel()
 
                 async def read() -> None:
-                    reader = MessageReader(stream, self._limits.max_message_bytes)
-                    while True:
-                        self._take(*await reader.read())
+                    reader = MessageReader(stream, self._limits.max_message_bytes, self._budget)
+                    try:
+                        while True:
+                            self._take(*await reader.read())
+                    finally:
+                        reader.close()
 
                 nursery.start_soon(guarded, writer.run)
                 nursery.start_soon(guarded, read)
@@ -175,11 +205,13 @@ class PeerLink:
         finally:
             del self._pending[request_id]
         if waiter.body is None:
+            self._observe(False, None)
             return self.up.is_set() and isinstance(conn, MeshYamux) and conn.heard_at_s > sent_s
         sample_ms = (trio.current_time() - sent_s) * 1e3
         self.rtt_ms = (
             sample_ms if self.rtt_ms is None else self.rtt_ms + _RTT_SMOOTHING * (sample_ms - self.rtt_ms)
         )
+        self._observe(True, sample_ms)
         return True
 
     async def request(self, body: bytes, timeout_s: float) -> bytes:
@@ -203,7 +235,9 @@ class PeerLink:
                 finally:
                     del self._pending[request_id]
                 self.stats.bytes_out += len(body)
+                self._observe(waiter.answered.is_set(), None)
                 return waiter.result()
+        self._observe(False, None)
         raise PeerGone(f"{self.peer_id}: no answer in {timeout_s} s")
 
     def _new_waiter(self) -> tuple[int, _Waiter]:

@@ -5,12 +5,14 @@ streams, blocks on its own replies, and takes half a dozen locks, each a schedul
 keeps its classes, for what else refers to them, and replaces both loops:
 
 - receiving: whole noise messages are parsed without awaiting; a peer that oversteps a window, the
-  connection's buffer or the stream cap is reported and cut off;
+  connection's buffer or the stream cap is reported and cut off; one that sends more frames than it may is
+  read more slowly, and cut off if it insists;
 - sending: frames of all streams go to one outbox that one task writes, so that what was queued
   meanwhile leaves in one system call. Writers wait while the outbox is full.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +39,10 @@ from libp2p.stream_muxer.yamux.yamux import (
     Yamux,
     YamuxStream,
 )
+from noise.exceptions import NoiseInvalidMessage  # type: ignore[import-untyped]
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
+from swarmd.node.transport.p2p.rates import MAX_WAIT_S, Bucket
 
 _HEADER = struct.Struct("!BBHII")
 _MAX_CHUNK_BYTES = 65_000  # a frame and its header fit one noise message
@@ -127,7 +132,7 @@ class MeshStream(YamuxStream):
 
     def _grant(self, count: int) -> None:
         """Give the window back in halves: an update for each read cost 17 % of the CPU."""
-        self.conn.buffered_bytes -= count
+        self.conn.hold(-count)
         self._unacked += count
         if self._unacked * 2 >= self.conn.limits.stream_window_bytes and not self.recv_closed:
             self.recv_window += self._unacked
@@ -145,11 +150,18 @@ class MeshYamux(Yamux):
         *,
         is_initiator: bool,
         limits: P2PLimits,
+        budget: Budget,
         on_violation: Violation,
+        drops: Counter[str],
     ) -> None:
         super().__init__(secured_conn, peer_id, is_initiator=is_initiator)
         self.limits = limits
         self.buffered_bytes = 0
+        self.budget = budget
+        self._drops = drops
+        self._frame_rate = Bucket(limits.mux_frames_per_s, limits.mux_frames_burst)
+        self._open_rate = Bucket(limits.stream_opens_per_s, limits.stream_opens_burst)
+        self._patience = Bucket(limits.max_mux_throttled_s / 60, limits.max_mux_throttled_s)
         self.heard_at_s = trio.current_time()
         self._cleaned = False
         self._on_violation = on_violation
@@ -163,13 +175,23 @@ class MeshYamux(Yamux):
             limits.max_inbound_streams + 1
         )
 
+    def hold(self, count: int) -> None:
+        """So many bytes more are buffered for the peer; fewer, if negative."""
+        self.buffered_bytes += count
+        self.budget.hold(self.peer_id, count)
+
     # Sending.
 
     def push(self, data: bytes) -> None:
         """Queue bytes for the writer, without waiting."""
         self._outbox.append(data)
         self._outbox_bytes += len(data)
+        self.budget.hold(self.peer_id, len(data))
         self._outbox_filled.set()
+
+    def poke(self) -> None:
+        """Ask for a sign of life, without waiting; `heard_at_s` says when there was one."""
+        self.push(_HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 0))
 
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -197,6 +219,7 @@ class MeshYamux(Yamux):
     async def _flush(self) -> None:
         data = b"".join(self._outbox)
         self._outbox.clear()
+        self.budget.hold(self.peer_id, -self._outbox_bytes)
         self._outbox_bytes = 0
         self._outbox_filled = trio.Event()
         self._outbox_drained.set()
@@ -235,7 +258,7 @@ class MeshYamux(Yamux):
         held = sum(len(buffer) for buffer in self.stream_buffers.values())
         reclaimed = super()._sweep_stale_streams(now)
         left = sum(len(buffer) for buffer in self.stream_buffers.values())
-        self.buffered_bytes -= held - left
+        self.hold(left - held)
         self._inbound_streams = sum(not stream.is_initiator for stream in self.streams.values())
         return reclaimed
 
@@ -250,22 +273,35 @@ class MeshYamux(Yamux):
             while not self.event_shutting_down.is_set():
                 buffer += await self.secured_conn.read()
                 self.heard_at_s = trio.current_time()
-                used = self._take_frames(buffer)
+                used, frames = self._take_frames(buffer)
                 if used:
                     del buffer[:used]
                 if self._outbox_bytes > _OUTBOX_LIMIT_BYTES:
                     raise _Cut("reads-nothing")
+                if wait_s := self._frame_rate.take(frames):
+                    await self._slow_down(wait_s)
         except _Cut as cut:
             self._on_violation(self.peer_id, cut.code)
+        except NoiseInvalidMessage:
+            self._on_violation(self.peer_id, "bad-noise")
         except Exception:
             # The isolation boundary of one connection: whatever the crypto or the socket raises on a
             # peer's bytes ends this connection and nothing else. Cancelled passes.
             pass
         await self._cleanup_on_error()
 
-    def _take_frames(self, buffer: bytearray) -> int:
-        """Handle the whole frames in `buffer`; the number of bytes used."""
-        position, end = 0, len(buffer)
+    async def _slow_down(self, wait_s: float) -> None:
+        """More frames than it may send: TCP tells it, because we do not read. Whoever fills that too is cut off."""
+        self._drops["throttled-mux-frames"] += 1
+        wait_s = min(wait_s, MAX_WAIT_S)
+        if not self._patience.try_take(wait_s):
+            raise _Cut("frame-flood")
+        with trio.move_on_after(wait_s):
+            await self.event_shutting_down.wait()
+
+    def _take_frames(self, buffer: bytearray) -> tuple[int, int]:
+        """Handle the whole frames in `buffer`; the bytes used, and how many frames they were."""
+        position, end, frames = 0, len(buffer), 0
         while end - position >= HEADER_SIZE:
             version, kind, flags, stream_id, length = _HEADER.unpack_from(buffer, position)
             if version != 0 or kind > TYPE_GO_AWAY:
@@ -274,6 +310,7 @@ class MeshYamux(Yamux):
             if kind != TYPE_DATA:
                 self._take_control(kind, flags, stream_id, length)
                 position = body_start
+                frames += 1
                 continue
             if length > self.limits.stream_window_bytes:
                 raise _Cut("flow-control")
@@ -285,7 +322,8 @@ class MeshYamux(Yamux):
             if flags & (FLAG_FIN | FLAG_RST):
                 self._end(stream_id, flags)
             position = body_start + length
-        return position
+            frames += 1
+        return position, frames
 
     def _take_control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         if kind == TYPE_WINDOW_UPDATE:
@@ -310,7 +348,8 @@ class MeshYamux(Yamux):
     def _accept(self, stream_id: int, window: int) -> None:
         if stream_id in self.streams or stream_id % 2 == self.next_stream_id % 2:
             raise _Cut("bad-stream-id")
-        if self._inbound_streams >= self.limits.max_inbound_streams:
+        if self._inbound_streams >= self.limits.max_inbound_streams or not self._open_rate.try_take():
+            self._drops["stream-refused"] += 1
             self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
             self._on_violation(self.peer_id, "stream-flood")
             return
@@ -319,6 +358,7 @@ class MeshYamux(Yamux):
         try:
             self.new_stream_send_channel.send_nowait(stream)
         except trio.WouldBlock:
+            self._drops["stream-refused"] += 1
             self._drop(stream)
             self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
             return
@@ -331,7 +371,7 @@ class MeshYamux(Yamux):
         if stream is None or not data:
             return  # of a stream we reset: already paid for by its window
         stream.recv_window -= len(data)
-        self.buffered_bytes += len(data)
+        self.hold(len(data))
         if stream.recv_window < 0 or self.buffered_bytes > self.limits.max_connection_buffer_bytes:
             raise _Cut("flow-control")
         self.stream_buffers[stream_id] += data
@@ -356,7 +396,7 @@ class MeshYamux(Yamux):
         """Forget a dead stream with what it still buffered."""
         buffer = self.stream_buffers.get(stream.stream_id)
         if buffer:
-            self.buffered_bytes -= len(buffer)
+            self.hold(-len(buffer))
             buffer.clear()
         self._finalize_stream_locked(stream, fully_closed=True)
 
@@ -373,6 +413,11 @@ class MeshYamux(Yamux):
             return
         self._cleaned = True
         streams = list(self.streams.values())
+        # Nobody reads on: what is buffered goes with the connection.
+        self.hold(-self.buffered_bytes)
+        self.budget.hold(self.peer_id, -self._outbox_bytes)
+        self._outbox.clear()
+        self._outbox_bytes = 0
         await super()._cleanup_on_error()
         self._wake_all(streams)
 
@@ -398,10 +443,14 @@ class MeshYamux(Yamux):
 class MeshMuxerMultistream(MuxerMultistream):
     """Negotiates as libp2p does, builds `MeshYamux` (libp2p names its own class there)."""
 
-    def __init__(self, limits: P2PLimits, on_violation: Violation) -> None:
+    def __init__(
+        self, limits: P2PLimits, budget: Budget, on_violation: Violation, drops: Counter[str]
+    ) -> None:
         super().__init__({PROTOCOL_ID: Yamux})  # type: ignore[dict-item]
         self._limits = limits
+        self._budget = budget
         self._on_violation = on_violation
+        self._drops = drops
 
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
@@ -410,6 +459,8 @@ class MeshMuxerMultistream(MuxerMultistream):
             peer_id,
             is_initiator=conn.is_initiator,
             limits=self._limits,
+            budget=self._budget,
             on_violation=self._on_violation,
+            drops=self._drops,
         )
         return self._annotate_connection(muxed, conn, protocol)

@@ -14,7 +14,7 @@ import libp2p.network.swarm as swarm_module
 import libp2p.transport.tcp.tcp as tcp_module
 from libp2p.abc import IMultiselectCommunicator
 from libp2p.exceptions import ParseError
-from libp2p.io.exceptions import IOException
+from libp2p.io.exceptions import IOException, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
@@ -24,8 +24,13 @@ from swarmd.protocol.faults import LocalFault
 
 LIBP2P_VERSION = "0.8.1"
 MAX_MULTISTREAM_BYTES = 1_024
+MAX_MULTISTREAM_MESSAGES = 32
 _READ_CHUNK_BYTES = 131_072
 _applied = False
+
+
+class BadMultistream(MultiselectCommunicatorError):
+    """What a peer said is no multistream-select."""
 
 
 def require_version(installed: str | None = None) -> None:
@@ -71,9 +76,15 @@ def _patch_multistream() -> None:
             )
             if data[-1:] != b"\n":
                 raise ParseError("a multistream message ends with a newline")
+            # Every message costs a handler look-up and an answer; who needs so many is not negotiating.
+            self.swarmd_reads = getattr(self, "swarmd_reads", 0) + 1  # type: ignore[attr-defined]
+            if self.swarmd_reads > MAX_MULTISTREAM_MESSAGES:  # type: ignore[attr-defined]
+                raise ParseError("too many multistream messages")
             return data[:-1].decode()
-        except (ParseError, IOException, UnicodeDecodeError) as error:
-            raise MultiselectCommunicatorError("bad multistream message") from error
+        except (ParseError, MessageTooLarge, UnicodeDecodeError) as error:
+            raise BadMultistream(str(error)) from error
+        except IOException as error:
+            raise MultiselectCommunicatorError("the stream ended") from error
 
     MultiselectCommunicator.read = read  # type: ignore[method-assign]
 

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 import trio
 from libp2p.abc import INetStream
 from libp2p.peer.id import ID
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.link import PeerLink
 from swarmd.node.transport.p2p.muxer import Violation
+from swarmd.node.transport.p2p.rates import Meter
 from swarmd.node.transport.p2p.streams import STREAM_ENDED, MessageReader, MessageWriter
 from swarmd.node.transport.p2p.sync_wire import Kind, encode_error
 from swarmd.protocol.faults import CorruptState, RemoteFault
@@ -30,6 +32,8 @@ class Responder:
         on_violation: Violation,
         on_corrupt: Callable[[CorruptState], None],
         drops: Counter[str],
+        meter: Meter,
+        budget: Budget,
     ) -> None:
         self._limits = limits
         self._link_of = link_of
@@ -37,6 +41,8 @@ class Responder:
         self._on_violation = on_violation
         self._on_corrupt = on_corrupt
         self._drops = drops
+        self._meter = meter
+        self._budget = budget
         self._serving: dict[ID, trio.CancelScope] = {}
 
     async def serve(self, stream: INetStream) -> None:
@@ -90,7 +96,8 @@ class _Conversation:
     def __init__(self, responder: Responder, stream: INetStream, link: PeerLink) -> None:
         self._responder = responder
         self._limits = responder._limits
-        self._reader = MessageReader(stream, self._limits.max_message_bytes)
+        self._budget = responder._budget
+        self._reader = MessageReader(stream, self._limits.max_message_bytes, self._budget)
         self._writer = MessageWriter(stream)
         self._link = link
         self._in_flight = 0
@@ -109,6 +116,7 @@ class _Conversation:
             try:
                 while True:
                     kind, request_id, body = await self._reader.read()
+                    await self._responder._meter.take(str(self._link.peer_id))
                     if kind is Kind.PING:
                         self._link.take_reach(body)
                         self._writer.post(Kind.PONG, request_id)
@@ -120,6 +128,8 @@ class _Conversation:
                 log.debug("request stream of %s ended: %r", self._link.peer_id, error)
             except RemoteFault as fault:
                 self._responder._on_violation(self._link.peer_id, fault.code)
+            finally:
+                self._reader.close()
             nursery.cancel_scope.cancel()
 
     def _take(self, request_id: int, body: bytes, nursery: trio.Nursery) -> None:
@@ -134,16 +144,21 @@ class _Conversation:
             return
         self._in_flight += 1
         self._bytes_in_flight += len(body)
+        self._budget.hold(self._link.peer_id, len(body))
         nursery.start_soon(self._answer, request_id, body)
 
     async def _answer(self, request_id: int, body: bytes) -> None:
+        held = len(body)
         try:
             # The handler hears of a peer before it hears from it.
             await self._link.up.wait()
             kind, answer = await self._responder.answer(self._link, body)
+            self._budget.hold(self._link.peer_id, len(answer))
+            held += len(answer)
             # The slot is held until the answer is written: who does not read is not served on.
             await self._writer.send(kind, request_id, answer)
             self._link.stats.bytes_out += len(answer)
         finally:
             self._in_flight -= 1
             self._bytes_in_flight -= len(body)
+            self._budget.hold(self._link.peer_id, -held)

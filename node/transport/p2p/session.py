@@ -5,22 +5,30 @@ The transport starts another session should this one fall.
 
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.custom_types import TProtocol
+from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.rcmgr import Direction
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from swarmd.node.ports import PeerGone, PeerInfo, TransportHandler
+from swarmd.node.transport.p2p.access import AccessList
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip import MeshPubsub, MeshRouter
-from swarmd.node.transport.p2p.host import build_host, close_host, public_key_of, running
+from swarmd.node.transport.p2p.host import build_host, close_host, ip_of, public_key_of, running
 from swarmd.node.transport.p2p.link import PeerLink
+from swarmd.node.transport.p2p.pool import Pool
+from swarmd.node.transport.p2p.rates import Meter
 from swarmd.node.transport.p2p.responder import Responder
 from swarmd.node.transport.p2p.scores import ScoreBook
 from swarmd.node.transport.p2p.stats import StatsBook
@@ -36,6 +44,8 @@ class Owner(Protocol):
 
     limits: P2PLimits
     scores: ScoreBook
+    access: AccessList
+    spare_peers: Callable[[], bool]
     drops: Counter[str]
 
     def report(self, peer_id: str, code: str) -> None: ...
@@ -50,18 +60,40 @@ class MeshSession:
         key_seed: bytes,
         mesh_id: str,
         handler: TransportHandler,
+        static_peers: Sequence[tuple[Multiaddr, ID]] = (),
         psk: bytes | None = None,
     ) -> None:
         self._owner = owner
-        self._limits = owner.limits
+        self._limits = limits = owner.limits
+        self._static_peers = static_peers
         self._handler = handler
         self._stats = StatsBook()
         self._links: dict[ID, PeerLink] = {}
         self._nursery: trio.Nursery | None = None
         self._topic = f"/swarm/{mesh_id}/flush/1"
         self._protocol = TProtocol(f"/swarm/{mesh_id}/sync/1")
-        self.host = build_host(key_seed, owner.limits, self._admit, self._violation, psk)
+        self.budget = Budget(limits.max_held_bytes, self._shed)
+        keep = frozenset(peer_id for _, peer_id in static_peers)
+        self._pool = Pool(
+            limits, owner.scores, owner.access, lambda: owner.spare_peers(), keep, _Connections(self)
+        )
+        self.host = build_host(key_seed, limits, self._pool, self._violation, self.budget, owner.drops, psk)
+        self.host.single_stream |= {self._protocol, PROTOCOL_ID_V11}
         self._swarm = self.host.swarm
+        self._gossip_meter = Meter(
+            "gossip-frames",
+            (limits.gossip_frames_per_s, limits.gossip_frames_burst),
+            (limits.all_gossip_frames_per_s, limits.all_gossip_frames_burst),
+            owner.drops,
+            self._share_of,
+        )
+        self._request_meter = Meter(
+            "requests",
+            (limits.requests_per_s, limits.requests_burst),
+            (limits.all_requests_per_s, limits.all_requests_burst),
+            owner.drops,
+            self._share_of,
+        )
         self._router = MeshRouter(self._topic, owner.limits, self._violation)
         self._pubsub = MeshPubsub(
             self.host,
@@ -81,6 +113,8 @@ class MeshSession:
             self._violation,
             owner.stop_for,
             owner.drops,
+            self._request_meter,
+            self.budget,
         )
         self.host.set_stream_handler(self._protocol, responder.serve)
         self._swarm.register_notifee(_Notifee(self))
@@ -88,7 +122,6 @@ class MeshSession:
     async def run(
         self,
         listen: Sequence[Multiaddr],
-        static_peers: Sequence[tuple[Multiaddr, ID]],
         *,
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
@@ -106,8 +139,9 @@ class MeshSession:
                     self._nursery = nursery
                     await self._pubsub.wait_until_ready()
                     await self._pubsub.subscribe(self._topic)
-                    for addr, peer_id in static_peers:
+                    for addr, peer_id in self._static_peers:
                         nursery.start_soon(self._keep_connected, addr, peer_id)
+                    nursery.start_soon(self._pool.tend)
                     task_status.started()
                     await trio.sleep_forever()
             finally:
@@ -133,9 +167,15 @@ class MeshSession:
 
     async def connect(self, addr: Multiaddr, peer_id: ID) -> None:
         """Dial unless connected; return when the peer is up."""
+        access = self._owner.access
+        verdict = access.verdict(str(peer_id))
         denied_s = self._owner.scores.denied_for_s(str(peer_id))
-        if denied_s:
+        if verdict == "deny" or (access.only_allowed and verdict != "allow"):
+            raise PeerGone(f"{peer_id}: this node's lists do not let it in (swarmd peers allow)")
+        if denied_s and verdict != "allow":
             raise PeerGone(f"{peer_id}: denied for another {denied_s:.0f} s after its faults")
+        if self._pool.rests(peer_id):
+            raise PeerGone(f"{peer_id}: rotated out for its score a short time ago")
         with trio.move_on_after(self._limits.dial_timeout_s):
             if peer_id not in self._links:
                 try:
@@ -189,10 +229,39 @@ class MeshSession:
             bytes_out=link.stats.bytes_out,
         )
 
+    def pool(self) -> dict[str, int]:
+        """Connections and memory as they are now. For operators."""
+        conns = [conn for conn in _Connections(self).all() if not conn.is_closed]
+        outbound = sum(conn.direction is Direction.OUTBOUND for conn in conns)
+        return {
+            "connections": len(conns),
+            "outbound": outbound,
+            "inbound": len(conns) - outbound,
+            "peers_up": sum(link.up.is_set() for link in self._links.values()),
+            "held_bytes": self.budget.total_bytes,
+            "held_bytes_peak": self.budget.peak_bytes,
+        }
+
+    def unwelcome(self) -> list[str]:
+        """Peers that are connected and would not be let in now."""
+        access = self._owner.access
+        found = set()
+        for conn in self._swarm.get_connections():
+            peer_id = str(conn.muxed_conn.peer_id)
+            verdict = access.verdict(peer_id, ip_of(conn.muxed_conn))
+            if verdict == "deny" or (access.only_allowed and verdict != "allow"):
+                found.add(peer_id)
+        return sorted(found)
+
     # What libp2p tells us.
 
-    def _admit(self, peer_id: ID) -> bool:
-        return public_key_of(peer_id) is not None and not self._owner.scores.denied_for_s(str(peer_id))
+    def _shed(self, peer_id: ID) -> None:
+        """All peers together make us hold too much, and this one most of it."""
+        self._violation(peer_id, "memory-hog")
+        self.cut_off(str(peer_id), "it makes us hold more than we can")
+
+    def _share_of(self, peer_id: str) -> float:
+        return 1.0 if self._owner.scores.state(peer_id) == "good" else 0.25
 
     def _violation(self, peer_id: ID, code: str) -> None:
         self._owner.report(str(peer_id), code)
@@ -216,6 +285,8 @@ class MeshSession:
             self._stats.of(peer_id),
             self._violation,
             self._pubsub.reach,
+            self.budget,
+            partial(self._owner.scores.observe, str(peer_id)),
         )
         self._nursery.start_soon(self._run_link, link)
         return link
@@ -229,7 +300,16 @@ class MeshSession:
             # At once: the peer may be back before this link has wound up.
             del self._links[peer_id]
             self._stats.forget(peer_id)
+            self._forget(peer_id)
             link.gone.set()
+
+    def _forget(self, peer_id: ID) -> None:
+        """What libp2p keeps for each key it ever saw would grow with every stranger."""
+        self._gossip_meter.forget(str(peer_id))
+        self._request_meter.forget(str(peer_id))
+        router = self._router
+        for table in (router.iwant_request_limits, router.ihave_message_limits, router.graft_flood_tracking):
+            table.pop(peer_id, None)
 
     async def _run_link(self, link: PeerLink) -> None:
         peer_id = str(link.peer_id)
@@ -261,10 +341,14 @@ class MeshSession:
 
     def _drop_useless(self, peer_id: ID, why: str) -> None:
         """A peer of other software that only gossips on our topic is of use; it is just never up."""
-        if why != "foreign" or peer_id not in self._pubsub.peer_topics.get(self._topic, ()):
+        if why != "foreign" or not self._subscribed(peer_id):
             self.cut_off(str(peer_id), why)
 
+    def _subscribed(self, peer_id: ID) -> bool:
+        return peer_id in self._pubsub.peer_topics.get(self._topic, ())
+
     async def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
+        await self._gossip_meter.take(str(peer_id))
         try:
             await self._handler.on_frame(str(peer_id), frame)
         except RemoteFault as fault:
@@ -304,6 +388,28 @@ class MeshSession:
             failures += 1
             pause_s = min(self._limits.redial_max_s, self._limits.redial_min_s * 2 ** min(failures, 16))
             await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+
+class _Connections:
+    """The session as its pool sees it."""
+
+    def __init__(self, session: MeshSession) -> None:
+        self._session = session
+        self.cut_off = session.cut_off
+
+    def all(self) -> Sequence[SwarmConn]:
+        return [conn for conn in self._session._swarm.get_connections() if isinstance(conn, SwarmConn)]
+
+    def useful(self, peer_id: ID) -> bool:
+        link = self._session._links.get(peer_id)
+        return (link is not None and link.up.is_set()) or self._session._subscribed(peer_id)
+
+    def age_s(self, peer_id: ID) -> float:
+        link = self._session._links.get(peer_id)
+        return 0.0 if link is None else (time.time_ns() - link.connected_at_ns) / 1e9
+
+    def up(self) -> Sequence[ID]:
+        return [link.peer_id for link in self._session._links.values() if link.up.is_set()]
 
 
 class _Notifee(INotifee):

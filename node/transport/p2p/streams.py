@@ -7,6 +7,7 @@ from libp2p.abc import INetStream
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.sync_wire import LENGTH_BYTES, MAX_HEAD_BYTES, Kind, decode, encode
 from swarmd.protocol.faults import RemoteFault
 
@@ -20,10 +21,14 @@ _MAX_POSTED = 256
 
 
 class MessageReader:
-    """Raises one of STREAM_ENDED at the end, RemoteFault for a message against the rules."""
+    """Raises one of STREAM_ENDED at the end, RemoteFault for a message against the rules.
 
-    def __init__(self, stream: INetStream, max_body_bytes: int) -> None:
+    What it has read of an unfinished message counts as held for the peer; `close` lets go of it."""
+
+    def __init__(self, stream: INetStream, max_body_bytes: int, budget: Budget) -> None:
         self._muxed = stream.muxed_stream  # type: ignore[attr-defined]
+        self._peer_id = stream.muxed_conn.peer_id
+        self._budget = budget
         self._max_bytes = max_body_bytes + MAX_HEAD_BYTES
         self._buffer = bytearray()
 
@@ -40,11 +45,18 @@ class MessageReader:
                 raise RemoteFault("slow-message", "a message was not finished in time")
         message = self._buffer[LENGTH_BYTES:end]
         del self._buffer[:end]
+        self._budget.hold(self._peer_id, -end)
         return decode(message)
+
+    def close(self) -> None:
+        self._budget.hold(self._peer_id, -len(self._buffer))
+        self._buffer.clear()
 
     async def _fill(self, count: int) -> None:
         while len(self._buffer) < count:
-            self._buffer += await self._muxed.read(_READ_BYTES)
+            data = await self._muxed.read(_READ_BYTES)
+            self._buffer += data
+            self._budget.hold(self._peer_id, len(data))
 
 
 class MessageWriter:

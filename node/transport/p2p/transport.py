@@ -3,16 +3,18 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from swarmd.node.ports import PeerGone, PeerInfo, TransportHandler
 from swarmd.node.transport.p2p import patches
+from swarmd.node.transport.p2p.access import AccessList, Verdict, parse_entry, parse_peer_id
 from swarmd.node.transport.p2p.addresses import dialable, parse_listen, parse_peer, require_free
 from swarmd.node.transport.p2p.config import P2PLimits
-from swarmd.node.transport.p2p.scores import ScoreBook
+from swarmd.node.transport.p2p.peer_store import PeerStore
+from swarmd.node.transport.p2p.scores import ScoreBook, Standing
 from swarmd.node.transport.p2p.session import MeshSession
 from swarmd.protocol.faults import CorruptState, LocalFault
 from trio import TASK_STATUS_IGNORED, TaskStatus
@@ -28,8 +30,9 @@ class P2PTransport:
 
     `key_seed` is the 32-byte Ed25519 seed of this node, so its peer id and its did:key are one key. Nodes
     of different `mesh_id` do not hear each other. `listen` are multiaddrs (port 0: any), `static_peers`
-    multiaddrs ending in /p2p/PEER_ID that are kept connected. With a 32-byte `psk` the mesh is
-    private: who lacks it cannot open a connection. LocalFault for what cannot be used.
+    multiaddrs ending in /p2p/PEER_ID that are kept connected. With a 32-byte `psk` the mesh is private: who
+    lacks it cannot open a connection. `access` are the operator's lists, `store` where they and the scores of
+    peers are kept over restarts. LocalFault for what cannot be used.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class P2PTransport:
         limits: P2PLimits | None = None,
         *,
         psk: bytes | None = None,
+        access: AccessList | None = None,
+        store: PeerStore | None = None,
     ) -> None:
         patches.apply()
         if len(key_seed) != 32:
@@ -53,6 +58,14 @@ class P2PTransport:
             )
         self.limits = limits or P2PLimits()
         self.scores = ScoreBook(self.limits)
+        self.access = access or AccessList()
+        # Set by who finds peers: could another one take the place of a bad one?
+        self.spare_peers: Callable[[], bool] = lambda: False
+        self._store = store
+        if store is not None:
+            records, entries = store.load()
+            self.scores.restore(records)
+            self.access.restore(entries)
         self.drops: Counter[str] = Counter()
         self.restarts = 0
         self._key_seed = key_seed
@@ -86,15 +99,36 @@ class P2PTransport:
         for addr in self._listen:
             if addr.value_for_protocol("tcp") != "0":
                 require_free(addr)
+        try:
+            await self._supervise(handler, task_status)
+        finally:
+            self.save_scores()
+
+    async def _keep_scores(self) -> None:
+        while True:
+            await trio.sleep(self.limits.save_interval_s)
+            self.save_scores()
+
+    def save_scores(self) -> None:
+        if self._store is None:
+            return
+        changed, dropped = self.scores.take_changes()
+        if (changed or dropped) and not self._store.save(changed, dropped):
+            self.scores.put_back(changed, dropped)
+            self.drops["scores-not-saved"] += 1
+
+    async def _supervise(self, handler: TransportHandler, task_status: TaskStatus[None]) -> None:
+        """Session after session, on the ports of the first. Raises as `run`."""
         bound = list(self._listen)
         pause_s = self.limits.restart_min_s
         while self._corrupt is None:
             started_s = trio.current_time()
-            session = MeshSession(self, self._key_seed, self._mesh_id, handler, self._psk)
+            session = MeshSession(self, self._key_seed, self._mesh_id, handler, self._static_peers, self._psk)
             try:
                 with trio.CancelScope() as self._scope:
                     async with trio.open_nursery() as nursery:
-                        await nursery.start(session.run, bound, self._static_peers)
+                        await nursery.start(session.run, bound)
+                        nursery.start_soon(self._keep_scores)
                         if not self._addrs:
                             bound = list(session.bound())
                             self._addrs = dialable(bound, self._id)
@@ -148,16 +182,90 @@ class P2PTransport:
         return str(peer_id)
 
     def report(self, peer_id: str, code: str) -> None:
-        """Charge a fault (`code` as in `Fault.code`); below the threshold the peer is cut off and denied."""
-        if self.scores.charge(peer_id, code) and self._session is not None:
-            self._session.cut_off(peer_id, code)
+        """Charge a fault (`code` as in `Fault.code`); below the threshold the peer is cut off and denied,
+        unless the operator allows it."""
+        if self.scores.charge(peer_id, code) and self.access.of(peer_id) != "allow":
+            self._cut_off(peer_id, code)
 
     def peers(self) -> Sequence[PeerInfo]:
         return [] if self._session is None else self._session.peers()
 
     def counters(self) -> Mapping[str, int]:
-        """Everything dropped or refused, by reason, and restarts of the host. For operators."""
+        """Everything dropped, refused or throttled, by reason, and restarts of the host. For operators."""
         return {**self.drops, "restarts": self.restarts}
+
+    def pool(self) -> Mapping[str, int]:
+        """Connections, memory held for peers, and the limits of both. For operators."""
+        limits = self.limits
+        now = {} if self._session is None else self._session.pool()
+        return {
+            **now,
+            "max_connections": limits.max_connections,
+            "target_peers": limits.target_peers,
+            "max_held_bytes": limits.max_held_bytes,
+        }
+
+    # For operators.
+
+    def standing(self, peer_id: str) -> Standing:
+        return self.scores.standing(parse_peer_id(peer_id))
+
+    def standings(self) -> Sequence[Standing]:
+        """Of all peers that something is held against, worst first."""
+        return [self.scores.standing(peer_id) for peer_id in self.scores.known()]
+
+    def ban(self, peer: str, for_s: float, reason: str) -> str:
+        """Cut a peer off for a time, kept over restarts. Its peer id."""
+        peer_id = self._other(peer)
+        if self.access.of(peer_id) == "allow":
+            raise LocalFault(
+                "allowed-peer", f"{peer} is on the allow list", fix=f"swarmd peers allow --remove {peer}"
+            )
+        self.scores.deny(peer_id, for_s, reason)
+        self.save_scores()
+        self._cut_off(peer_id, reason)
+        return peer_id
+
+    def unban(self, peer: str) -> bool:
+        """Forget all that is held against a peer. False if that was nothing."""
+        forgiven = self.scores.forgive(self._other(peer))
+        self.save_scores()
+        return forgiven
+
+    def set_access(self, text: str, verdict: Verdict | None) -> str:
+        """Put a peer or network on a list, or on none: on disk first, then in force. Its one spelling."""
+        entry = parse_entry(text)
+        if entry == self.peer_id:
+            raise LocalFault("self-ban", f"{text} is this node")
+        before = self.access.of(entry)
+        self.access.set(entry, verdict)
+        try:
+            if self._store is not None:
+                self._store.set_access(entry, verdict)
+        except LocalFault:
+            self.access.set(entry, before)
+            raise
+        self._enforce()
+        return entry
+
+    def access_rows(self) -> Sequence[Mapping[str, str]]:
+        return self.access.rows()
+
+    def _other(self, peer: str) -> str:
+        peer_id = parse_peer_id(peer)
+        if peer_id == self.peer_id:
+            raise LocalFault("self-ban", f"{peer} is this node")
+        return peer_id
+
+    def _enforce(self) -> None:
+        """The lists changed: who is connected and may not be, goes."""
+        if self._session is not None:
+            for peer_id in self._session.unwelcome():
+                self._session.cut_off(peer_id, "the operator's lists")
+
+    def _cut_off(self, peer_id: str, why: str) -> None:
+        if self._session is not None:
+            self._session.cut_off(peer_id, why)
 
     def stop_for(self, error: CorruptState) -> None:
         """End `run` with an error of our own state that the handler met."""

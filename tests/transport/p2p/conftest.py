@@ -1,6 +1,7 @@
 """Nodes and attackers over real libp2p on loopback."""
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -175,14 +176,27 @@ def exchange() -> Callable[[Sequence[Node], int, int], Awaitable[None]]:
     return run
 
 
+class _Open:
+    """A gatekeeper that lets everybody in."""
+
+    def knocks(self, ip):
+        return None
+
+    def admits(self, peer_id, ip, *, inbound):
+        return None
+
+
 class Attacker:
     """A libp2p host with a fresh key that does as told."""
 
     def __init__(self) -> None:
         from libp2p.peer.id import ID
+        from swarmd.node.transport.p2p.budget import Budget
         from swarmd.node.transport.p2p.host import build_host
 
-        self.host = build_host(os.urandom(32), P2PLimits(), lambda peer: True, lambda peer, code: None)
+        limits = P2PLimits(max_held_bytes=1 << 40, stream_opens_burst=100_000)
+        budget = Budget(limits.max_held_bytes, lambda peer: None)
+        self.host = build_host(os.urandom(32), limits, _Open(), lambda peer, code: None, budget, Counter())
         self.id = str(self.host.get_id())
         self._id_type = ID
 
