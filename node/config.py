@@ -102,6 +102,16 @@ class Config:
     target_peers: int = _setting(
         16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
     )
+    max_connections: int = _setting(
+        100, _integer(8, 10_000), "Connections at most; a quarter of them is kept for those this node dials."
+    )
+    allow_peers: tuple[str, ...] = _setting(
+        (), _texts, "Peers (peer id or did:key) and networks that are never cut off, as swarmd peers allow."
+    )
+    deny_peers: tuple[str, ...] = _setting(
+        (), _texts, "Peers and networks that are never let in, as swarmd peers deny."
+    )
+    only_allowed_peers: bool = _setting(False, _boolean, "Let in only who is on the allow list.")
     chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
     chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
     policy_path: str = _setting(
@@ -216,7 +226,7 @@ def _read_env(env: Mapping[str, str]) -> Mapping[str, Any]:
 
 def _from_env(name: str, text: str) -> Any:
     """The typed value of a variable: lists are separated by commas, tables are JSON."""
-    if name in ("listen", "peers", "bootstrap"):
+    if name in _CHECK and isinstance(Config.__dataclass_fields__[name].default, tuple):
         return [part.strip() for part in text.split(",") if part.strip()]
     default = Config.__dataclass_fields__[name].default if name in _CHECK else ""
     if name == "verifier_commands" or type(default) in (int, float, bool):

@@ -38,12 +38,16 @@ from swarmd.node.journal import Journal
 from swarmd.node.keys import load_key
 from swarmd.node.local_api import LocalApi
 from swarmd.node.network_ops import NetworkOps
+from swarmd.node.peer_ops import PeerOps
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, PolicyGate, Transport
 from swarmd.node.runner import Out, Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.sync import Sync
 from swarmd.node.transport.local import LocalServer
+from swarmd.node.transport.p2p.access import AccessList
+from swarmd.node.transport.p2p.config import P2PLimits
+from swarmd.node.transport.p2p.peer_store import PEERS_FILE, PeerStore
 from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.protocol.cbor import decode
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
@@ -74,6 +78,10 @@ class Settings:
     check_everything: bool = False
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
+    max_connections: int = 100
+    allow_peers: Sequence[str] = ()
+    deny_peers: Sequence[str] = ()
+    only_allowed_peers: bool = False
 
 
 class Daemon:
@@ -94,13 +102,23 @@ class Daemon:
         scratch = home / "scratch"
         self.agents = Agents(registry, scratch=scratch)
         self.chain = EmbeddedChain(home, settings.chain_id)
-        self.transport: Transport = P2PTransport(
+        self._peer_store = PeerStore(home / PEERS_FILE)
+        limits = P2PLimits(
+            max_connections=settings.max_connections, target_peers=max(1, settings.discovery.target_peers)
+        )
+        self.p2p = P2PTransport(
             self.identity.seed,
             self.genesis.mesh_name,
             settings.listen,
             settings.peers,
+            limits,
             psk=load_psk(home),
+            access=AccessList(
+                settings.allow_peers, settings.deny_peers, only_allowed=settings.only_allowed_peers
+            ),
+            store=self._peer_store,
         )
+        self.transport: Transport = self.p2p
         membership = Membership(self.genesis.mesh_name, self.genesis.roster)
         self.discovery = Discovery(
             home, self.transport, settings.discovery, membership, self._announced_addrs
@@ -137,6 +155,7 @@ class Daemon:
             self._manifest_frame,
             interval_s=settings.sync_interval_s,
         )
+        self.p2p.spare_peers = self.discovery.has_spare
         self._peer_of: dict[str, str] = {}
         self._nursery: trio.Nursery | None = None
         self._frames_send, self._frames_receive = trio.open_memory_channel[bytes](1_024)
@@ -150,7 +169,11 @@ class Daemon:
             self.chain,
             self.sync,
             self.stop,
-            NetworkOps(self.identity, self.genesis, self.transport, self.discovery, home).ops(),
+            {
+                **NetworkOps(self.identity, self.genesis, self.transport, self.discovery, home).ops(),
+                **(peers := PeerOps(self.p2p, self.runner)).ops(),
+            },
+            peers.network,
         )
 
     def _check_same_mesh(self) -> None:
@@ -227,6 +250,7 @@ class Daemon:
                 self.runner.turn()
         finally:
             self.journal.close()
+            self._peer_store.close()
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -89,6 +89,10 @@ class Discovery:
     def on_peer_down(self, peer_id: str) -> None:
         self.connector.wake()
 
+    def has_spare(self) -> bool:
+        """Is there a peer that could be dialed in place of one we have?"""
+        return bool(self.book.candidates(self._connected(), 1))
+
     # Sources -------------------------------------------------------------------------------------------
 
     async def _follow_list(self, entry: str) -> None:

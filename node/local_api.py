@@ -1,6 +1,5 @@
 """The operations of the local socket: what the CLI, the dashboard's API and scripts on this host can ask."""
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -65,6 +64,7 @@ class LocalApi:
         sync: Sync,
         stop: Callable[[], None],
         more: Mapping[str, Op],
+        network: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._runner = runner
         self._transport = transport
@@ -73,6 +73,7 @@ class LocalApi:
         self._chain = chain
         self._sync = sync
         self._stop = stop
+        self._network = network
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
         self._ops: dict[str, Op] = {
@@ -81,7 +82,6 @@ class LocalApi:
             "version": self._version,
             "status": self._status,
             "digest": self._digest,
-            "peers": self._peers,
             "need.post": self._need_post,
             "need.list": self._need_list,
             "need.show": self._need_show,
@@ -143,6 +143,7 @@ class LocalApi:
                 "dropped": runner.frames_dropped,
             },
             "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
+            "network": dict(self._network()),
             "trouble": runner.trouble,
             "manifests": len(state.manifests),
             "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),
@@ -162,30 +163,6 @@ class LocalApi:
             "needs": len(state.needs),
             "parked": len(state.parked_ids),
         }
-
-    async def _peers(self, call: LocalCall) -> Any:
-        now_ns = time.time_ns()
-        rows = []
-        for peer in self._transport.peers():
-            manifest = self._runner.state.manifests.get(peer.did)
-            rows.append(
-                {
-                    "peer_id": peer.peer_id,
-                    "did": peer.did,
-                    "addrs": list(peer.addrs),
-                    "direction": peer.direction,
-                    "rtt_ms": None if peer.rtt_ms is None or math.isnan(peer.rtt_ms) else peer.rtt_ms,
-                    "score": peer.score,
-                    "faults": dict(peer.faults),
-                    "frames_in": peer.frames_in,
-                    "frames_out": peer.frames_out,
-                    "bytes_in": peer.bytes_in,
-                    "bytes_out": peer.bytes_out,
-                    "connected_s": max(0.0, (now_ns - peer.connected_at_ns) / 1e9),
-                    "offers": sorted(manifest.offers) if manifest else [],
-                }
-            )
-        return {"peers": rows}
 
     async def _sync_now(self, call: LocalCall) -> Any:
         """Ask every peer now for what we lack."""

@@ -1,4 +1,4 @@
-"""Commands about the node itself: init, up, status, peers, balance, version, stop."""
+"""Commands about the node itself: init, up, status, balance, version, stop."""
 
 import platform
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from swarmd.bootstrap.swarmkey import new_psk, write_psk
 from swarmd.node.config import CONFIG_FILE, config_text, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
-from swarmd.node.console.output import RIGHT, WHOLE, Column, clean, facts, short_did, table
+from swarmd.node.console.output import clean, facts
 from swarmd.node.version import version
 from swarmd.protocol.amounts import parse_usdc
 from swarmd.protocol.faults import LocalFault
@@ -128,6 +128,10 @@ def run_up(ctx: Context) -> int:
         discovery=DiscoverySettings(
             bootstrap=config.bootstrap, mdns=config.mdns, target_peers=config.target_peers
         ),
+        max_connections=config.max_connections,
+        allow_peers=config.allow_peers,
+        deny_peers=config.deny_peers,
+        only_allowed_peers=config.only_allowed_peers,
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK
@@ -172,7 +176,7 @@ def run_stop(ctx: Context) -> int:
     return OK
 
 
-# status, peers, balance ------------------------------------------------------------------------------------
+# status, balance -------------------------------------------------------------------------------------------
 
 
 def run_status(ctx: Context) -> int:
@@ -228,44 +232,6 @@ def _status_hints(found: dict[str, Any]) -> list[str]:
     if not found["peers"] and found.get("roster", 1) > 1:
         hints.append("no peers: see swarmd peers")
     return hints
-
-
-_PEER_COLUMNS: Sequence[Column] = (
-    *(("peer", WHOLE), "did", "dir", ("rtt", RIGHT), ("score", RIGHT), "faults"),
-    *(("in", RIGHT), ("out", RIGHT), ("for", RIGHT)),
-)
-
-
-def run_peers(ctx: Context) -> int:
-    peers = ctx.ask("peers")["peers"]
-    out = ctx.out
-    if out.as_json:
-        out.document({"peers": peers})
-        return OK
-    if out.quiet:
-        for peer in peers:
-            out.line(peer["peer_id"])
-        return OK
-    if not peers:
-        out.note("no peers. A node dials those in `peers` of swarmd.toml (or swarmd up --peer MULTIADDR) and")
-        out.note("is reached at the addresses of swarmd status; both must have the same genesis.json.")
-        return OK
-    rows = [
-        (
-            peer["peer_id"],
-            short_did(peer["did"]),
-            peer["direction"][:3],
-            "-" if peer["rtt_ms"] is None else f"{peer['rtt_ms']:.1f} ms",
-            f"{peer['score']:.2f}",
-            ", ".join(f"{n} {code}" for code, n in sorted(peer["faults"].items())),
-            size(peer["bytes_in"]),
-            size(peer["bytes_out"]),
-            duration(peer["connected_s"]),
-        )
-        for peer in peers
-    ]
-    out.print(table(_PEER_COLUMNS, rows))
-    return OK
 
 
 def run_balance(ctx: Context) -> int:

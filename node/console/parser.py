@@ -59,9 +59,10 @@ def common_flags() -> Parser:
 class Commands:
     """Adds commands below one another, each with a description and an example."""
 
-    def __init__(self, parent: Parser, common: Parser) -> None:
+    def __init__(self, parent: Parser, common: Parser, *, required: bool = True) -> None:
+        self.parent = parent
         self._common = common
-        self._below = parent.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+        self._below = parent.add_subparsers(metavar="COMMAND", required=required, parser_class=Parser)
 
     def add(self, name: str, run: str, text: str, example: str, more: str = "") -> Parser:
         parser: Parser = self._below.add_parser(
@@ -74,7 +75,8 @@ class Commands:
         parser.set_defaults(run=run)
         return parser
 
-    def group(self, name: str, text: str, example: str) -> "Commands":
+    def group(self, name: str, text: str, example: str, run: str = "") -> "Commands":
+        """Commands below `name`; `run` is what `name` does alone, if anything."""
         parser = self._below.add_parser(
             name,
             help=text,
@@ -82,7 +84,9 @@ class Commands:
             epilog=f"example:\n  {example}",
             parents=[self._common],
         )
-        return Commands(parser, self._common)
+        if run:
+            parser.set_defaults(run=run)
+        return Commands(parser, self._common, required=not run)
 
 
 def later(target: str) -> Callable[[argparse.ArgumentParser], None]:

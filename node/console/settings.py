@@ -57,6 +57,7 @@ def _check_config(ctx: Context) -> str:
 
 
 def _check_addresses(ctx: Context) -> str:
+    from swarmd.node.transport.p2p.access import AccessList
     from swarmd.node.transport.p2p.addresses import parse_listen, parse_peer
 
     config = load_config(ctx.home, ctx.env).config
@@ -64,6 +65,7 @@ def _check_addresses(ctx: Context) -> str:
         parse_listen(text)
     for text in config.peers:
         parse_peer(text)
+    AccessList(config.allow_peers, config.deny_peers)
     return f"{len(config.listen)} to listen on, {len(config.peers)} peers"
 
 

@@ -277,6 +277,82 @@ def test_peers_for_people(swarmd: Swarmd, canned: Canned) -> None:
     assert swarmd("peers -q").out == "12D3KooWabc\n" * 2
 
 
+def test_what_was_dropped_is_said_with_its_reason(swarmd: Swarmd, canned: Canned) -> None:
+    found = {
+        "peers": [],
+        "pool": {"connections": 1},
+        "dropped": {"refused-banned": 3, "gossip-queue-full": 1},
+    }
+    canned({"peers": found})
+    for words in ("peers", "peers list"):
+        assert "made to wait: 1 gossip-queue-full, 3 refused-banned" in swarmd(words).out
+        assert swarmd(f"{words} --json").json == found
+
+
+def test_watching_peers_goes_on_until_it_is_stopped(
+    swarmd: Swarmd, canned: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("swarmd.node.console.peers.time.sleep", pause)
+    calls = canned({"peers": {"peers": [], "pool": {}, "dropped": {"refused-banned": 3}}})
+    ran = swarmd("peers --watch --interval 0.5 --json")
+    assert ran.code == 130 and ran.out.count('"refused-banned": 3') == 3
+    assert [op for op, _ in calls] == ["peers"] * 3 and pauses == [0.5] * 3
+    pauses.clear()
+    assert swarmd("peers list --watch").out.count("0 peers, 0 of - connections") == 3
+
+
+STANDING = {
+    "peer_id": "12D3KooWabc", "score": 0.21, "trust": 0.25, "rtt_ms": 12.34, "delivery": 0.5, "state": "denied",
+    "faults": {"bad-protobuf": 2}, "denials": 1, "denied_for_s": 3_700.0, "reason": "sends\x1b[31m rubbish",
+}  # fmt: skip
+
+
+def test_the_score_of_a_peer(swarmd: Swarmd, canned: Canned) -> None:
+    calls = canned({"peers.score": {"standings": [STANDING]}})
+    ran = swarmd("peers score 12D3KooWabc")
+    assert ran.code == 0 and not hostile(ran.out) and calls == [("peers.score", {"peer": "12D3KooWabc"})]
+    assert re.search(r"^denied +for another 1 h 1 min: sends\\x1b\[31m rubbish$", ran.out, re.M)
+    assert re.search(r"^12D3KooWabc +denied +0.21 +0.25 +50 % +1 h 1 min ", swarmd("peers score").out, re.M)
+    assert swarmd("peers score -q").out == "12D3KooWabc\n"
+    assert swarmd("peers score --json").json == {"standings": [STANDING]}
+
+
+def test_banning_and_the_lists(swarmd: Swarmd, canned: Canned) -> None:
+    rows = [
+        {"entry": "10.0.0.0/8", "verdict": "deny", "origin": "config"},
+        {"entry": "12D3KooWabc", "verdict": "allow", "origin": "command"},
+    ]
+    calls = canned(
+        {
+            "peers.ban": {"peer_id": "12D3KooWabc", "for_s": 600.0},
+            "peers.unban": {"peer_id": "12D3KooWabc", "forgiven": True},
+            "peers.access": {"entry": "10.0.0.0/8", "entries": rows},
+        }
+    )
+    assert swarmd("peers ban 12D3KooWabc --for 10m --reason rude").out == "12D3KooWabc is banned for 10 min\n"
+    assert "may come back" in swarmd("peers unban 12D3KooWabc").out
+    assert swarmd("peers deny 10.0.0.0/8").out == "10.0.0.0/8 is on the deny list\n"
+    assert swarmd("peers deny --remove 10.0.0.0/8").out == "10.0.0.0/8 is on no list\n"
+    assert calls == [
+        ("peers.ban", {"peer": "12D3KooWabc", "for_s": 600.0, "reason": "rude"}),
+        ("peers.unban", {"peer": "12D3KooWabc"}),
+        ("peers.access", {"entry": "10.0.0.0/8", "verdict": "deny"}),
+        ("peers.access", {"entry": "10.0.0.0/8", "verdict": "none"}),
+    ]
+    assert swarmd("peers deny").out == "10.0.0.0/8  (config)\n"
+    assert swarmd("peers allow -q").out == "12D3KooWabc\n"
+    assert swarmd("peers allow --json").json == {"entries": rows[1:]}
+    ran = swarmd("peers ban 12D3KooWabc --for soon")
+    assert ran.code == 2 and "90s, 10m, 24h or 7d" in ran.err
+
+
 def test_no_peers_says_why_that_may_be(swarmd: Swarmd, canned: Canned) -> None:
     canned({"peers": {"peers": []}})
     assert "swarmd up --peer MULTIADDR" in swarmd("peers").out

@@ -91,7 +91,8 @@ def test_status_and_balance(swarmd: Swarmd, done: dict[str, Any]) -> None:
     balance = swarmd("balance --json").json
     assert balance["did"] == status["did"] and balance["available"] == status["balance"]
     assert swarmd("balance -q").out == f"{balance['available']}\n"
-    assert swarmd("peers --json").json == {"peers": []}
+    listed = swarmd("peers --json").json
+    assert listed["peers"] == [] and listed["pool"]["max_connections"] == 100
 
 
 def test_agents_come_and_go(swarmd: Swarmd, live: Path) -> None:

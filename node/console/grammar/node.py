@@ -128,6 +128,5 @@ def add(commands: Commands) -> None:
 
     commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
     commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
-    commands.add("peers", "node:run_peers", "list the connected nodes", "swarmd peers")
     balance = commands.add("balance", "node:run_balance", "say what an account has", "swarmd balance --json")
     balance.add_argument("did", nargs="?", help="whose (default: this node's)")

@@ -10,6 +10,19 @@ def seconds(text: str) -> float:
     return value
 
 
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def duration_s(text: str) -> float:
+    """`90s`, `10m`, `24h` or `7d`, in seconds; a plain number is seconds."""
+    unit = text[-1:]
+    try:
+        value = seconds(text[:-1]) * _UNITS_S[unit] if unit in _UNITS_S else seconds(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 10m, 24h or 7d") from None
+    return value
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:

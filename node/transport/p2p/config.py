@@ -14,7 +14,7 @@ class P2PLimits:
 
     # Connections. Of `max_connections` some are kept for those we dial ourselves: strangers cannot take all.
     max_connections: int = 100
-    outbound_slots: int = 25
+    outbound_part: float = 0.25
     max_connections_per_peer: int = 2
     max_connections_per_ip: int = 64  # of an IPv4 address or an IPv6 /64
     inbound_per_ip_per_s: float = 20.0  # connections accepted from there, in the long run ...

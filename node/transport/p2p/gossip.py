@@ -319,9 +319,12 @@ class MeshPubsub(Pubsub):
         if len(msg.data) > self._limits.max_frame_bytes:
             raise _BadRpc("frame-too-big")
         # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
-        if msg.from_id == self._signer.author or not signature_ok(msg):
+        if not signature_ok(msg):
             raise _BadRpc("bad-gossip-signature")  # an honest forwarder has verified it
         self.seen_messages.add(message_id)
+        if msg.from_id == self._signer.author:
+            self._drops["own-frame"] += 1  # of our last life: a peer gives us what it has of late
+            return
         frame = msg.data
         stats = self._stats.of(msg_forwarder)
         stats.frames_in += 1

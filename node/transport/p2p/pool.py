@@ -87,7 +87,7 @@ class Pool:
                 return "refused-connections-of-ip"
         if inbound and not favoured:
             taken = sum(conn.direction is not Direction.OUTBOUND for conn in open_ones)
-            full = taken >= max(1, limits.max_connections - limits.outbound_slots)
+            full = taken >= limits.max_connections * (1 - limits.outbound_part)
         else:
             full = False
         if not full and len(open_ones) < limits.max_connections:
