@@ -321,6 +321,10 @@ class MeshPubsub(Pubsub):
         # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
         if not signature_ok(msg):
             raise _BadRpc("bad-gossip-signature")  # an honest forwarder has verified it
+        if msg.from_id == self._signer.author:
+            # Said before we were restarted, and still on its way round the mesh: nobody has done wrong.
+            self._drops["own-frame"] += 1
+            return
         self.seen_messages.add(message_id)
         if msg.from_id == self._signer.author:
             self._drops["own-frame"] += 1  # of our last life: a peer gives us what it has of late

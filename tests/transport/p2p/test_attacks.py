@@ -207,6 +207,20 @@ async def test_forged_messages_are_not_delivered(honest, attacker, changes):
     assert [frame for _, frame in honest.handler.frames[before:]] == [b"x"]
 
 
+async def test_what_we_said_before_a_restart_may_come_back(honest, attacker):
+    """The mesh still passes it on; only a forgery in our name is a fault."""
+    await attacker.connect(honest)
+    stream = await attacker.open(MESHSUB)
+    before = len(honest.handler.frames)
+    signer = Signer(honest.transport._session.host.get_private_key(), TOPIC)
+    await stream.write(rpc_of(signer.sign(b"from an earlier life")[1]))
+    await eventually(lambda: honest.transport.drops["own-frame"])
+    assert len(honest.handler.frames) == before
+    assert not honest.transport.scores.faults(attacker.id)
+    await stream.write(forged(from_id=signer.author))
+    await eventually(lambda: honest.transport.scores.faults(attacker.id) == {"bad-gossip-signature": 1})
+
+
 async def test_a_forger_cannot_make_us_deaf_to_an_author(honest, attacker):
     friend_id = ID.from_base58(next(iter(honest.handler.ups)))
     await attacker.connect(honest)
