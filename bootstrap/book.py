@@ -39,6 +39,7 @@ class Known:
     peer_id: str
     source: str
     addrs: list[str] = field(default_factory=list)  # what worked last comes first
+    heard_from: set[str] = field(default_factory=set)  # every source that named it in this run
     heard_at_s: float = 0.0
     connected_at_s: float = 0.0
     failures: int = 0
@@ -104,6 +105,7 @@ class PeerBook:
         elif SOURCES.index(source) < SOURCES.index(known.source):
             known.source = source
         known.heard_at_s = self._wall_s()
+        known.heard_from.add(source)
         if addr not in known.addrs:
             first = known.addrs[:1] if known.connected_at_s else []
             others = sorted([*known.addrs[len(first) :], addr], key=_rank)

@@ -99,6 +99,7 @@ class Config:
         "Where to begin looking for others: multiaddrs, /dnsaddr/NAME, or files of them, plain or signed.",
     )
     mdns: bool = _setting(True, _boolean, "Find the nodes of this mesh on the local network, and be found.")
+    dht: bool = _setting(True, _boolean, "Find the nodes of this mesh through those it knows (Kademlia).")
     target_peers: int = _setting(
         16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
     )

@@ -120,9 +120,7 @@ class Daemon:
         )
         self.transport: Transport = self.p2p
         membership = Membership(self.genesis.mesh_name, self.genesis.roster)
-        self.discovery = Discovery(
-            home, self.transport, settings.discovery, membership, self._announced_addrs
-        )
+        self.discovery = Discovery(home, self.p2p, settings.discovery, membership, self._announced_addrs)
         self.content = Content(self.blocks, self.transport, self._addrs_of)
         self.runner = Runner(
             genesis=self.genesis,

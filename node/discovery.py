@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trio
 from swarmd.bootstrap.addresses import is_dnsaddr
@@ -12,7 +13,9 @@ from swarmd.bootstrap.book import PeerBook
 from swarmd.bootstrap.connector import Connector, DialFailed
 from swarmd.bootstrap.lists import check_entry, is_file, read_file, resolve_dnsaddr
 from swarmd.bootstrap.mdns import Announcement, LocalNetwork
-from swarmd.node.ports import PeerGone, Transport
+from swarmd.node.ports import PeerGone
+from swarmd.node.transport.p2p.kad import Kademlia
+from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.protocol.faults import LocalFault
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ class DiscoverySettings:
 
     bootstrap: Sequence[str] = ()
     mdns: bool = False
+    dht: bool = False
     target_peers: int = 0  # 0: dial nobody
 
 
@@ -45,7 +49,7 @@ class Discovery:
     def __init__(
         self,
         home: Path,
-        transport: Transport,
+        transport: P2PTransport,
         settings: DiscoverySettings,
         membership: Membership,
         addrs_of_peers: Callable[[], Sequence[str]],
@@ -54,6 +58,10 @@ class Discovery:
         self.book = PeerBook(transport.peer_id)
         self.lists: dict[str, str] = {}  # entry -> what is wrong with it, "" if nothing
         self.mdns: LocalNetwork | None = None
+        self.dht: Kademlia | None = None
+        if settings.dht:
+            self.dht = Kademlia(transport, membership.mesh, lambda addr: self._heard(addr, "dht"))
+            transport.plugins.append(self.dht)
         self._home = home
         self._membership = membership
         self._transport = transport
@@ -85,6 +93,8 @@ class Discovery:
                 for addr in peer.addrs:
                     self.book.learn(addr, "peer")
         self.book.worked(peer_id)
+        if self.dht is not None:
+            self.dht.on_peer_up(peer_id)
 
     def on_peer_down(self, peer_id: str) -> None:
         self.connector.wake()
@@ -92,6 +102,39 @@ class Discovery:
     def has_spare(self) -> bool:
         """Is there a peer that could be dialed in place of one we have?"""
         return bool(self.book.candidates(self._connected(), 1))
+
+    def report(self) -> dict[str, Any]:
+        """Everything an operator may want to know, as JSON has it."""
+        mdns, dht = self.mdns, self.dht
+        off = {"state": "off", "error": ""}
+        return {
+            "target_peers": self.settings.target_peers,
+            "lists": dict(self.lists),
+            "mdns": off
+            if mdns is None
+            else {
+                "state": mdns.state,
+                "error": mdns.error,
+                "interfaces": mdns.interfaces,
+                "seen": len(mdns.seen),
+                "other_meshes": mdns.others,
+            },
+            "dht": off
+            if dht is None
+            else {"state": "on", "error": "", "table": len(dht.table), **dict(dht.counters)},
+            "book": [
+                {
+                    "peer_id": known.peer_id,
+                    "source": known.source,
+                    "heard_from": sorted(known.heard_from),
+                    "addrs": known.addrs,
+                    "failures": known.failures,
+                    "error": known.error,
+                    "connected_at_s": known.connected_at_s,
+                }
+                for known in self.book.all()
+            ],
+        }
 
     # Sources -------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class NetworkOps:
         self._home = home
 
     def ops(self) -> dict[str, Op]:
-        return {"invite": self._invite}
+        return {"invite": self._invite, "net": self._net}
 
     async def _invite(self, call: LocalCall) -> Any:
         """{ttl_s, addrs}: a signed ticket. Without `addrs` those this node believes to be reached at."""
@@ -62,6 +62,10 @@ class NetworkOps:
             "private": psk is not None,
             "loopback_only": only_here,
         }
+
+    async def _net(self, call: LocalCall) -> Any:
+        """How finding peers goes: sources, the book of peers, what each dial came to."""
+        return self._discovery.report()
 
     def _own(self, addr: str) -> str:
         """An address of ours as the operator types it: with or without our peer id at the end."""

@@ -9,7 +9,7 @@ exception in a task or a stream handler ends a service.
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
@@ -227,6 +227,7 @@ class MeshHost(BasicHost):
     """Protocol negotiation, guarded. Answers identify and ping, asks for neither, takes no pushes."""
 
     def __init__(self, network: MeshSwarm, limits: P2PLimits, on_violation: Violation) -> None:
+        self.announced: Callable[[], Sequence[str]] = tuple  # multiaddrs that others can dial
         super().__init__(network, disable_identify_address_discovery=True)
         self.swarm = network
         self.remove_stream_handler(IDENTIFY_PUSH_ID)
@@ -237,6 +238,10 @@ class MeshHost(BasicHost):
         self._limits = limits
         self._on_violation = on_violation
         self._serving: dict[tuple[ID, str], list[INetStream]] = {}
+
+    def get_addrs(self) -> list[Multiaddr]:
+        """What identify tells others: the addresses of interfaces, not the wildcard that is listened on."""
+        return [Multiaddr(addr) for addr in self.announced()]
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         return

@@ -27,6 +27,7 @@ from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip import MeshPubsub, MeshRouter
 from swarmd.node.transport.p2p.host import build_host, close_host, ip_of, public_key_of, running
 from swarmd.node.transport.p2p.link import PeerLink
+from swarmd.node.transport.p2p.plugins import Plugin, keep_running
 from swarmd.node.transport.p2p.pool import Pool
 from swarmd.node.transport.p2p.rates import Meter
 from swarmd.node.transport.p2p.responder import Responder
@@ -47,6 +48,7 @@ class Owner(Protocol):
     access: AccessList
     spare_peers: Callable[[], bool]
     drops: Counter[str]
+    plugins: list[Plugin]
 
     def report(self, peer_id: str, code: str) -> None: ...
 
@@ -118,6 +120,8 @@ class MeshSession:
         )
         self.host.set_stream_handler(self._protocol, responder.serve)
         self._swarm.register_notifee(_Notifee(self))
+        for plugin in owner.plugins:
+            plugin.attach(self.host)
 
     async def run(
         self,
@@ -139,6 +143,8 @@ class MeshSession:
                     self._nursery = nursery
                     await self._pubsub.wait_until_ready()
                     await self._pubsub.subscribe(self._topic)
+                    for plugin in self._owner.plugins:
+                        nursery.start_soon(keep_running, plugin)
                     for addr, peer_id in self._static_peers:
                         nursery.start_soon(self._keep_connected, addr, peer_id)
                     nursery.start_soon(self._pool.tend)

@@ -14,6 +14,7 @@ from swarmd.node.transport.p2p.access import AccessList, Verdict, parse_entry, p
 from swarmd.node.transport.p2p.addresses import dialable, parse_listen, parse_peer, require_free
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.peer_store import PeerStore
+from swarmd.node.transport.p2p.plugins import Plugin
 from swarmd.node.transport.p2p.scores import ScoreBook, Standing
 from swarmd.node.transport.p2p.session import MeshSession
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -68,6 +69,7 @@ class P2PTransport:
             self.access.restore(entries)
         self.drops: Counter[str] = Counter()
         self.restarts = 0
+        self.plugins: list[Plugin] = []  # before `run`
         self._key_seed = key_seed
         self._mesh_id = mesh_id
         self._psk = psk
@@ -124,6 +126,7 @@ class P2PTransport:
         while self._corrupt is None:
             started_s = trio.current_time()
             session = MeshSession(self, self._key_seed, self._mesh_id, handler, self._static_peers, self._psk)
+            session.host.announced = lambda: self._addrs
             try:
                 with trio.CancelScope() as self._scope:
                     async with trio.open_nursery() as nursery:

@@ -1,0 +1,267 @@
+"""Kademlia of one mesh on the wire of libp2p's kad-dht: answers FIND_NODE and PING, looks up peers.
+
+Its protocol is named after the mesh, so only its members meet in it. It stores no values and no provider records:
+nothing of ours needs them, and what is not stored cannot be filled up. Why not the KadDHT that libp2p 0.8.1 brings:
+docs/adr/0011-own-kademlia-and-relay.md.
+"""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from swarmd.node.ports import PeerGone, PeerInfo
+from swarmd.node.transport.p2p.host import MeshHost, public_key_of
+from swarmd.node.transport.p2p.identify import identify, readable
+from swarmd.node.transport.p2p.kad.lookup import Lookup
+from swarmd.node.transport.p2p.kad.table import BUCKET_SIZE, Contact, RoutingTable, key_of
+from swarmd.node.transport.p2p.rpc import NOT_ANSWERED, ask, read_message, write_message
+from swarmd.protocol.faults import LocalFault, RemoteFault
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = 4_096
+MAX_ANSWER_BYTES = 65_536
+MAX_CLOSER_PEERS = 2 * BUCKET_SIZE
+MAX_KEY_BYTES = 128
+MAX_ADDRS_PER_PEER = 8
+QUESTION_TIMEOUT_S = 5.0
+# What others say of a peer may be wrong: a lookup does not wait long for it.
+DIAL_TIMEOUT_S = 4.0
+MAX_DIALS_PER_PEER = 3
+STREAM_IDLE_S = 30.0
+MAX_QUESTIONS_PER_STREAM = 64
+# A token bucket per peer: a lookup asks a peer once.
+QUESTIONS_PER_S = 5.0
+QUESTIONS_BURST = 50.0
+REFRESH_MIN_S = 1.0
+REFRESH_MAX_S = 300.0
+
+
+class Network(Protocol):
+    """What Kademlia needs of the transport."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    def peers(self) -> Any: ...
+
+    async def connect(self, addr: str) -> str: ...
+
+    def report(self, peer_id: str, code: str) -> None: ...
+
+
+class Kademlia:
+    """A plugin of the transport. `heard(addr)` gets every address that a lookup comes by."""
+
+    def __init__(self, network: Network, mesh: str, heard: Callable[[str], None]) -> None:
+        self.protocol = TProtocol(f"/swarm/{mesh}/kad/1.0.0")
+        self.counters: Counter[str] = Counter()
+        self._network = network
+        self._heard = heard
+        self._own = ID.from_base58(network.peer_id)
+        self.table = RoutingTable(self._own.to_bytes(), self._is_connected)
+        self._host: MeshHost | None = None
+        self._nursery: trio.Nursery | None = None
+        self._woken = trio.Event()
+        self._meeting: set[bytes] = set()
+        self._allowance: dict[bytes, tuple[float, float]] = {}  # peer -> (questions left, at)
+
+    # Plugin --------------------------------------------------------------------------------------------
+
+    def attach(self, host: MeshHost) -> None:
+        self._host = host
+        host.set_stream_handler(self.protocol, self._serve)
+
+    async def run(self) -> None:
+        """Keep the table fresh: look ourselves up, then a few random places; soon after a change, else rarely."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                for peer in self._connected():
+                    nursery.start_soon(self._meet, peer)
+                pause_s = REFRESH_MIN_S
+                while True:
+                    self._woken = trio.Event()
+                    with trio.move_on_after(pause_s) as scope:
+                        await self._woken.wait()
+                    pause_s = min(REFRESH_MAX_S, pause_s * 2) if scope.cancelled_caught else REFRESH_MIN_S
+                    await trio.sleep(0.1)  # peers come in flocks
+                    await self.lookup(self._own.to_bytes())
+                    if len(self.table) > BUCKET_SIZE:
+                        await self.lookup(secrets.token_bytes(32))
+            finally:
+                self._nursery = None
+
+    def on_peer_up(self, peer_id: str) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._meet, ID.from_base58(peer_id))
+
+    # Who is there --------------------------------------------------------------------------------------
+
+    def _connected(self) -> list[ID]:
+        peers: list[PeerInfo] = list(self._network.peers())
+        return [ID.from_base58(peer.peer_id) for peer in peers]
+
+    def _is_connected(self, peer_id: bytes) -> bool:
+        return self._host is not None and bool(self._host.swarm.get_connections(ID(peer_id)))
+
+    async def _meet(self, peer: ID) -> None:
+        """Take a connected peer into the table, if it speaks our protocol and says where it listens."""
+        raw = peer.to_bytes()
+        if self._host is None or raw in self._meeting or public_key_of(peer) is None:
+            return
+        self._meeting.add(raw)
+        try:
+            told = await identify(self._host, peer)
+        except PeerGone as error:
+            log.debug("not taken into the table: %s", error)
+            return
+        except RemoteFault as fault:
+            self._network.report(str(peer), fault.code)
+            return
+        finally:
+            self._meeting.discard(raw)
+        if self.protocol not in told.protocols:
+            return
+        if raw not in self.table:
+            self._woken.set()
+        self.table.add(Contact(raw, told.addrs[:MAX_ADDRS_PER_PEER]))
+        for addr in told.addrs[:MAX_ADDRS_PER_PEER]:
+            self._heard(addr)
+
+    # Looking up ----------------------------------------------------------------------------------------
+
+    async def lookup(self, target: bytes) -> list[Contact]:
+        """The peers nearest to a target (a peer id's bytes, or any other), nearest first, as the mesh knows them."""
+        self.counters["lookups"] += 1
+        begin = self.table.closest(key_of(target), BUCKET_SIZE)
+        lookup = Lookup(target, self._own.to_bytes(), begin, self._query)
+        found = await lookup.run()
+        self.counters["asked"] += lookup.asked
+        for contact in found:
+            for addr in contact.addrs:
+                self._heard(addr)
+        return found
+
+    async def find(self, peer_id: str) -> tuple[str, ...]:
+        """The addresses of a peer; () if nobody near it knows it."""
+        try:
+            target = ID.from_base58(peer_id)
+        except ValueError:
+            raise LocalFault("bad-peer-id", f"not a peer id: {peer_id!r}") from None
+        found = await self.lookup(target.to_bytes())
+        return next((contact.addrs for contact in found if contact.peer_id == target.to_bytes()), ())
+
+    async def _query(self, contact: Contact, target: bytes) -> list[Contact]:
+        """Whom the contact knows near the target. PeerGone if it cannot be asked."""
+        peer = ID(contact.peer_id)
+        if not self._is_connected(contact.peer_id):
+            await self._connect(contact)
+        assert self._host is not None
+        question = Message(type=Message.FIND_NODE, key=target)
+        try:
+            answer = await ask(
+                self._host,
+                peer,
+                self.protocol,
+                question,
+                Message,
+                max_bytes=MAX_ANSWER_BYTES,
+                timeout_s=QUESTION_TIMEOUT_S,
+            )
+        except RemoteFault as fault:
+            self._network.report(str(peer), fault.code)
+            raise PeerGone(f"{peer}: {fault}") from None
+        if answer.type != Message.FIND_NODE or len(answer.closerPeers) > MAX_CLOSER_PEERS:
+            self._network.report(str(peer), "bad-kad-message")
+            raise PeerGone(f"{peer}: not an answer to FIND_NODE")
+        found = []
+        for each in answer.closerPeers:
+            other = _peer_of(each.id)
+            if other is not None and other != self._own:
+                found.append(
+                    Contact(other.to_bytes(), tuple(readable(other, each.addrs)[:MAX_ADDRS_PER_PEER]))
+                )
+        return found
+
+    async def _connect(self, contact: Contact) -> None:
+        error: Exception = PeerGone("it has no address")
+        for addr in contact.addrs[:MAX_DIALS_PER_PEER]:
+            try:
+                with trio.fail_after(DIAL_TIMEOUT_S):
+                    await self._network.connect(addr)
+                return
+            except (PeerGone, LocalFault, trio.TooSlowError) as failed:
+                error = failed
+        self.table.remove(contact.peer_id)
+        raise PeerGone(str(error))
+
+    # Answering -----------------------------------------------------------------------------------------
+
+    async def _serve(self, stream: INetStream) -> None:
+        """The stream handler. What is against the rules ends the stream and is charged."""
+        peer = stream.muxed_conn.peer_id
+        if self._nursery is not None and peer.to_bytes() not in self.table:
+            self._nursery.start_soon(self._meet, peer)
+        try:
+            for _ in range(MAX_QUESTIONS_PER_STREAM):
+                with trio.fail_after(STREAM_IDLE_S):
+                    question = await read_message(stream, Message, MAX_REQUEST_BYTES)
+                    if not self._may_ask(peer):
+                        self.counters["refused"] += 1
+                        raise RemoteFault("kad-flood", "too many questions")
+                    await write_message(stream, self._answer(question, peer))
+                self.counters["answered"] += 1
+        except RemoteFault as fault:
+            self._network.report(str(peer), fault.code)
+        except NOT_ANSWERED as error:
+            log.debug("kad stream of %s ended: %r", peer, error)
+        finally:
+            with trio.move_on_after(1.0, shield=True):
+                await stream.reset()
+
+    def _may_ask(self, peer: ID) -> bool:
+        now_s = trio.current_time()
+        left, at_s = self._allowance.pop(peer.to_bytes(), (QUESTIONS_BURST, now_s))
+        left = min(QUESTIONS_BURST, left + (now_s - at_s) * QUESTIONS_PER_S)
+        self._allowance[peer.to_bytes()] = (max(0.0, left - 1.0), now_s)
+        while len(self._allowance) > 1_024:
+            del self._allowance[next(iter(self._allowance))]
+        return left >= 1.0
+
+    def _answer(self, question: Message, asker: ID) -> Message:
+        if question.type == Message.PING:
+            return Message(type=Message.PING)
+        if question.type != Message.FIND_NODE:
+            raise RemoteFault("kad-unsupported", f"message type {question.type}")
+        if not 0 < len(question.key) <= MAX_KEY_BYTES:
+            raise RemoteFault("bad-kad-message", f"a key of {len(question.key)} bytes")
+        answer = Message(type=Message.FIND_NODE)
+        nearest = self.table.closest(key_of(question.key), BUCKET_SIZE, without=(asker.to_bytes(),))
+        for contact in nearest:
+            entry = answer.closerPeers.add()
+            entry.id = contact.peer_id
+            for addr in contact.addrs:
+                entry.addrs.append(_packed(addr))
+            alive = self._is_connected(contact.peer_id)
+            entry.connection = Message.CONNECTED if alive else Message.CAN_CONNECT
+        return answer
+
+
+def _peer_of(raw: bytes) -> ID | None:
+    peer = ID(bytes(raw))
+    return peer if public_key_of(peer) is not None else None
+
+
+def _packed(addr: str) -> bytes:
+    """On the wire an address goes without the peer id it ends in."""
+    raw: bytes = Multiaddr(addr.rpartition("/p2p/")[0]).to_bytes()
+    return raw
