@@ -1,5 +1,6 @@
 """The agent beside each daemon under chaos: one that answers, one that takes its time, one that fails."""
 
+import random
 import sys
 from typing import Any
 
@@ -16,7 +17,8 @@ def main() -> None:
 
     @agent.task("chaos.slow", price="0.002")
     async def slow(task: Any) -> Any:
-        await trio.sleep(1.0)
+        # Now and then longer than a lease, so that leases end without any fault, too.
+        await trio.sleep(random.uniform(0.5, 6.0))
         return {"echo": task.input["value"]}
 
     @agent.task("chaos.fail", price="0.001", inline=True)

@@ -1,6 +1,7 @@
 """The daemons under chaos: each a process in its own network namespace, with an agent beside it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ LEASE_S = 5
 WATCH_INTERVAL_S = 0.2
 CALL_TIMEOUT_S = 10.0
 MAX_DEATHS = 10
+# Why a daemon may cut off one that is stopped or slow; every other reason accuses it of what it never does.
+_BUSY = frozenset(("foreign", "reads-nothing", "silent", "stream-flood", "too-many-requests"))
+_CUT_OFF = re.compile(r"cutting off (\S+): (\S+)$", re.M)  # as node/transport/p2p/session.py logs it
 
 
 class ChaosCluster(Cluster):
@@ -151,6 +155,16 @@ class ChaosHosts:
         for agent in self._agents:
             agent.wait()
         return codes
+
+    def accusations(self) -> list[str]:
+        """What daemons held against each other, from their logs; all of them are honest."""
+        found = []
+        for member in self.members:
+            log = (member.home / "daemon.log").read_text("utf-8", "replace")
+            for peer, code in _CUT_OFF.findall(log):
+                if code not in _BUSY:
+                    found.append(f"{member.name} cut off {peer}: {code}")
+        return found
 
     # What nemeses do -----------------------------------------------------------------------------------
 

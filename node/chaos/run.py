@@ -258,6 +258,7 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say) -> _Found:
         deaths=deaths,
         late=run.late,
         after=run.after,
+        accusations=hosts.accusations(),
     )
     return _Found(run, evidence)
 

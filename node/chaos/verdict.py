@@ -23,6 +23,7 @@ PROPERTIES: Mapping[str, str] = {
     "P6": "every decision and result cites a quorum of its committee",
     "P9": "money is conserved on every node; whatever was acknowledged is there, once",
     "P10": "no daemon ended by itself",
+    "blame": "no daemon accuses another, as all are honest",
     "result": "no result but the right one is accepted",
     "convergence": "the nodes agree once nothing goes wrong any more",
     "liveness": "every need came to an end",
@@ -66,6 +67,7 @@ class Evidence:
     unanswered: frozenset[str] = frozenset()
     deaths: Sequence[str] = ()
     late: Sequence[str] = ()  # what had not converged in time
+    accusations: Sequence[str] = ()  # of one daemon by another
     after: Sequence[str] = ()  # needs posted when all was well again
 
 
@@ -88,6 +90,7 @@ def judge(evidence: Evidence, seed: int) -> Verdict:
         verdict.violations.extend(found)
 
     add(Violation("P10", "", death) for death in evidence.deaths)
+    add(Violation("blame", "", accusation) for accusation in evidence.accusations)
     add(Violation("convergence", "", late) for late in evidence.late)
     held: dict[str, dict[bytes, Envelope]] = {}
     for node in evidence.nodes:
@@ -115,6 +118,7 @@ def judge(evidence: Evidence, seed: int) -> Verdict:
             state = outcomes[need].state if need in outcomes else "gone"
             if state != "FINALIZED":
                 add([Violation("recovery", "", f"{need}, posted when all was well again, is {state}")])
+        add(_proofs(evidence))
         for node in evidence.nodes:
             if node.name in held:
                 add(_agrees(node, held[node.name], union, reading, outcomes))
@@ -154,6 +158,16 @@ def _acknowledged(evidence: Evidence, reading: Reading) -> Iterator[Violation]:
             yield Violation("P9", "", f"{title} was posted once and is there {count} times")
         if title not in asked:
             yield Violation("P9", "", f"{title} is there, and nobody posted it")
+
+
+def _proofs(evidence: Evidence) -> Iterator[Violation]:
+    for node in evidence.nodes:
+        journal = Journal(node.folder / "journal.db")
+        try:
+            for what, _ in journal.proofs():
+                yield Violation("blame", node.name, f"its journal holds a proof of {what}")
+        finally:
+            journal.close()
 
 
 def _results(reading: Reading) -> Iterator[Violation]:

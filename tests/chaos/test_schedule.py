@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -9,6 +10,8 @@ from swarmd.node.chaos import nemeses
 from swarmd.node.chaos.hosts import MAX_DEATHS, ChaosHosts
 from swarmd.node.chaos.nemeses import MAX_SKEW_S, NEMESES, schedule
 from swarmd.node.chaos.netns import Impairment
+from swarmd.node.cluster import Member
+from swarmd.node.transport.p2p.session import MeshSession
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.limits import MAX_FUTURE_NS
 
@@ -159,3 +162,29 @@ async def test_a_daemon_that_does_not_come_up_is_given_up_in_the_end():
         await hosts.restart(0)
     assert hosts.cluster.starts == len(hosts.deaths) == MAX_DEATHS
     assert set(hosts.deaths) == {"node 0 did not come up again: its journal is torn"}
+
+
+def test_accusations_are_read_from_what_sessions_log(tmp_path, caplog):
+    """Of a stopped node one may well say that it reads nothing; not that it lies."""
+
+    class Connected:
+        def get_connections(self, target):
+            return [target]
+
+        async def close_peer(self, target):
+            pass
+
+    class Later:
+        def start_soon(self, *_):
+            pass
+
+    session = object.__new__(MeshSession)
+    session._nursery, session._swarm = Later(), Connected()
+    caplog.set_level("INFO")
+    for code in ("equivocation", "reads-nothing", "silent", "rotated out with score 0.10"):
+        session.cut_off("12D3KooWB2EXBHjdG4vKy9JgZiHLjZLhchoSpg2Y9nqvAPTgYFbV", code)
+    (tmp_path / "daemon.log").write_text(caplog.text)
+    member = Member("node-0", tmp_path, "did:key:x")
+    hosts = ChaosHosts(SimpleNamespace(members=[member]))
+    said = "node-0 cut off 12D3KooWB2EXBHjdG4vKy9JgZiHLjZLhchoSpg2Y9nqvAPTgYFbV: equivocation"
+    assert hosts.accusations() == [said]

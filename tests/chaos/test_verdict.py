@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from swarmd.node.chaos.verdict import PROPERTIES, judge
+from swarmd.node.journal import Journal
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.cids import raw_cid
 
@@ -223,6 +224,19 @@ def test_a_need_without_an_end(told):
     needs = {need: "RUNNING" for need in told.nodes[3].needs}
     found = judge(at(told, 3, needs=needs), SEED).violations
     assert {(v.property, v.node) for v in found} == {("liveness", "node-3")} and len(found) == 4
+
+
+def test_an_honest_node_that_is_accused(told):
+    journal = Journal(told.nodes[2].folder / "journal.db")
+    journal.begin()
+    journal.add_proof("equivocation", told.nodes[0].name, [1])
+    journal.commit()
+    journal.close()
+    found = judge(replace(told, accusations=["node-1 cut off x: bad-message"]), SEED).violations
+    assert [(v.property, v.node, v.text) for v in found] == [
+        ("blame", "", "node-1 cut off x: bad-message"),
+        ("blame", "node-2", "its journal holds a proof of equivocation"),
+    ]
 
 
 def test_a_need_that_fails_though_all_is_well(told):
