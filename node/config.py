@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.didkey import public_key_of
+from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
 
 CONFIG_FILE = "swarmd.toml"
@@ -33,6 +34,16 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(type(each) is str and each for each in value):
         raise ValueError("must be a list of texts")
     return tuple(value)
+
+
+def _dids(value: object) -> tuple[str, ...]:
+    found = _texts(value)
+    for did in found:
+        try:
+            public_key_of(did)
+        except RemoteFault as fault:
+            raise ValueError(fault.message) from None
+    return found
 
 
 def _choice(*choices: str) -> Callable[[object], str]:
@@ -116,7 +127,12 @@ class Config:
     chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
     chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
     policy_path: str = _setting(
-        "", _text, "A compiled policy (wasm) with its data.json beside it. Empty: the one that ships."
+        "",
+        _text,
+        "A policy that ships (such as standard), or a compiled one (wasm) with its data.json beside it. Empty: base.",
+    )
+    policy_signers: tuple[str, ...] = _setting(
+        (), _dids, "Whose signed policies (capsules) this node takes, besides its own: did:key of each."
     )
     lease_ttl_s: int = _setting(
         DEFAULT_LEASE_S, _integer(1, MAX_LEASE_S), "How long a claimed task is ours to deliver."

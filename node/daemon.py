@@ -8,7 +8,6 @@ Whatever ends one of them ends all, in order: no new input, the turn at hand com
 
 import fcntl
 import gc
-import json
 import logging
 import os
 import signal
@@ -39,6 +38,9 @@ from swarmd.node.keys import load_key
 from swarmd.node.local_api import LocalApi
 from swarmd.node.network_ops import NetworkOps
 from swarmd.node.peer_ops import PeerOps
+from swarmd.node.policy.capsule_store import CapsuleStore
+from swarmd.node.policy.capsules import REQUEST_TYPE as CAPSULES_REQUEST
+from swarmd.node.policy.capsules import Capsules, is_capsule
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, PolicyGate, Transport
 from swarmd.node.runner import Out, Runner
@@ -49,6 +51,7 @@ from swarmd.node.transport.p2p.access import AccessList
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.peer_store import PEERS_FILE, PeerStore
 from swarmd.node.transport.p2p.transport import P2PTransport
+from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
@@ -72,6 +75,7 @@ class Settings:
     peers: Sequence[str] = ()
     chain_id: int = 1337
     policy_path: str = ""
+    policy_signers: Sequence[str] = ()
     lease_ttl_s: int = DEFAULT_LEASE_S
     anchor_interval_s: float = 2.0
     sync_interval_s: float = 30.0
@@ -96,7 +100,13 @@ class Daemon:
         self._clock_ns = SteadyClock()
         self._check_same_mesh()
         self.journal.set_meta("did", self.identity.did.encode())
-        self.gate = load_gate(settings)
+        self.capsules = Capsules(
+            CapsuleStore(home / "policies"),
+            load_gate(settings),
+            me=self.identity.did,
+            signers=settings.policy_signers,
+            cache_dir=home / "cache",
+        )
         self.blocks = SqliteBlockStore(self.journal.db)
         registry = AgentRegistry(home / "agents.json")
         scratch = home / "scratch"
@@ -127,13 +137,14 @@ class Daemon:
             me=self.identity.did,
             sign=self.identity.sign,
             journal=self.journal,
-            gate=self.gate,
+            gate=self._policy_in_force(),
             blocks=self.blocks,
             clock_ns=self._clock_ns,
             new_state=self._new_state,
             on_out=self._on_out,
         )
         self._clock_ns.not_before(self.runner.state.now_ns)
+        self.capsules.attach(self.runner, self.content, self.transport)
         self.dispatcher = Dispatcher(
             self.runner,
             self.content,
@@ -170,6 +181,7 @@ class Daemon:
             {
                 **NetworkOps(self.identity, self.genesis, self.transport, self.discovery, home).ops(),
                 **(peers := PeerOps(self.p2p, self.runner)).ops(),
+                **self.capsules.ops(),
             },
             peers.network,
         )
@@ -184,6 +196,16 @@ class Daemon:
                 f"{self._settings.home} holds the journal of another mesh than its {GENESIS_FILE}",
                 fix="put the genesis.json it was made with back, or use another --home",
             )
+
+    def _policy_in_force(self) -> PolicyGate:
+        try:
+            return self.capsules.in_force()
+        except (LocalFault, RemoteFault) as fault:
+            raise LocalFault(
+                "bad-policy",
+                f"the capsule in force is not usable: {fault.message}",
+                fix=fault.fix or "swarmd policy capsule rollback goes back to the policy before",
+            ) from None
 
     def _new_state(self) -> State:
         return State(self.genesis, self.identity.did, check_everything=self._settings.check_everything)
@@ -214,6 +236,7 @@ class Daemon:
                 await nursery.start(self.transport.run, self)
                 nursery.start_soon(self.runner.run)
                 nursery.start_soon(self._publisher)
+                nursery.start_soon(self.capsules.run)
                 await nursery.start(self.dispatcher.run, self.journal.outbox())
                 self.agents.on_change.append(self._announce_set)
                 nursery.start_soon(self._announcer)
@@ -338,7 +361,10 @@ class Daemon:
     # TransportHandler ----------------------------------------------------------------------------------
 
     async def on_frame(self, peer_id: str, frame: bytes) -> None:
-        self.runner.offer_frame(peer_id, frame)
+        if is_capsule(frame):
+            self.capsules.on_frame(frame)
+        else:
+            self.runner.offer_frame(peer_id, frame)
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
         message = decode(body)
@@ -348,6 +374,8 @@ class Daemon:
             return serve_blocks(self.blocks, body)
         if message.get("t") == "genesis":
             return genesis_answer(self.genesis)
+        if message.get("t") == CAPSULES_REQUEST:
+            return self.capsules.answer()
         return self.sync.serve(peer_id, message)
 
     async def on_peer_up(self, peer_id: str, did: str) -> None:
@@ -355,6 +383,7 @@ class Daemon:
         self.discovery.on_peer_up(peer_id)
         if self._nursery is not None:
             self._nursery.start_soon(self.sync.follow, peer_id)
+            self._nursery.start_soon(self.capsules.ask, peer_id)
 
     async def on_peer_down(self, peer_id: str) -> None:
         if any(peer.peer_id == peer_id for peer in self.transport.peers()):
@@ -364,17 +393,18 @@ class Daemon:
         self._peer_of = {did: peer for did, peer in self._peer_of.items() if peer != peer_id}
 
 
-def load_gate(settings: Settings) -> PolicyGate:
-    """The policy that ships, or the compiled wasm at `policy_path` with the data.json beside it."""
+def load_gate(settings: Settings) -> WasmGate:
+    """The policy that ships, another of those (`policy_path` is its name), or the compiled wasm at `policy_path` with
+    the data.json beside it."""
     cache = settings.home / "cache"
-    if not settings.policy_path:
-        policy = policies.load("base")
+    if settings.policy_path in ("", *policies.names()):
+        policy = policies.load(settings.policy_path or "base")
         return WasmGate(policy.wasm, policy.data, cache)
     path = Path(settings.policy_path).expanduser()
     data_path = path.with_name("data.json")
     try:
-        data: Any = json.loads(data_path.read_text("utf-8")) if data_path.exists() else {}
-        return WasmGate(path.read_bytes(), data, cache)
+        data: Any = parse_json(data_path.read_bytes()) if data_path.exists() else {}
+        return WasmGate(path.read_bytes(), data, cache, limited=True)
     except (OSError, ValueError) as error:
         raise LocalFault("bad-policy", f"{path}: {error}", fix="see policy_path in swarmd.toml") from None
 

@@ -18,7 +18,7 @@ from swarmd.node import codec
 from swarmd.node.content.fetch import BatchBlockStore
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
-from swarmd.node.policy.gates import Gates, recorded
+from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.sealing import seal
 from swarmd.node.spending import Spending
@@ -220,6 +220,11 @@ class Runner:
         new: int = await item.reply.wait()
         return new
 
+    def switch(self, switch: Switch) -> None:
+        """Change the policy when its time has come: before the first turn that begins then."""
+        self.gates.schedule(switch)
+        self._wake.set()
+
     def suspect_disk(self, fault: LocalFault) -> None:
         """Something outside of a turn found the disk full: say so, and look when that ends."""
         if isinstance(fault.__cause__, sqlite3.Error) and not self.trouble:
@@ -268,14 +273,14 @@ class Runner:
     def turn(self) -> Out:
         """One transaction's worth of work. Never raises for what a peer or a caller did."""
         out = Out()
+        if self.gates.advance(self.state.lamport):
+            log.info("the policy is now %s", self.gate.policy_hash.hex())
         items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
         now_ns = max(self._clock_ns(), self.state.now_ns)
         ticking = self._next_tick_ns() <= now_ns
         if not (items or ticking or self._unsealed or self.trouble):
             return out
         self._seen.clear()
-        if self.gates.advance(self.state.lamport):
-            log.info("the policy is now %s", self.gate.policy_hash.hex())
         try:
             self.journal.begin()
             if self.trouble:

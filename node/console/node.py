@@ -120,6 +120,7 @@ def run_up(ctx: Context) -> int:
         peers=config.peers,
         chain_id=config.chain_id,
         policy_path=config.policy_path,
+        policy_signers=config.policy_signers,
         lease_ttl_s=config.lease_ttl_s,
         anchor_interval_s=config.anchor_interval_s,
         sync_interval_s=config.sync_interval_s,

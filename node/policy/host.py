@@ -31,7 +31,7 @@ class WasmGate:
 
     `wasm` is a module that `policies/build.sh` (OPA) made, `data` its data document. With a `cache_dir`
     (private to this user) the compiled code is kept, and the next start takes under a millisecond instead of
-    a tenth of a second. LocalFault `policy-...` when the policy cannot be used at all.
+    a tenth of a second. `limited`: compile it in a process with limits. LocalFault `policy-...` when the policy cannot be used at all.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class WasmGate:
         data: Mapping[str, Any],
         cache_dir: Path | None = None,
         gas_limit: int = DEFAULT_GAS_LIMIT,
+        *,
+        limited: bool = False,
     ) -> None:
         if not 0 < gas_limit <= 1 << 40:
             raise LocalFault("policy-gas", f"a gas limit of {gas_limit}", fix=f"use {DEFAULT_GAS_LIMIT}")
@@ -51,7 +53,7 @@ class WasmGate:
             raise LocalFault(
                 "policy-data", f"{len(self._data)} bytes; at most {MAX_DATA_BYTES}", fix="trim the data"
             )
-        self._module = load_module(wasm, cache_dir)
+        self._module = load_module(wasm, cache_dir, limited=limited)
         self._gas_limit = gas_limit
         self._engine = engine_version()
         self._policy_hash = policy_hash(wasm, self._data, gas_limit, self._engine)

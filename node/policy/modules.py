@@ -3,6 +3,8 @@
 import os
 import platform
 import stat
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -15,6 +17,10 @@ import wasmtime
 from swarmd.protocol.faults import LocalFault
 
 MAX_WASM_BYTES: Final = 4 * 1_048_576
+# What compiling a policy of others may take. OPA's take 0.2 s of CPU.
+COMPILE_CPU_S: Final = 10
+COMPILE_BYTES: Final = 2 << 30
+INVALID: Final = 3  # the exit code of compile_worker for what is no module
 _MAGIC: Final = b"swarmd-policy-module-1\n"
 # What is compiled in: part of the cache's key. Fuel counts and floats must be the same on every machine, so
 # everything that a policy does not need is off.
@@ -49,27 +55,73 @@ def engine() -> wasmtime.Engine:
     return wasmtime.Engine(config)
 
 
-def load_module(wasm: bytes, cache_dir: Path | None) -> wasmtime.Module:
+def load_module(wasm: bytes, cache_dir: Path | None, *, limited: bool = False) -> wasmtime.Module:
     """`wasm` compiled, from `cache_dir` if this machine compiled it before (then well under 1 ms).
 
-    LocalFault `policy-too-big`, `policy-invalid`, or `policy-cache` for a folder that others may write to.
+    `limited`: compile in a process with little time and memory, as for whatever comes from others.
+    LocalFault `policy-too-big`, `policy-invalid`, `policy-compile` if that takes too much, or `policy-cache` for
+    a folder that others may write to.
     """
     if len(wasm) > MAX_WASM_BYTES:
         raise LocalFault(
             "policy-too-big", f"{len(wasm)} bytes; at most {MAX_WASM_BYTES}", fix="split the policy"
         )
     if cache_dir is None:
-        return _compile(wasm)
+        return _native(_compile_apart(wasm)) if limited else compile_wasm(wasm)
     path = _private(cache_dir) / f"{_key(wasm)}.native"
     module = _from_cache(path)
-    if module is None:
-        module = _compile(wasm)
+    if module is None and limited:
+        native = _compile_apart(wasm)
+        module = _native(native)
+        _to_cache(path, native)
+    elif module is None:
+        module = compile_wasm(wasm)
         _to_cache(path, bytes(module.serialize()))
     return module
 
 
+def _compile_apart(wasm: bytes) -> bytes:
+    """Native code made by `compile_worker`, whose limits a compile bomb meets instead of ours."""
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "swarmd.node.policy.compile_worker",
+                str(COMPILE_CPU_S),
+                str(COMPILE_BYTES),
+            ],
+            input=wasm,
+            capture_output=True,
+            timeout=6 * COMPILE_CPU_S,  # it may wait for a busy machine
+        )
+    except subprocess.TimeoutExpired:
+        raise _too_much("time") from None
+    if done.returncode == 0:
+        return done.stdout
+    if done.returncode == INVALID:
+        raise LocalFault(
+            "policy-invalid",
+            done.stdout.decode("utf-8", "replace")[:300],
+            fix="compile it with policies/build.sh",
+        )
+    raise _too_much(f"time or memory (it ended with {done.returncode})")
+
+
+def _too_much(what: str) -> LocalFault:
+    return LocalFault(
+        "policy-compile",
+        f"compiling the policy takes too much {what}",
+        fix="split it, or do not trust its author",
+    )
+
+
+def _native(code: bytes) -> wasmtime.Module:
+    return wasmtime.Module.deserialize(engine(), code)
+
+
 @lru_cache(maxsize=8)
-def _compile(wasm: bytes) -> wasmtime.Module:
+def compile_wasm(wasm: bytes) -> wasmtime.Module:
     """Remembered: gates over one module with different data share its code."""
     # wasmtime would take the text format as well, which has no stable hash.
     if wasm[:8] != b"\0asm\x01\0\0\0":

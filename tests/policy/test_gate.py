@@ -253,7 +253,7 @@ def test_the_cache_is_private_and_used(
     def compiled(wasm: bytes) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(modules, "_compile", compiled)
+    monkeypatch.setattr(modules, "compile_wasm", compiled)
     assert WasmGate(base.wasm, base.data, folder).evaluate("ingress", need) == first
 
 

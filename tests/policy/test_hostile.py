@@ -3,11 +3,13 @@
 import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import wasmtime
 from swarmd import policies
+from swarmd.node.policy import modules
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.policy.modules import MAX_WASM_BYTES
 from swarmd.protocol.faults import LocalFault
@@ -318,3 +320,46 @@ def test_a_fault_of_the_host_fails_closed(
 
     monkeypatch.setattr(gate, "_judge", broken)
     assert gate.evaluate("ingress", need).reasons == ("host-error",)
+
+
+# Compiling, which nothing meters.
+
+
+def test_a_policy_of_others_is_compiled_apart(
+    base: policies.Policy, need: dict[str, Any], tmp_path: Path
+) -> None:
+    inline = WasmGate(base.wasm, base.data).evaluate("ingress", need)
+    assert (
+        WasmGate(base.wasm, base.data, tmp_path / "cache", limited=True).evaluate("ingress", need) == inline
+    )
+    (file,) = (tmp_path / "cache").iterdir()
+    assert WasmGate(base.wasm, base.data, limited=True).evaluate("ingress", need) == inline
+    with pytest.raises(LocalFault, match="policy-invalid"):
+        WasmGate(base.wasm[:-1], base.data, tmp_path / "cache", limited=True)
+    assert list((tmp_path / "cache").iterdir()) == [file]
+
+
+def test_a_compile_bomb_meets_the_limits_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules, "COMPILE_CPU_S", 1)
+    # Loops in loops around 2,000 variables: 19 KB that take the compiler half a minute.
+    body = "".join(
+        f"(local.set {i} (i32.add (local.get {(i * 7 + 1) % 2_000}) (local.get 0)))" for i in range(1, 2_000)
+    )
+    for _ in range(200):
+        body = f"(loop {body} (br_if 0 (local.get 3)))"
+    bomb = (
+        f'(module (func (export "f") (param i32) (result i32) (local {"i32 " * 2_000}) {body} (local.get 1)))'
+    )
+    wasm = bytes(wasmtime.wat2wasm(bomb))
+    assert len(wasm) < 20_000
+    with pytest.raises(LocalFault, match="policy-compile") as caught:
+        WasmGate(wasm, {}, limited=True)
+    assert "trust" in caught.value.fix
+
+
+def test_a_compiler_that_needs_too_much_memory(
+    base: policies.Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "COMPILE_BYTES", 64 << 20)
+    with pytest.raises(LocalFault, match="policy-compile"):
+        WasmGate(base.wasm, base.data, limited=True)
