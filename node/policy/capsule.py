@@ -5,7 +5,6 @@ and the gas they must give. A node takes a capsule only if its operator trusts t
 hashes, and every case gives the same verdict and gas here. Pure functions; disk and network are elsewhere.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -340,7 +339,7 @@ def sample_inputs(folder: Path) -> dict[str, dict[str, Any]]:
     for which in ("allowed", "denied"):
         path = folder / f"{which}.json"
         try:
-            samples = json.loads(path.read_text("utf-8"))[which]
+            samples = parse_json(path.read_bytes())[which]
             for name, sample in samples.items():
                 facts = sample if which == "allowed" else sample["input"]
                 found[f"{which}: {name}"] = {"gate": "ingress", **facts}

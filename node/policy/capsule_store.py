@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from swarmd.node.policy.capsule import Package, parse_package
+from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cids import cid_text, parse_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
@@ -114,7 +115,7 @@ class CapsuleStore:
         """LocalFault `bad-standing` if the file is no such thing: nobody should guess which policy holds."""
         path = self.folder / "active.json"
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = parse_json(path.read_bytes())
             pending = found["pending"]
             standing = Standing(
                 _text(found["active"]),
