@@ -29,6 +29,7 @@ class Counts:
     authored: float
     flushes: float
     frames_out: float
+    jobs: float
 
 
 class BenchModel:
@@ -51,7 +52,7 @@ class BenchModel:
         self.ended: list[Need] = []
         self._posted = 0
         self._local_ns = int(costs.local_ms * MS_NS)
-        self._counted: dict[str, int] = {}
+        self._jobs = 0
 
     def run(self) -> dict[str, Any]:
         """The keys of the real bench that the model can state, and `counts`."""
@@ -59,7 +60,7 @@ class BenchModel:
         for index in range(min(self.window, self.tasks)):
             self._next(self.mesh.daemons[index % len(self.mesh.daemons)])
         self.events.run(600 * S_NS, lambda: len(self.ended) >= self.tasks)
-        last_ns = max(1, *(need.finalized_ns for need in self.ended))
+        last_ns = max([1, *(need.finalized_ns for need in self.ended)])
         # The annotations of the last needs come after the clock stops, but are the tasks' own.
         self.events.run(last_ns + 5 * S_NS, lambda: False)
         daemons, done = self.mesh.daemons, max(1, len(self.ended))
@@ -68,7 +69,7 @@ class BenchModel:
             return float(sum(getattr(daemon, name) for daemon in daemons)) / done
 
         names = ("heard", "frames_in", "duplicates", "turns", "authored", "flushes", "frames_out")
-        counts = Counts(**{name: total(name) for name in names})
+        counts = Counts(**{name: total(name) for name in names}, jobs=self._jobs / done)
         finalize = [need.finalized_ns - need.posted_ns for need in self.ended]
         decide = [need.decided_ns - need.posted_ns for need in self.ended]
         return {
@@ -106,6 +107,7 @@ class BenchModel:
     def _agent(self, daemon: Daemon, answer: Callable[[int], None]) -> None:
         """The echo agent: a little CPU on the shared cores, there and back over the local socket."""
         took_ns = int(self.costs.agent_us * US_NS)
+        self._jobs += 1
 
         def work() -> int:
             at_ns = self.events.now_ns + took_ns + self._local_ns
@@ -115,10 +117,10 @@ class BenchModel:
         self.events.at(self.events.now_ns + self._local_ns, self.cores.submit, work)
 
 
-JOBS_PER_TASK = 2  # the work and, while K is 1, one judge
+JOBS_PER_TASK = 2  # the work and, while K is 1, one judge: in meshes below ten
 
 
-def daemon_cpu_us(counts: Counts, costs: Costs, jobs: float | None = None) -> float:
+def daemon_cpu_us(counts: Counts, costs: Costs) -> float:
     """The CPU of all daemons per task, from what they did."""
     in_ns = costs.in_ns
     frames = (
@@ -130,4 +132,4 @@ def daemon_cpu_us(counts: Counts, costs: Costs, jobs: float | None = None) -> fl
         + counts.authored * in_ns.envelope_out
         + counts.turns * in_ns.turn
     ) / US_NS
-    return frames + costs.post_us + (JOBS_PER_TASK if jobs is None else jobs) * costs.job_us
+    return frames + costs.post_us + counts.jobs * costs.job_us

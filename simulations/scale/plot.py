@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from typing import Any
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 920, 640
+WIDTH, HEIGHT = 960, 640
 PANEL_W, PANEL_H = 350, 210
 LEFT, TOP, GAP_X, GAP_Y = 80, 60, 110, 110
 COLORS = ("#0b6e99", "#d1495b", "#5a8f29", "#8a8a8a")
