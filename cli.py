@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmd.node.console.grammar import agents, meshes, needs, node, peers, tools
@@ -48,16 +48,36 @@ def _add_sim(commands: Commands) -> None:
         "Exit code 1 if a property was violated; it then looks for a smaller run that fails too.",
     )
     run.fill = later("swarmd.cli:sim_arguments")
+    scale = sim.add(
+        "scale",
+        "swarmd.cli:run_scale",
+        "model a swarm of many agents on measured costs: latency, messages, state and how they grow",
+        "swarmd sim scale --agents 10000 --plot scale.svg",
+        "Exit code 1 if a bound is missed; with --compare, if real daemons lost a task.",
+    )
+    scale.fill = later("swarmd.cli:scale_arguments")
+
+
+# Here and not in the console: node and simulations do not know each other.
 
 
 def sim_arguments(parser: Parser) -> None:
-    # Here and not in the console: node and simulations do not know each other.
     from swarmd.simulations.main import add_arguments
 
+    _borrow(parser, add_arguments)
+
+
+def scale_arguments(parser: Parser) -> None:
+    from swarmd.simulations.scale.main import add_arguments
+
+    _borrow(parser, add_arguments)
+
+
+def _borrow(parser: Parser, add_arguments: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Give `parser` the options of a command that can also be run alone, but for --json, which ours has already."""
     own = argparse.ArgumentParser(add_help=False)
     add_arguments(own)
     for action in own._actions:
-        # It has its own --json, for when it is run alone; ours stands before the command too.
         if action.dest != "json":
             parser._add_action(action)
 
@@ -66,6 +86,12 @@ def run_sim(ctx: Any) -> int:
     from swarmd.simulations.main import main as simulate
 
     return simulate(ctx.args)
+
+
+def run_scale(ctx: Any) -> int:
+    from swarmd.simulations.scale.main import main as scale
+
+    return scale(ctx.args, ctx.out)
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:

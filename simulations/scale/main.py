@@ -25,7 +25,7 @@ class Out(Protocol):
 
     def print(self, *what: Any) -> None: ...
 
-    def note(self, text: str, style: str = "") -> None: ...
+    def progress(self, text: str) -> None: ...
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -99,9 +99,7 @@ def main(args: Namespace, out: Out) -> int:
     if args.compare is not None:
         return _compare(_numbers(args.compare, 1, 32), costs, out)
     scenarios = [_scenario(size, args) for size in _sizes(args)]
-    document = report.simulate(
-        scenarios, costs, lambda text: None if out.as_json else out.note(f"simulating {text}")
-    )
+    document = report.simulate(scenarios, costs, lambda text: out.progress(f"simulating {text}"))
     if args.plot is not None:
         if len(scenarios) < 2:
             raise LocalFault("usage", "a plot needs two sizes or more", fix="leave out --only")
@@ -228,7 +226,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 def _compare(nodes: Sequence[int], costs: constants.Costs, out: Out) -> int:
-    rows = real.compare(nodes, costs, progress=lambda text: None if out.as_json else out.note(text))
+    rows = real.compare(nodes, costs, progress=out.progress)
     errors = {key: real.typical_error(rows, key) for key in real.COMPARED}
     document = {"machine": probes.machine(), "rows": rows, "median_error": errors}
     if out.as_json:

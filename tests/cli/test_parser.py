@@ -38,7 +38,7 @@ def test_the_commands_that_there_are() -> None:
         *("need post", "need list", "need show", "need watch"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check", "seeds sign", "seeds check"),
-        *("replay", "incident capture", "chaos run", "sim run"),
+        *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
     }
 
 
@@ -100,7 +100,7 @@ def test_a_wrong_line_names_the_fix(swarmd: Callable[..., Any], words: str, mess
     assert message in ran.json["error"]["message"] and fix in ran.json["error"]["fix"]
 
 
-@pytest.mark.parametrize("words", ["sim run", "demo", "bench mesh", "chaos run"])
+@pytest.mark.parametrize("words", ["sim run", "sim scale", "demo", "bench mesh", "chaos run"])
 def test_common_flags_hold_for_commands_that_bring_their_own(words: str) -> None:
     assert parse(build_parser(), f"--json {words}".split()).json is True
     assert parse(build_parser(), f"{words} --json".split()).json is True
