@@ -23,7 +23,7 @@ GROWING: Mapping[str, str] = {
     "state_mb": "state per node, MB",
     "hottest_state_mb": "the same, largest node",
 }
-# What the issue asks to grow no faster than the logarithm of the agents.
+# What is asked to grow no faster than the logarithm of the agents.
 ASKED = ("frames_per_need", "state_mb")
 
 
@@ -165,7 +165,7 @@ def _growth(sizes: Sequence[int], values: Sequence[float]) -> dict[str, Any]:
 def figures(
     rows: Sequence[Mapping[str, Any]], growths: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What the issue asks: p95 below 2 s at 10,000 agents (or the size nearest below), growth at most log n."""
+    """What is asked: p95 below 2 s at 10,000 agents (or the size nearest below), growth at most log n."""
     judged = max(
         (size for size in rows if size["agents"] <= 10_000), key=lambda size: size["agents"], default=rows[0]
     )
