@@ -122,6 +122,7 @@ class Daemon:
             settings.listen,
             settings.peers,
             limits,
+            frames_are_signed=True,
             psk=load_psk(home),
             access=AccessList(
                 settings.allow_peers, settings.deny_peers, only_allowed=settings.only_allowed_peers

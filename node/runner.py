@@ -20,10 +20,10 @@ from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
-from swarmd.node.sealing import seal
+from swarmd.node.sealing import FlushWindow, seal
 from swarmd.node.spending import Spending
 from swarmd.node.telemetry.histogram import Histogram
-from swarmd.protocol import engine, kinds, limits
+from swarmd.protocol import engine, kinds
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
 from swarmd.protocol.chains import Chains, Gap
 from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
@@ -48,7 +48,6 @@ log = logging.getLogger("swarmd.runner")
 
 MAX_TURN_ITEMS = 512
 MAX_QUEUE = 8_192
-FLUSH_WINDOW_NS = 3_000_000
 DISK_RETRY_S = 1.0
 TICK_RETRY_NS = 10_000_000_000
 # What the disk may say for a while. All else, a failed fsync above all, leaves open what is on it: CorruptState.
@@ -143,7 +142,7 @@ class Runner:
         # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
         self._said: dict[bytes, Verdict] = {}
         self._spending = Spending(me)
-        self._last_flush_ns = 0
+        self._window = FlushWindow()
         self._seen: list[Envelope] = []
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
@@ -241,8 +240,12 @@ class Runner:
     async def run(self) -> None:
         """Turn after turn until cancelled."""
         while True:
-            with trio.move_on_after(self._patience_s()):
+            ends_at_ns = self._window.ends_at_ns
+            waiting = bool(self._unsealed) and ends_at_ns > self._clock_ns()
+            with trio.move_on_after(self._patience_s()) as patience:
                 await self._wake.wait()
+            if patience.cancelled_caught and waiting:
+                self._window.rang(self._clock_ns() - ends_at_ns)
             self._wake = trio.Event()
             out = self.turn()
             if self._queue:
@@ -261,7 +264,7 @@ class Runner:
         now_ns = self._clock_ns()
         until_ns = self._next_tick_ns()
         if self._unsealed:
-            until_ns = min(until_ns, self._last_flush_ns + FLUSH_WINDOW_NS)
+            until_ns = min(until_ns, self._window.ends_at_ns)
         return min(3600.0, max(0.0, (until_ns - now_ns) / 1e9))
 
     def _next_tick_ns(self) -> int:
@@ -305,12 +308,9 @@ class Runner:
                     # As above; the same tick would fail again at once, so it waits a while.
                     self._tick_after_ns = now_ns + TICK_RETRY_NS
                     return self._drop(error, items, None)
-            if self._unsealed and (
-                len(self._unsealed) >= limits.MAX_ENVELOPES_PER_BATCH
-                or now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
-            ):
+            if self._unsealed and self._window.due(len(self._unsealed), now_ns):
                 self._seal(out)
-                self._last_flush_ns = now_ns
+                self._window.flushed(now_ns)
             if self._new_blocks:
                 self.blocks.put_many(self._new_blocks.items())
                 self._new_blocks = {}

@@ -6,7 +6,6 @@ at a time. Latencies are the signed times in the envelopes, all from this host's
 """
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from swarmd.node.bench.machine import machine
 from swarmd.node.cluster import Cluster
 from swarmd.node.home import socket_path
 from swarmd.node.telemetry.histogram import Histogram
@@ -158,16 +158,6 @@ class Bench:
 def _process_cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "cpus": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
 
 
 def run(

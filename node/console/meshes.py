@@ -29,6 +29,18 @@ def run_bench(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_gossip_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.gossip_main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_gossip(ctx: Context) -> int:
+    from swarmd.node.bench.gossip_main import main
+
+    return main(ctx.args, ctx.out)
+
+
 def chaos_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.chaos.main import add_arguments
 

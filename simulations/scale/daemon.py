@@ -15,9 +15,9 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.simulations.scale.costs import Costs
 from swarmd.simulations.scale.events import US_NS, Cores, Delay, Events, Pool
 
-FLUSH_WINDOW_NS = 3_000_000  # swarmd.node.runner.FLUSH_WINDOW_NS
+FLUSH_WINDOW_NS = 3_000_000  # swarmd.node.sealing.WINDOW_NS
 MAX_TURN_ITEMS = 512  # swarmd.node.runner.MAX_TURN_ITEMS
-MAX_FLOOD_PEERS = 16  # P2PLimits.max_flood_peers
+MAX_FLOOD_PEERS = 32  # P2PLimits.max_flood_peers
 MESH_DEGREE = 6  # P2PLimits.mesh_degree
 
 

@@ -367,7 +367,7 @@ def test_a_newer_journal_is_refused_with_the_fix(bench, tmp_path):
 
 def test_envelopes_said_but_not_sealed_are_sealed_after_a_restart(bench, new_task):
     """A crash between the commit of what we said and its flush loses nothing."""
-    bench.runner._last_flush_ns = time.time_ns() + 10**12  # the flush window has just begun
+    bench.runner._window.flushed(time.time_ns() + 10**12)  # the flush window has just begun
     reply = bench.runner.tell(
         lambda at_ns: Commanded(
             "need.post",

@@ -21,6 +21,15 @@ def add(commands: Commands) -> None:
         "Exit code 1 if a task was lost or the nodes do not agree.",
     )
     mesh.fill = later("meshes:bench_arguments")
+    gossip = bench.add(
+        "gossip",
+        "meshes:run_bench_gossip",
+        "send envelopes between real transports, beside libp2p as it ships",
+        "swarmd bench gossip --nodes 5 --rate 4000 --json",
+        "Each node is a process of its own; all publish unless --publishers says otherwise. Latency is from when\n"
+        "an envelope was due to when another node had verified and decoded it. Exit code 1 if one got lost.",
+    )
+    gossip.fill = later("meshes:bench_gossip_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )

@@ -63,7 +63,7 @@ class P2PLimits:
     mesh_degree: int = 6
     mesh_degree_low: int = 4
     mesh_degree_high: int = 12
-    max_flood_peers: int = 16  # up to so many subscribers get our own frames from us directly
+    max_flood_peers: int = 32  # up to so many subscribers get our own frames from us directly
     heartbeat_interval_s: int = 1
     seen_ttl_s: float = 120.0
     max_seen_ids: int = 1_000_000

@@ -31,8 +31,10 @@ from swarmd.node.transport.p2p.gossip_wire import (
     OutQueue,
     SeenIds,
     Signer,
+    fingerprint,
     rpc_of,
     signature_ok,
+    well_formed,
 )
 from swarmd.node.transport.p2p.muxer import Violation
 from swarmd.node.transport.p2p.stats import StatsBook
@@ -48,6 +50,8 @@ _MAX_BACKOFF_S = 3_600
 _MAX_SUBSCRIPTIONS = 64
 _MAX_MESSAGES_PER_RPC = 1_000
 _MESSAGES_PER_TURN = 16
+# Larger frames of ours go to the mesh only, however few the peers are: an uplink is slower than a CPU.
+FLOOD_BYTES = 131_072
 
 # Called with the forwarding peer and the frame; False means: refuse it, do not forward.
 OnFrame = Callable[[ID, bytes], Awaitable[bool]]
@@ -155,7 +159,9 @@ class MeshPubsub(Pubsub):
         reach_of: Callable[[ID], frozenset[bytes]],
         stats: StatsBook,
         drops: Counter[str],
+        frames_are_signed: bool = False,
     ) -> None:
+        """`frames_are_signed`: `on_frame` refuses every frame that does not carry its author's own signature."""
         super().__init__(
             host,
             router,
@@ -175,6 +181,9 @@ class MeshPubsub(Pubsub):
         self._reach_of = reach_of
         self._stats = stats
         self._drops = drops
+        self._frames_are_signed = frames_are_signed
+        self._copies = SeenIds(limits.seen_ttl_s, limits.max_seen_ids)
+        self._frames = SeenIds(limits.seen_ttl_s, limits.max_seen_ids)
 
     # Out.
 
@@ -182,29 +191,36 @@ class MeshPubsub(Pubsub):
         """Sign `frame` and queue it for the mesh. Never waits."""
         message_id, message = self._signer.sign(frame)
         self.seen_messages.add(message_id)
-        self.router.mcache.put(rpc_pb2.Message.FromString(message))
-        self._fan_out(message, len(frame), self._own_targets())
+        targets = self._own_targets(len(frame))
+        self._fan_out(message, len(frame), targets)
+        if not targets or len(targets) < len(self.peer_topics.get(self._topic, ())):
+            self.router.mcache.put(rpc_pb2.Message.FromString(message))  # for who comes, or pulls it
 
-    def _own_targets(self) -> Collection[ID]:
-        """Whom our own frames go to at once: all subscribers while they are few, else the mesh."""
+    def _own_targets(self, frame_bytes: int) -> Collection[ID]:
+        """Whom our own frames go to at once: all subscribers while they are few and the frame is small, else
+        the mesh."""
         subscribed = self.peer_topics.get(self._topic, set())
         few = len(subscribed) <= self._limits.max_flood_peers
-        return subscribed if few else self.router.mesh.get(self._topic, set())
+        mesh = self.router.mesh.get(self._topic, set())
+        return subscribed if few and (frame_bytes <= FLOOD_BYTES or len(subscribed) <= len(mesh)) else mesh
 
     def reach(self) -> bytes:
-        """The tags of `_own_targets`, which we tell our peers: they need not forward our frames there."""
-        return b"".join(tag_of(peer_id) for peer_id in self._own_targets() if peer_id in self.peer_queues)
+        """The tags of `_own_targets` of small frames, which we tell our peers: they need not forward those."""
+        return b"".join(tag_of(peer_id) for peer_id in self._own_targets(0) if peer_id in self.peer_queues)
 
-    def _forward_targets(self, forwarder: ID, author: ID) -> Collection[ID]:
-        """The mesh, without who has the frame already. In a small mesh everybody is reached by the author,
-        and forwarding would only multiply the traffic. An author that claims too much harms only its own
-        frames; sync repairs those."""
-        reached = self._reach_of(author)
-        return [
-            peer_id
-            for peer_id in self.router.mesh.get(self._topic, ())
-            if peer_id not in (forwarder, author) and tag_of(peer_id) not in reached
-        ]
+    def _lacking(self, forwarder: ID, msg: rpc_pb2.Message) -> list[ID]:
+        """Our subscribers that neither sent us the message nor have it from its author. In a small mesh its
+        author reaches everybody, and forwarding or advertising it would only multiply the traffic. An author
+        that claims too much harms only its own frames; sync repairs those."""
+        author = msg.from_id
+        source = forwarder.to_bytes()
+        reached = self._reach_of(ID(author)) if len(msg.data) <= FLOOD_BYTES else frozenset()
+        lacking = []
+        for peer_id in self.peer_topics.get(self._topic, ()):
+            raw = peer_id.to_bytes()
+            if raw[-TAG_BYTES:] not in reached and raw != source and raw != author:
+                lacking.append(peer_id)
+        return lacking
 
     def _fan_out(self, message: bytes, frame_bytes: int, targets: Collection[ID]) -> None:
         rpc: bytes | None = None
@@ -224,7 +240,8 @@ class MeshPubsub(Pubsub):
         assert isinstance(queue, OutQueue)
         muxed = stream.muxed_stream  # type: ignore[attr-defined]
         try:
-            while batch := await queue.pop_batch(_BATCH_BYTES):
+            shortcut = getattr(muxed, "try_write", None)
+            while batch := await queue.pop_batch(_BATCH_BYTES, shortcut):
                 await muxed.write(batch)
         except (MuxedStreamError, IOException, RawConnError, OSError) as error:
             log.debug("gossip to %s ended: %r", peer_id, error)
@@ -311,34 +328,60 @@ class MeshPubsub(Pubsub):
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         """A peer's message: seen check, signature, handler, then on to the mesh."""
         message_id = msg.from_id + msg.seqno
-        if self.seen_messages.has(message_id):
+        copy = fingerprint(message_id, msg.signature, msg.data) if self._frames_are_signed else message_id
+        if self._copies.has(copy):
             return
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] != self._topic:
             self._drops["other-topic"] += 1
             return
-        if len(msg.data) > self._limits.max_frame_bytes:
+        frame = msg.data
+        if len(frame) > self._limits.max_frame_bytes:
             raise _BadRpc("frame-too-big")
-        # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
-        if not signature_ok(msg):
-            raise _BadRpc("bad-gossip-signature")  # an honest forwarder has verified it
         if msg.from_id == self._signer.author:
+            if not signature_ok(msg):
+                raise _BadRpc("bad-gossip-signature")
             # Said before we were restarted, and still on its way round the mesh: nobody has done wrong.
             self._drops["own-frame"] += 1
             return
-        self.seen_messages.add(message_id)
-        if msg.from_id == self._signer.author:
-            self._drops["own-frame"] += 1  # of our last life: a peer gives us what it has of late
-            return
-        frame = msg.data
+        proven = self._prove(msg)
+        self._copies.add(copy)
+        self.seen_messages.add(message_id)  # what IHAVE is compared with
         stats = self._stats.of(msg_forwarder)
         stats.frames_in += 1
         stats.bytes_in += len(frame)
         if not await self._on_frame(msg_forwarder, frame):
             return
+        lacking = self._lacking(msg_forwarder, msg)
+        if not lacking:
+            return
+        if not proven and not signature_ok(msg):
+            raise _BadRpc("bad-gossip-signature")
+        # To the mesh now; the others learn of it by IHAVE from the cache, and pull it if they lack it still.
         self.router.mcache.put(msg)
-        targets = self._forward_targets(msg_forwarder, ID(msg.from_id))
+        mesh = self.router.mesh.get(self._topic, ())
+        targets = [peer_id for peer_id in lacking if peer_id in mesh]
         if targets:
             self._fan_out(msg.SerializeToString(), len(frame), targets)
+
+    def _prove(self, msg: rpc_pb2.Message) -> bool:
+        """Check the gossip signature, if it must be known now. _BadRpc if it is wrong: an honest forwarder has
+        looked.
+
+        Where every frame carries its author's signature, which the handler checks, a frame we have not seen
+        needs no second one (55 us, a third of what a small frame costs). One that we have seen must prove that
+        its author sent it again: else a forger could replay frames under ever new message ids. Copies are told
+        apart by all their bytes, so that a forged one cannot make us deaf to the true one. `push_msg` checks
+        what it forwards: other implementations cut off whoever passes a bad signature on.
+        """
+        if self._frames_are_signed:
+            if not well_formed(msg):
+                raise _BadRpc("bad-gossip-signature")
+            if self._frames.add(fingerprint(msg.data)):
+                return False
+        # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
+        if not signature_ok(msg):
+            raise _BadRpc("bad-gossip-signature")
+        return True
 
     def _build_announce_rpc(self, topic_id: str, subscribe: bool) -> tuple[rpc_pb2.RPC, rpc_pb2.RPC.SubOpts]:
         option = rpc_pb2.RPC.SubOpts(subscribe=subscribe, topicid=topic_id)

@@ -43,6 +43,7 @@ from noise.exceptions import NoiseInvalidMessage  # type: ignore[import-untyped]
 from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.rates import MAX_WAIT_S, Bucket
+from swarmd.node.transport.p2p.wire import NoiseWire
 
 _HEADER = struct.Struct("!BBHII")
 _MAX_CHUNK_BYTES = 65_000  # a frame and its header fit one noise message
@@ -103,6 +104,21 @@ class MeshStream(YamuxStream):
             sent += count
             await self.conn.wait_writable()
 
+    def try_write(self, data: bytes) -> bool:
+        """Queue all of `data` now if it fits window and outbox; else nothing. Never beside a `write`."""
+        conn, count = self.conn, len(data)
+        if (
+            self.send_closed
+            or self.closed
+            or count > min(self.send_window, _MAX_CHUNK_BYTES)
+            or conn._outbox_bytes > _OUTBOX_HIGH_BYTES
+            or conn.event_shutting_down.is_set()
+        ):
+            return False
+        self.send_window -= count
+        conn.send_now(_HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count) + data)
+        return True
+
     async def read(self, n: int | None = -1) -> bytes:
         """What has arrived, at most `n` bytes; waits for the first. MuxedStreamEOF at the end."""
         while True:
@@ -155,6 +171,8 @@ class MeshYamux(Yamux):
         drops: Counter[str],
     ) -> None:
         super().__init__(secured_conn, peer_id, is_initiator=is_initiator)
+        self._wire = NoiseWire.under(secured_conn)
+        self._flushes = 0  # under way: one, and another while closing
         self.limits = limits
         self.buffered_bytes = 0
         self.budget = budget
@@ -193,6 +211,13 @@ class MeshYamux(Yamux):
         """Ask for a sign of life, without waiting; `heard_at_s` says when there was one."""
         self.push(_HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 0))
 
+    def send_now(self, data: bytes) -> None:
+        """As `push`; if nothing waits, past the writer, which saves waking it."""
+        if self._outbox or self._flushes or self._wire is None or not self._wire.write_now(data):
+            self.push(data)
+        elif self._wire.unsent:
+            self.push(b"")
+
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
         while self._outbox_bytes > _OUTBOX_HIGH_BYTES:
@@ -224,9 +249,15 @@ class MeshYamux(Yamux):
         self._outbox_filled = trio.Event()
         self._outbox_drained.set()
         self._outbox_drained = trio.Event()
-        if data:
+        self._flushes += 1  # from here on nothing may overtake `data`
+        try:
             async with self._write_lock:
-                await self.secured_conn.write(data)
+                if self._wire is not None:
+                    await self._wire.write(data)
+                elif data:
+                    await self.secured_conn.write(data)
+        finally:
+            self._flushes -= 1
 
     async def open_stream(self) -> YamuxStream:
         await self.stream_backlog_semaphore.acquire()
@@ -271,7 +302,7 @@ class MeshYamux(Yamux):
         buffer = bytearray()
         try:
             while not self.event_shutting_down.is_set():
-                buffer += await self.secured_conn.read()
+                buffer += await (self._wire or self.secured_conn).read()
                 self.heard_at_s = trio.current_time()
                 used, frames = self._take_frames(buffer)
                 if used:

@@ -97,6 +97,11 @@ class BufferedTCPStream(TrioTCPStream):
         super().__init__(stream)
         self._buffer = bytearray()
 
+    def take_buffer(self) -> bytearray:
+        """What was read ahead, for who reads the socket from here on."""
+        buffer, self._buffer = self._buffer, bytearray()
+        return buffer
+
     async def read(self, n: int | None = None) -> bytes:
         buffer = self._buffer
         if not buffer:

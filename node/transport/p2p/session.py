@@ -49,6 +49,7 @@ class Owner(Protocol):
     spare_peers: Callable[[], bool]
     drops: Counter[str]
     plugins: list[Plugin]
+    frames_are_signed: bool
 
     def report(self, peer_id: str, code: str) -> None: ...
 
@@ -107,6 +108,7 @@ class MeshSession:
             reach_of=self._reach_of,
             stats=self._stats,
             drops=owner.drops,
+            frames_are_signed=owner.frames_are_signed,
         )
         responder = Responder(
             owner.limits,

@@ -34,6 +34,8 @@ class P2PTransport:
     multiaddrs ending in /p2p/PEER_ID that are kept connected. With a 32-byte `psk` the mesh is private: who
     lacks it cannot open a connection. `access` are the operator's lists, `store` where they and the scores of
     peers are kept over restarts. LocalFault for what cannot be used.
+    `frames_are_signed`: the handler refuses each frame without its author's signature, so that gossip need
+    not verify another one of each.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class P2PTransport:
         psk: bytes | None = None,
         access: AccessList | None = None,
         store: PeerStore | None = None,
+        frames_are_signed: bool = False,
     ) -> None:
         patches.apply()
         if len(key_seed) != 32:
@@ -68,6 +71,7 @@ class P2PTransport:
             self.scores.restore(records)
             self.access.restore(entries)
         self.drops: Counter[str] = Counter()
+        self.frames_are_signed = frames_are_signed
         self.restarts = 0
         self.plugins: list[Plugin] = []  # before `run`
         self._key_seed = key_seed

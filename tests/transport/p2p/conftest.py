@@ -110,10 +110,12 @@ def start(nursery: trio.Nursery) -> Start:
         listen: Sequence[str] = LOOPBACK,
         limits: P2PLimits = QUICK,
         handler: Recorder | None = None,
+        frames_are_signed: bool = False,
     ) -> Node:
         seed = seed or os.urandom(32)
         addrs = [peer if isinstance(peer, str) else peer.addr for peer in peers]
-        node = Node(P2PTransport(seed, mesh, listen, addrs, limits), handler or Recorder(), seed)
+        transport = P2PTransport(seed, mesh, listen, addrs, limits, frames_are_signed=frames_are_signed)
+        node = Node(transport, handler or Recorder(), seed)
 
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
             try:
