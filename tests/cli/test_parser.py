@@ -31,6 +31,7 @@ def test_the_commands_that_there_are() -> None:
             "why",
             "demo",
             "bench mesh",
+            "bench gossip",
             "version",
             "completion",
         ),

@@ -191,10 +191,9 @@ class MeshPubsub(Pubsub):
         """Sign `frame` and queue it for the mesh. Never waits."""
         message_id, message = self._signer.sign(frame)
         self.seen_messages.add(message_id)
-        targets = self._own_targets(len(frame))
-        self._fan_out(message, len(frame), targets)
-        if not targets or len(targets) < len(self.peer_topics.get(self._topic, ())):
-            self.router.mcache.put(rpc_pb2.Message.FromString(message))  # for who comes, or pulls it
+        # Also where all have it from us: what a connection that ends takes with it is asked for again.
+        self.router.mcache.put(rpc_pb2.Message.FromString(message))
+        self._fan_out(message, len(frame), self._own_targets(len(frame)))
 
     def _own_targets(self, frame_bytes: int) -> Collection[ID]:
         """Whom our own frames go to at once: all subscribers while they are few and the frame is small, else
