@@ -1,7 +1,8 @@
 """The operations of the local socket: what the CLI, the dashboard's API and scripts on this host can ask."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import trio
@@ -85,6 +86,8 @@ class LocalApi:
             "need.post": self._need_post,
             "need.list": self._need_list,
             "need.show": self._need_show,
+            "need.graph": self._need_graph,
+            "task.list": self._task_list,
             "need.watch": self._need_watch,
             "need.wait": self._need_wait,
             "content.cat": self._content_cat,
@@ -193,16 +196,26 @@ class LocalApi:
 
     async def _need_list(self, call: LocalCall) -> Any:
         state = self._runner.state
-        wanted, limit = call.args.get("state"), call.args.get("limit", 100)
-        if type(limit) is not int or limit < 1:
-            raise LocalFault("bad-args", "limit is a positive number")
-        needs = sorted(state.needs.values(), key=lambda need: (-need.ts_ns, need.id))
-        rows = [
-            views.need_row(state, need)
-            for need in needs
-            if wanted is None or need.state() == str(wanted).upper()
-        ]
-        return {"needs": rows[:limit], "total": len(rows)}
+        wanted, limit = call.args.get("state"), _limit(call.args)
+        found: Iterator[str]
+        if wanted is None:
+            found, total = reversed(state.needs), len(state.needs)
+        else:
+            name = str(wanted).upper()
+            found, total = state.views.needs_in(name), state.views.need_counts().get(name, 0)
+        rows = [views.need_row(state, state.needs[need]) for need in islice(found, limit)]
+        return {"needs": rows, "total": total}
+
+    async def _task_list(self, call: LocalCall) -> Any:
+        """Tasks of all needs, or of one; by state, or those that are ready."""
+        args = call.args
+        need = self._need(call).id if args.get("need") is not None else None
+        return views.task_page(
+            self._runner.state, need, args.get("state"), bool(args.get("ready")), _limit(args)
+        )
+
+    async def _need_graph(self, call: LocalCall) -> Any:
+        return views.graph(self._need(call), call.args.get("task"))
 
     def _need(self, call: LocalCall) -> Any:
         text = call.args.get("need")
@@ -251,7 +264,7 @@ class LocalApi:
                 need = self._runner.state.needs[need.id]
             with trio.move_on_after(5.0):
                 for run in list(need.runs.values()):
-                    if run.final is not None and not need.children.get(run.final.task):
+                    if run.final is not None and not need.graph.children(run.final.task):
                         await self._content.ensure(run.final.result, (run.final.worker,))
         except (LocalFault, RemoteFault):
             pass  # the result's content is not to be had right now: show the rest
@@ -308,3 +321,10 @@ class LocalApi:
     async def _why(self, call: LocalCall) -> Any:
         runner = self._runner
         return why.explain(runner.state, runner.journal, self._need(call))
+
+
+def _limit(args: Mapping[str, Any]) -> int:
+    limit = args.get("limit", 100)
+    if type(limit) is not int or limit < 1:
+        raise LocalFault("bad-args", "limit is a positive number")
+    return limit

@@ -1,5 +1,7 @@
 """What operators and programs see of the state: plain maps, ids as text, amounts as decimal USDC and minor units."""
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from swarmd.protocol.amounts import format_usdc
@@ -8,6 +10,7 @@ from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.ledger.accounts import Escrow
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need, Run
+from swarmd.protocol.work.plan import STATES
 
 
 def money(minor: int) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
         "result": {
             name: cid_text(run.final.result)
             for name, run in need.runs.items()
-            if run.final is not None and not need.children.get(name)
+            if run.final is not None and not need.graph.children(name)
         },
         "anchor": {
             "tx_hash": "0x" + anchor.tx_hash.hex(),
@@ -114,6 +117,62 @@ def task_row(need: Need, name: str, run: Run) -> dict[str, Any]:
             for e in sorted(need.endings.values(), key=lambda e: (e.attempt, e.ts_ns))
             if e.task == name
         ],
+    }
+
+
+def task_page(state: State, need: str | None, wanted: str | None, ready: bool, limit: int) -> dict[str, Any]:
+    """What `task list` shows: of one need or all, in one state or ready to begin; what moved last comes first."""
+    name = str(wanted).upper() if wanted is not None else None
+    if name is not None and name not in STATES:
+        raise LocalFault("bad-args", f"no state {wanted!r}", fix="one of " + ", ".join(STATES).lower())
+    asked = state.views
+    found: Iterable[tuple[str, str]]
+    if need is not None:
+        found = [(need, task) for task in asked.tasks_of(need)]
+    elif ready:
+        found = asked.ready()
+    elif name is not None:
+        found = asked.tasks_in(name)
+    else:
+        found = (task for each in STATES for task in asked.tasks_in(each))
+    kept = (
+        (need_id, task)
+        for need_id, task in found
+        if (name is None or asked.state_of(need_id, task) == name)
+        and (not ready or asked.is_ready(need_id, task))
+    )
+    rows = [
+        {"need": need_id, **task_row(state.needs[need_id], task, state.needs[need_id].runs[task])}
+        for need_id, task in islice(kept, limit)
+    ]
+    return {"tasks": rows, "counts": asked.task_counts()}
+
+
+def graph(need: Need, task: str | None) -> dict[str, Any]:
+    """What `need graph` shows: tasks in an order that respects what they come after; with `task`, its relatives."""
+    plan = need.graph
+    if task is None:
+        return {
+            "need": need.id,
+            "tasks": [
+                {
+                    "task": name,
+                    "state": need.runs[name].state,
+                    "parents": list(plan.parents(name)),
+                    "children": list(plan.children(name)),
+                }
+                for name in plan.order()
+            ],
+        }
+    if task not in plan:
+        raise LocalFault("unknown-task", f"{task!r}: {need.id} has {', '.join(plan.order()[:20])}")
+    return {
+        "need": need.id,
+        "task": task,
+        "parents": list(plan.parents(task)),
+        "children": list(plan.children(task)),
+        "ancestors": sorted(plan.ancestors(task)),
+        "descendants": sorted(plan.descendants(task)),
     }
 
 

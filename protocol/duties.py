@@ -59,7 +59,7 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
 def _with_children(need: Need, tasks: list[str]) -> list[str]:
     names = dict.fromkeys(tasks)
     for task in tasks:
-        names.update(dict.fromkeys(need.children.get(task, ())))
+        names.update(dict.fromkeys(need.graph.children(task)))
     return list(names)
 
 

@@ -145,6 +145,7 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
         out.append(Report(envelope.sender, "void-need"))
         return False
     state.needs[need.id] = need
+    state.views.moved(need, None)
     for block in payload.get("inline", ()):
         out.append(Store(raw_cid(block), block))
     fund = payload["fund"]
@@ -175,6 +176,7 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
     else:
         for task in moved:
             need.derive_task(task)
+    state.views.moved(need, moved)
     if envelope.kind in (kinds.FINALIZE, kinds.DECIDE):
         state.ledger.settle(need.id, need.payments(), need.closing_state())
     _remember(state, need, envelope)

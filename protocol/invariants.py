@@ -2,6 +2,7 @@
 
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.state import State
+from swarmd.protocol.views import Views
 
 
 def check(state: State) -> None:
@@ -33,3 +34,5 @@ def check_all(state: State) -> None:
             paid = sum(amount for _, amount in escrow.paid.values())
             if paid + escrow.held + escrow.returned != escrow.amount:
                 raise CorruptState("P9", f"{need.id}: escrow of {escrow.amount} does not add up")
+    if not state.views.same(Views.of(state.needs.values())):
+        raise CorruptState("views", "an index of needs or tasks is not what they are")

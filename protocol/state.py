@@ -10,6 +10,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Ledger
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
+from swarmd.protocol.views import Views
 from swarmd.protocol.work.need import Need
 
 
@@ -48,6 +49,7 @@ class State:
 
     ledger: Ledger = field(init=False)
     needs: dict[str, Need] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
     refused: dict[str, str] = field(default_factory=dict)
     parked: dict[tuple[str, bytes], list[Envelope]] = field(default_factory=dict)
     parked_ids: set[bytes] = field(default_factory=set)

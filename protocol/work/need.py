@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarmd.protocol.work import plan as states
+from swarmd.protocol.work.graph import Graph
 from swarmd.protocol.work.plan import Plan
 
 
@@ -187,7 +188,10 @@ class Need:
     decided: Decide | None = None
     closed: Closing | None = None
     runs: dict[str, Run] = field(default_factory=dict)
-    children: dict[str, list[str]] = field(default_factory=dict)
+    graph: Graph = field(
+        default_factory=lambda: Graph({})
+    )  # of the decided plan; before that, of what was asked
+    _graph_of: bytes = b""
     by_task: dict[str, list[Any]] = field(default_factory=dict)
     open_tasks: int = 0
     # Local to this node, no part of the mesh's state:
@@ -235,11 +239,11 @@ class Need:
         """Derive every task anew: after the decision, the closing or the plan moved."""
         proposal = self.proposal()
         names = list(proposal.plan) if proposal else list(self.tasks)
-        self.children = {}
-        for name in names:
-            spec = self.spec(name)
-            for parent in spec.parents if spec else ():
-                self.children.setdefault(parent, []).append(name)
+        planned = proposal.id if proposal else self.envelope
+        if self._graph_of != planned:
+            self._graph_of = planned
+            specs = proposal.specs if proposal else self.tasks
+            self.graph = Graph({name: specs[name].parents for name in names})
         self.closed = min(self.closings.values(), key=lambda c: (c.ts_ns, c.id), default=None)
         self.runs = {}
         self.open_tasks = len(names)

@@ -6,6 +6,7 @@ from swarmd.protocol import limits
 from swarmd.protocol.envelope import Envelope, need_id
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.work.graph import Cycle, Graph
 from swarmd.protocol.work.need import (
     Need,
     TaskSpec,
@@ -64,35 +65,23 @@ def _plan_task(need: Need, spec: TaskSpec, raw: Any, envelope: Envelope) -> None
 
 def check_graph(specs: list[TaskSpec]) -> None:
     """Unique ids, known parents, no cycle; Void names what is wrong."""
-    parents = {spec.id: set(spec.parents) for spec in specs}
+    parents = {spec.id: spec.parents for spec in specs}
     if len(parents) != len(specs):
         raise Void("two tasks have one id")
     edges = 0
     for spec in specs:
         edges += len(spec.parents)
-        unknown = parents[spec.id] - parents.keys()
+        unknown = set(spec.parents) - parents.keys()
         if unknown:
             raise Void(f"task {spec.id} comes after {min(unknown)}, which does not exist")
         if len(spec.parents) > 48:
             raise Void(f"task {spec.id} has more than 48 parents")
     if edges > limits.MAX_EDGES_PER_NEED:
         raise Void("too many edges")
-    ready = [task for task, above in parents.items() if not above]
-    children: dict[str, list[str]] = {}
-    for task, above in parents.items():
-        for parent in above:
-            children.setdefault(parent, []).append(task)
-    done = 0
-    while ready:
-        task = ready.pop()
-        done += 1
-        for child in children.get(task, ()):
-            parents[child].discard(task)
-            if not parents[child]:
-                ready.append(child)
-    if done != len(parents):
-        cycle = sorted(task for task, above in parents.items() if above)
-        raise Void(f"the tasks wait for each other: {', '.join(cycle[:8])}")
+    try:
+        Graph(parents)
+    except Cycle as cycle:
+        raise Void(f"the tasks wait for each other: {cycle}") from cycle
 
 
 def update_plan(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:

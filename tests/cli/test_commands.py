@@ -184,6 +184,45 @@ def test_a_list_for_people_and_programs(swarmd: Swarmd, canned: Canned) -> None:
     assert swarmd("need list -q").out == "need-aaaa\n"
 
 
+def test_tasks_for_people_and_programs(swarmd: Swarmd, canned: Canned) -> None:
+    found = {"tasks": [{**TASK, "need": "need-aaaa", "task": EVIL}], "counts": {"FINALIZED": 1}}
+    answers: dict[str, Any] = {"task.list": found}
+    calls = canned(answers)
+    ran = swarmd("task list --state finalized --ready --limit 1")
+    assert (
+        not hostile(ran.out)
+        and "text.wordcount" in ran.out
+        and "perhaps more: --limit 2" in ran.out + ran.err
+    )
+    assert calls == [("task.list", {"state": "finalized", "ready": True, "limit": 1})]
+    assert swarmd("task list --json").json == found
+    answers["task.list"] = {"tasks": [], "counts": {}}
+    assert "no such tasks" in (ran := swarmd("task list --need need-a")).out + ran.err
+
+
+def test_a_graph_for_people_programs_and_graphviz(swarmd: Swarmd, canned: Canned) -> None:
+    def task(name: str, parents: list[str], children: list[str]) -> dict[str, Any]:
+        return {"task": name, "state": "DECIDED", "parents": parents, "children": children}
+
+    found = {
+        "need": "need-aaaa",
+        "tasks": [task("a", [], ['b"', "c"]), task('b"', ["a"], ["c"]), task("c", ["a", 'b"'], [])],
+    }
+    answers: dict[str, Any] = {"need.graph": found}
+    canned(answers)
+    shown = swarmd("need graph need-aaaa").out
+    assert re.search(
+        r'need-aaaa\n└── a  DECIDED\n    └── b"  DECIDED\n        └── c  DECIDED  also after a\n', shown
+    )
+    assert swarmd("need graph need-aaaa --json").json == found
+    dot = swarmd("need graph need-aaaa --dot").out
+    assert dot.startswith('digraph "need-aaaa" {\n') and '  "b\\"" -> "c";\n' in dot
+    answers["need.graph"] = {"parents": ["a"], "children": [], "ancestors": ["a"], "descendants": []}
+    relatives = swarmd("need graph need-aaaa --task b").out
+    assert re.search(r"^ancestors +a$", relatives, re.M) and re.search(r"^children +none$", relatives, re.M)
+    assert swarmd("need graph need-aaaa --task b --dot").code == 2
+
+
 def test_watching_line_by_line(swarmd: Swarmd, canned: Canned) -> None:
     canned({"stream:need.watch": [EVENT, EVENT, NEED]})
     ran = swarmd("need watch need-aaaa")

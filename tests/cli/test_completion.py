@@ -28,7 +28,7 @@ LINES = pytest.mark.parametrize(
         ("swarmd st", {"stop", "status"}),
         (
             "swarmd need ",
-            {"post", "list", "show", "watch"} | EVERYWHERE,
+            {"post", "list", "show", "graph", "watch"} | EVERYWHERE,
         ),
         ("swarmd need post --bud", {"--budget"}),
         ("swarmd --json need wa", {"watch"}),

@@ -76,6 +76,23 @@ def test_a_plan_that_fails_gives_the_money_back(swarmd: Swarmd, live: Path, tmp_
     assert ran.code == 1 and ran.json["state"] == "REFUNDED"
     assert {task["task"]: task["state"] for task in ran.json["tasks"]} == {"a": "FINALIZED", "b": "FAILED"}
     assert (ran.json["escrow"]["returned"], ran.json["paid"]) == ("0.48", "0.02")
+    need = ran.json["need"]
+    failed = swarmd("task list --state failed --json").json["tasks"]
+    assert [(task["need"], task["task"], task["after"]) for task in failed] == [(need, "b", ["a"])]
+    assert swarmd("task list -q --need", need).out.splitlines() == [f"{need} a", f"{need} b"]
+    assert swarmd("task list --ready --json").json["tasks"] == []
+    graph = swarmd("need graph --json", need).json["tasks"]
+    assert [(task["task"], task["parents"], task["children"]) for task in graph] == [
+        ("a", [], ["b"]),
+        ("b", ["a"], []),
+    ]
+    assert swarmd("need graph --json --task b", need).json["ancestors"] == ["a"]
+    for words, code in (
+        ("need graph --task c " + need, "unknown-task"),
+        ("task list --state odd", "bad-args"),
+    ):
+        refused = swarmd(words, "--json")
+        assert (refused.code, refused.json["error"]["code"]) == (4, code)
 
 
 def test_what_the_daemon_refuses(swarmd: Swarmd, live: Path) -> None:

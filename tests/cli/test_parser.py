@@ -36,7 +36,7 @@ def test_the_commands_that_there_are() -> None:
             "completion",
         ),
         *("peers list", "peers score", "peers ban", "peers unban", "peers allow", "peers deny"),
-        *("need post", "need list", "need show", "need watch"),
+        *("need post", "need list", "need show", "need graph", "need watch", "task list"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check", "seeds sign", "seeds check"),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),

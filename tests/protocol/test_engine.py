@@ -187,7 +187,7 @@ def test_a_bad_command_changes_nothing(mesh_of, make_task, change, code):
 def test_a_cycle_is_named(mesh_of, make_task):
     mesh = mesh_of(["ann"])
     tasks = [make_task("a", after=("b",)), make_task("b", after=("a",))]
-    with pytest.raises(LocalFault, match="wait for each other: a, b"):
+    with pytest.raises(LocalFault, match="wait for each other: a -> b -> a"):
         mesh.post("ann", tasks, 100_000)
 
 

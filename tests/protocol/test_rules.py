@@ -238,7 +238,7 @@ VOID = {
     "PROPOSE a worker twice": (lambda w: w.say(w.planners()[0], "PROPOSE", w.plan(t1=[[w.did["w0"], 1], [w.did["w0"], 2]]), [w.id("need")]), "a worker twice"),
     "PROPOSE over the top price": (lambda w: w.say(w.planners()[0], "PROPOSE", w.plan(t1=[[w.did["w0"], 1], [w.did["w1"], 30_001]]), [w.id("need")]), "30001 is over the top price 30000"),
     "PROPOSE over the budget": (lambda w: w.say(w.planners()[0], "PROPOSE", w.plan(**{t: [[w.did["w0"], 30_000]] for t in ("t1", "t2", "t3")}), [w.id("need"), w.id("update")]), "more than the budget"),
-    "PROPOSE updates that close a cycle together": (updates_that_close_a_cycle, "wait for each other: x, y"),
+    "PROPOSE updates that close a cycle together": (updates_that_close_a_cycle, "wait for each other: x -> y -> x"),
     "ATTEST_PLAN by a verifier of no committee": (lambda w: w.say(w.others(w.planners())[0], "ATTEST_PLAN", {"verdict": "accept", "reason": ""}, [w.id("proposal")]), "not in the committee"),
     "ATTEST_PLAN of no proposal": (lambda w: w.say(w.planners()[0], "ATTEST_PLAN", {"verdict": "accept", "reason": ""}, [w.id("need")]), "no valid proposal"),
     "DECIDE by a verifier of no committee": (lambda w: w.say(w.others(w.planners())[0], "DECIDE", {"round": 0, "k": 3}, [w.id("proposal"), *(v.id for v in w.stage("votes"))]), "not in the committee"),
@@ -298,7 +298,7 @@ VOID = {
     "UPDATE_PLAN, a worker adds a task": (lambda w: w.say("w0", "UPDATE_PLAN", {"ops": [spec_after(w, "t3")]}, [w.id("claimed")]), "only the owner adds tasks"),
     "UPDATE_PLAN sets a state": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [{"op": "STATE", "task": "t1", "state": "FINALIZED"}]}, [w.id("need")]), "states follow from the verbs"),
     "UPDATE_PLAN links into a task that was there": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [{"op": "LINK", "parent": "t2", "child": "t1"}]}, [w.id("need")]), "a link into t1"),
-    "UPDATE_PLAN closes a cycle": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "y"), spec_after(w, "y", "x")]}, [w.id("need")]), "wait for each other: x, y"),
+    "UPDATE_PLAN closes a cycle": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "y"), spec_after(w, "y", "x")]}, [w.id("need")]), "wait for each other: x -> y -> x"),
     "UPDATE_PLAN after no task": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "nine")]}, [w.id("need")]), "comes after nine, which does not exist"),
     "UPDATE_PLAN adds a task that was there": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "t1")]}, [w.id("need")]), "two tasks have one id"),
     "CHALLENGE of what is no result": (lambda w: w.say("out", "CHALLENGE", {"task": "t1", "reason": "", "evidence": []}, [w.id("committed")]), "no valid accepted result"),
@@ -532,8 +532,8 @@ def test_a_claim_that_crosses_the_closing_starts_no_work(world):
 
 
 REFUSED = {
-    "cycle": (lambda w: {"tasks": [w.make_task("a", after=("b",)), w.make_task("b", after=("a",))]}, "wait for each other: a, b"),
-    "a task after itself": (lambda w: {"tasks": [w.make_task("a", after=("a",))]}, "wait for each other: a"),
+    "cycle": (lambda w: {"tasks": [w.make_task("a", after=("b",)), w.make_task("b", after=("a",))]}, "wait for each other: a -> b -> a"),
+    "a task after itself": (lambda w: {"tasks": [w.make_task("a", after=("a",))]}, "wait for each other: a -> a"),
     "a parent that is not there": (lambda w: {"tasks": [w.make_task("a", after=("b",))]}, "comes after b, which does not exist"),
     "two tasks of one id": (lambda w: {"tasks": [w.make_task("a"), w.make_task("a")]}, "two tasks have one id"),
     "over the budget": (lambda w: {"budget": 59_999}, "more than the budget"),

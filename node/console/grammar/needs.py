@@ -1,4 +1,4 @@
-"""Needs: need post|list|show|watch, why."""
+"""Needs and their tasks: need post|list|show|graph|watch, task list, why."""
 
 from swarmd.node.console.grammar.values import positive, timeout_flag
 from swarmd.node.console.parser import Commands
@@ -61,6 +61,15 @@ def add(commands: Commands) -> None:
     listing.add_argument("--limit", type=positive, default=50, help="at most so many (default: 50)")
     show = needs.add("show", "needs:run_show", "say all about a need", "swarmd need show need-k3v7")
     show.add_argument("need", help="its id, or the beginning of it")
+    graph = needs.add(
+        "graph",
+        "tasks:run_graph",
+        "show which task comes after which",
+        "swarmd need graph need-k3v7 --dot | dot -Tsvg > plan.svg",
+    )
+    graph.add_argument("need", help="its id, or the beginning of it")
+    graph.add_argument("--task", help="only this task's parents, children, ancestors and descendants")
+    graph.add_argument("--dot", action="store_true", help="as Graphviz reads it")
     watch = needs.add(
         "watch",
         "needs:run_watch",
@@ -70,5 +79,21 @@ def add(commands: Commands) -> None:
     )
     watch.add_argument("need", help="its id, or the beginning of it")
     timeout_flag(watch)
+    tasks = commands.group("task", "the tasks of needs", "swarmd task list --ready")
+    several = tasks.add(
+        "list",
+        "tasks:run_list",
+        "list tasks, those that moved last first",
+        "swarmd task list --state claimed",
+    )
+    several.add_argument("--need", help="only of this need: its id, or the beginning of it")
+    several.add_argument(
+        "--state",
+        help="only in this state: open, proposed, decided, claimed, committed, finalized or failed",
+    )
+    several.add_argument(
+        "--ready", action="store_true", help="only those not begun whose parents all have results"
+    )
+    several.add_argument("--limit", type=positive, default=50, help="at most so many (default: 50)")
     why = commands.add("why", "why:run_why", "say why a need went as it did", "swarmd why need-k3v7")
     why.add_argument("need", help="its id, or the beginning of it")
