@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 
 MAX_DIALS_AT_ONCE = 8
 IDLE_S = 30.0
-# Who turned out to be of another mesh is not asked again for a while.
-OTHER_MESH_WAIT_S = 600.0
+# Who seems to be of another mesh (or has no room for us: it looks the same) is not asked again for a while.
+OTHER_MESH_WAIT_S = 60.0
 
 
 class DialFailed(Exception):

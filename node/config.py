@@ -111,6 +111,9 @@ class Config:
     )
     mdns: bool = _setting(True, _boolean, "Find the nodes of this mesh on the local network, and be found.")
     dht: bool = _setting(True, _boolean, "Find the nodes of this mesh through those it knows (Kademlia).")
+    nat: bool = _setting(
+        True, _boolean, "Ask peers whether they can dial this node, and dial them back when they ask."
+    )
     target_peers: int = _setting(
         16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
     )

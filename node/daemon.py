@@ -30,6 +30,7 @@ from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
 from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
+from swarmd.node.doctor import time_answer
 from swarmd.node.home import socket_path
 from swarmd.node.jobs import Content
 from swarmd.node.joining import genesis_answer
@@ -180,7 +181,9 @@ class Daemon:
             self.sync,
             self.stop,
             {
-                **NetworkOps(self.identity, self.genesis, self.transport, self.discovery, home).ops(),
+                **NetworkOps(
+                    self.identity, self.genesis, self.transport, self.discovery, home, settings.peers
+                ).ops(),
                 **(peers := PeerOps(self.p2p, self.runner)).ops(),
                 **self.capsules.ops(),
             },
@@ -373,6 +376,8 @@ class Daemon:
             raise RemoteFault("bad-request", "not a map")
         if message.get("t") == "blocks":
             return serve_blocks(self.blocks, body)
+        if message.get("t") == "time":
+            return time_answer()
         if message.get("t") == "genesis":
             return genesis_answer(self.genesis)
         if message.get("t") == CAPSULES_REQUEST:

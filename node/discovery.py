@@ -9,12 +9,13 @@ from typing import Any
 
 import trio
 from swarmd.bootstrap.addresses import is_dnsaddr
-from swarmd.bootstrap.book import PeerBook
+from swarmd.bootstrap.book import SOURCES, PeerBook
 from swarmd.bootstrap.connector import Connector, DialFailed
 from swarmd.bootstrap.lists import check_entry, is_file, read_file, resolve_dnsaddr
 from swarmd.bootstrap.mdns import Announcement, LocalNetwork
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.kad import Kademlia
+from swarmd.node.transport.p2p.nat.autonat import AutoNat
 from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.protocol.faults import LocalFault
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 SAVE_INTERVAL_S = 30.0
 LIST_INTERVAL_S = 1_800.0
 LIST_RETRY_S = 15.0
+SETTLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class DiscoverySettings:
     bootstrap: Sequence[str] = ()
     mdns: bool = False
     dht: bool = False
+    nat: bool = False
     target_peers: int = 0  # 0: dial nobody
 
 
@@ -58,10 +61,16 @@ class Discovery:
         self.book = PeerBook(transport.peer_id)
         self.lists: dict[str, str] = {}  # entry -> what is wrong with it, "" if nothing
         self.mdns: LocalNetwork | None = None
+        if settings.mdns:
+            self.mdns = LocalNetwork(self._announcement, lambda addr: self._heard(addr, "mdns"))
         self.dht: Kademlia | None = None
         if settings.dht:
             self.dht = Kademlia(transport, membership.mesh, lambda addr: self._heard(addr, "dht"))
             transport.plugins.append(self.dht)
+        self.autonat: AutoNat | None = None
+        if settings.nat:
+            self.autonat = AutoNat(transport, lambda: transport.addrs)
+            transport.plugins.append(self.autonat)
         self._home = home
         self._membership = membership
         self._transport = transport
@@ -77,8 +86,7 @@ class Discovery:
             async with trio.open_nursery() as nursery:
                 for entry in self.settings.bootstrap:
                     nursery.start_soon(self._follow_list, entry)
-                if self.settings.mdns:
-                    self.mdns = LocalNetwork(self._announcement, lambda addr: self._heard(addr, "mdns"))
+                if self.mdns is not None:
                     nursery.start_soon(self.mdns.run)
                 nursery.start_soon(self.connector.run)
                 nursery.start_soon(self._keep)
@@ -95,6 +103,8 @@ class Discovery:
         self.book.worked(peer_id)
         if self.dht is not None:
             self.dht.on_peer_up(peer_id)
+        if self.autonat is not None:
+            self.autonat.on_peer_up(peer_id)
 
     def on_peer_down(self, peer_id: str) -> None:
         self.connector.wake()
@@ -135,6 +145,35 @@ class Discovery:
                 for known in self.book.all()
             ],
         }
+
+    async def reach(self, *, ask: bool = False) -> dict[str, Any]:
+        """How others reach us; with `ask` they are asked anew."""
+        autonat = self.autonat
+        if autonat is None:
+            return {"nat": "unknown", "confirmed": "", "observed": [], "relays": []}
+        if ask:
+            await autonat.check()
+        return {
+            "nat": autonat.kind,
+            "confirmed": autonat.confirmed,
+            "observed": sorted(set(autonat.observed.values())),
+            "relays": [],
+        }
+
+    async def settle(self) -> None:
+        """Wait until each list was read once and mDNS had a moment."""
+        with trio.move_on_after(SETTLE_S):
+            while len(self.lists) < len(self.settings.bootstrap):  # noqa: ASYNC110 (for a command, once)
+                await trio.sleep(0.05)
+            if self.mdns is not None:
+                while self.mdns.state == "starting":  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+                await trio.sleep(1.0)
+
+    def known_addrs(self) -> list[tuple[str, str]]:
+        """(address, source) of what the operator named, then of what was heard; one or two of each peer."""
+        ranked = sorted(self.book.all(), key=lambda known: SOURCES.index(known.source))
+        return [(addr, known.source) for known in ranked for addr in known.addrs[:2]]
 
     # Sources -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from swarmd.bootstrap.swarmkey import KEY_FILE as PSK_FILE
 from swarmd.bootstrap.swarmkey import load_psk, write_psk
 from swarmd.bootstrap.tickets import Ticket
 from swarmd.node import setup
+from swarmd.node.groups import run
 from swarmd.node.keys import KEY_FILE, Identity, load_key
 from swarmd.node.ports import PeerGone
 from swarmd.protocol.cbor import decode, encode
@@ -53,7 +54,7 @@ def genesis_of_file(path: Path, mesh: str) -> Genesis:
     return check_genesis(genesis_answer(setup.load_genesis(path)), mesh)
 
 
-class _Visitor:
+class Visitor:
     """A peer for a moment: it asks one thing and has nothing to say."""
 
     async def on_frame(self, peer_id: str, frame: bytes) -> None:
@@ -85,7 +86,7 @@ async def fetch_genesis(ticket: Ticket, seed: bytes) -> Genesis:
     attempts: list[Attempt] = []
     found: Genesis | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(transport.run, _Visitor())
+        await nursery.start(transport.run, Visitor())
         for addr in ticket.addrs:
             try:
                 peer_id = await transport.connect(addr)
@@ -114,7 +115,7 @@ def join(home: Path, ticket: Ticket, genesis_file: Path | None = None) -> tuple[
     if genesis_file is not None:
         genesis = genesis_of_file(genesis_file, ticket.mesh)
     else:
-        genesis = trio.run(fetch_genesis, ticket, seed, strict_exception_groups=False)
+        genesis = run(lambda: fetch_genesis(ticket, seed))
     identity = setup.create_home(home)
     _take_psk(home, ticket.psk)
     remember(home, ticket, identity)

@@ -1,7 +1,7 @@
 """Operations of the local socket about the network: inviting others, and how this node is reached."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from swarmd.bootstrap.addresses import ip_of, names, parse, peer_of
 from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.bootstrap.tickets import issue
 from swarmd.node.discovery import Discovery
+from swarmd.node.doctor import examine
 from swarmd.node.keys import Identity
 from swarmd.node.ports import Transport
 from swarmd.node.transport.local import LocalCall
@@ -22,16 +23,23 @@ Op = Callable[[LocalCall], Awaitable[Any]]
 
 class NetworkOps:
     def __init__(
-        self, identity: Identity, genesis: Genesis, transport: Transport, discovery: Discovery, home: Path
+        self,
+        identity: Identity,
+        genesis: Genesis,
+        transport: Transport,
+        discovery: Discovery,
+        home: Path,
+        static_peers: Sequence[str],
     ) -> None:
         self._identity = identity
         self._genesis = genesis
         self._transport = transport
         self._discovery = discovery
         self._home = home
+        self._static_peers = static_peers
 
     def ops(self) -> dict[str, Op]:
-        return {"invite": self._invite, "net": self._net}
+        return {"invite": self._invite, "net": self._net, "doctor.net": self._doctor}
 
     async def _invite(self, call: LocalCall) -> Any:
         """{ttl_s, addrs}: a signed ticket. Without `addrs` those this node believes to be reached at."""
@@ -66,6 +74,17 @@ class NetworkOps:
     async def _net(self, call: LocalCall) -> Any:
         """How finding peers goes: sources, the book of peers, what each dial came to."""
         return self._discovery.report()
+
+    async def _doctor(self, call: LocalCall) -> Any:
+        """Why this node has the peers it has. It dials what it knows and asks its peers: that takes some seconds."""
+        found = await examine(
+            "up",
+            self._transport,
+            [*((addr, "peers") for addr in self._static_peers), *self._discovery.known_addrs()],
+            self._discovery.report(),
+            lambda: self._discovery.reach(ask=True),
+        )
+        return found.document()
 
     def _own(self, addr: str) -> str:
         """An address of ours as the operator types it: with or without our peer id at the end."""

@@ -127,7 +127,11 @@ def run_up(ctx: Context) -> int:
         check_everything=config.checks == "full",
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(
-            bootstrap=config.bootstrap, mdns=config.mdns, dht=config.dht, target_peers=config.target_peers
+            bootstrap=config.bootstrap,
+            mdns=config.mdns,
+            dht=config.dht,
+            nat=config.nat,
+            target_peers=config.target_peers,
         ),
         max_connections=config.max_connections,
         allow_peers=config.allow_peers,

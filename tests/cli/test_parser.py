@@ -38,7 +38,7 @@ def test_the_commands_that_there_are() -> None:
         *("peers list", "peers score", "peers ban", "peers unban", "peers allow", "peers deny"),
         *("need post", "need list", "need show", "need graph", "need watch", "task list"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
-        *("config show", "config check", "seeds sign", "seeds check"),
+        *("config show", "config check", "seeds sign", "seeds check", "doctor net"),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
     }
 

@@ -1,4 +1,4 @@
-"""About a node, beside its running: config, completion, replay, incident, version."""
+"""About a node, beside its running: config, doctor, completion, replay, incident, version."""
 
 from swarmd.node.console.grammar.values import seconds
 from swarmd.node.console.parser import Commands
@@ -19,6 +19,15 @@ def add(commands: Commands) -> None:
         "swarmd config check",
     )
 
+    doctor = commands.group("doctor", "find out what is wrong, and how to mend it", "swarmd doctor net")
+    doctor.add(
+        "net",
+        "doctor:run_net",
+        "say how this node is reached, and why it has the peers it has",
+        "swarmd doctor net --json | jq .checks",
+        "It dials every address it knows. With the daemon down it tries what that would do. Exit code 1 if "
+        "something is wrong.",
+    )
     completion = commands.add(
         "completion",
         "completion:run_completion",

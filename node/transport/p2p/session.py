@@ -189,7 +189,7 @@ class MeshSession:
                 try:
                     await self._swarm.dial_addr(addr, peer_id)
                 except SwarmException as error:
-                    raise PeerGone(f"{addr}: {error.__cause__ or error}") from error
+                    raise PeerGone(f"{addr}: {_why(error)}") from error
             link = self._links.get(peer_id)
             if link is None:
                 raise PeerGone(f"{addr}: it closed the connection")
@@ -441,6 +441,15 @@ class _Notifee(INotifee):
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
         return
+
+
+def _why(error: BaseException) -> str:
+    """What a libp2p error began with: the outer ones only say in which step."""
+    while error.__cause__ is not None or isinstance(error, BaseExceptionGroup):
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        assert inner is not None
+        error = inner
+    return f"{type(error).__name__}: {error}"
 
 
 def _id_of(peer_id: str) -> ID:

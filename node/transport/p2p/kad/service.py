@@ -22,6 +22,7 @@ from swarmd.node.transport.p2p.host import MeshHost, public_key_of
 from swarmd.node.transport.p2p.identify import identify, readable
 from swarmd.node.transport.p2p.kad.lookup import Lookup
 from swarmd.node.transport.p2p.kad.table import BUCKET_SIZE, Contact, RoutingTable, key_of
+from swarmd.node.transport.p2p.rates import Bucket
 from swarmd.node.transport.p2p.rpc import NOT_ANSWERED, ask, read_message, write_message
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
@@ -40,7 +41,7 @@ STREAM_IDLE_S = 30.0
 MAX_QUESTIONS_PER_STREAM = 64
 # A token bucket per peer: a lookup asks a peer once.
 QUESTIONS_PER_S = 5.0
-QUESTIONS_BURST = 50.0
+QUESTIONS_BURST = 50
 REFRESH_MIN_S = 1.0
 REFRESH_MAX_S = 300.0
 
@@ -72,7 +73,7 @@ class Kademlia:
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
         self._meeting: set[bytes] = set()
-        self._allowance: dict[bytes, tuple[float, float]] = {}  # peer -> (questions left, at)
+        self._allowance: dict[bytes, Bucket] = {}
 
     # Plugin --------------------------------------------------------------------------------------------
 
@@ -229,13 +230,11 @@ class Kademlia:
                 await stream.reset()
 
     def _may_ask(self, peer: ID) -> bool:
-        now_s = trio.current_time()
-        left, at_s = self._allowance.pop(peer.to_bytes(), (QUESTIONS_BURST, now_s))
-        left = min(QUESTIONS_BURST, left + (now_s - at_s) * QUESTIONS_PER_S)
-        self._allowance[peer.to_bytes()] = (max(0.0, left - 1.0), now_s)
+        bucket = self._allowance.pop(peer.to_bytes(), None) or Bucket(QUESTIONS_PER_S, QUESTIONS_BURST)
+        self._allowance[peer.to_bytes()] = bucket
         while len(self._allowance) > 1_024:
             del self._allowance[next(iter(self._allowance))]
-        return left >= 1.0
+        return bucket.try_take()
 
     def _answer(self, question: Message, asker: ID) -> Message:
         if question.type == Message.PING:
