@@ -52,6 +52,11 @@ def draw(order: Sequence[str], k: int, exclude: Collection[str]) -> Committee:
 
     With fewer than 2K-1 left, those that are left decide by majority. A mesh of one daemon judges itself.
     """
+    return _drawn(tuple(order), k, frozenset(exclude))
+
+
+@lru_cache(maxsize=8192)  # nearly every envelope of a need asks for its committees again
+def _drawn(order: tuple[str, ...], k: int, exclude: frozenset[str]) -> Committee:
     eligible = [did for did in order if did not in exclude] or list(order)
     members = tuple(eligible[: 2 * k - 1])
     return Committee(members, len(members) // 2 + 1)

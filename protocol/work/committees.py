@@ -25,7 +25,9 @@ def result_committee(
     """The committee that judges a result of `worker`; members that abstained are replaced by the next in rank."""
     order = committee.ranked(genesis.roster, "result", need.id, task, epoch)
     k = committee.k_result(len(genesis.roster), genesis)
-    return committee.draw([did for did in order if did not in abstained], k, {need.owner, worker})
+    if abstained:
+        order = tuple(did for did in order if did not in abstained)
+    return committee.draw(order, k, {need.owner, worker})
 
 
 def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:

@@ -266,10 +266,7 @@ class Need:
         facts = [fact for fact in self.by_task.get(task, ()) if self._proposal_of(fact) == proposal.id]
         finals = [f for f in facts if type(f) is Final and not (self.closed and self.closed.ts_ns < f.ts_ns)]
         endings = [f for f in facts if type(f) is Ending]
-        while True:
-            ended = [e for e in endings if e.attempt == run.attempt]
-            if not ended:
-                break
+        while ended := [e for e in endings if e.attempt == run.attempt]:
             run.ending = min(ended, key=lambda e: (e.ts_ns, e.id))
             run.attempt += 1
         if finals:
