@@ -7,13 +7,9 @@ file: one address a line, or a document that a verifier of the mesh signed, whic
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
 import nacl.bindings
 import nacl.exceptions
 from swarmd.bootstrap.addresses import is_dnsaddr, key_of, peer_of
@@ -23,10 +19,6 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 
 MAX_LIST_BYTES = 1_048_576
 MAX_LIST_ADDRS = 1_024
-MAX_DNS_ADDRS = 128
-MAX_DNS_DEPTH = 4
-MAX_DNS_QUERIES = 32
-DNS_TIMEOUT_S = 5.0
 SEEDS_TYPE = "swarmd-seeds"
 _SEEDS_DOMAIN = b"swarmd/seeds/1\0"
 _SEEDS_KEYS = {"type", "version", "mesh", "signer", "issued_s", "expires_s", "addrs", "signature"}
@@ -38,7 +30,7 @@ Lookup = Callable[[str], Any]
 def check_entry(entry: str) -> None:
     """LocalFault `bad-address` if an entry of `bootstrap` can be none; files and names are looked at later."""
     if is_dnsaddr(entry):
-        _dns_name(entry)
+        dns_name(entry)
     elif entry.startswith(("/ip4/", "/ip6/", "/dns")):
         peer_of(entry)
 
@@ -139,10 +131,7 @@ def open_seeds(text: str, mesh: str, trusted: Collection[str], now_s: float) -> 
     return list(body["addrs"])
 
 
-# DNS -------------------------------------------------------------------------------------------------------
-
-
-def _dns_name(entry: str) -> str:
+def dns_name(entry: str) -> str:
     """The name of /dnsaddr/NAME or /dnsaddr/NAME/p2p/PEER."""
     parts = entry.split("/")
     if len(parts) not in (3, 5) or _NAME.fullmatch(parts[2]) is None or parts[3:4] not in ([], ["p2p"]):
@@ -150,65 +139,3 @@ def _dns_name(entry: str) -> str:
     if len(parts) == 5:
         key_of(parts[4])
     return parts[2]
-
-
-@dataclass(slots=True)
-class _Search:
-    resolver: dns.asyncresolver.Resolver
-    found: dict[str, None] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-
-
-async def resolve_dnsaddr(entry: str, resolver: dns.asyncresolver.Resolver | None = None) -> list[str]:
-    """Dialable addresses behind a /dnsaddr entry; LocalFault `dns-failed` if the name leads nowhere."""
-    search = _Search(resolver or _system_resolver())
-    await _descend(search, entry, 0)
-    if not search.found:
-        raise LocalFault(
-            "dns-failed",
-            f"{entry} leads to no address",
-            fix=f'it needs a TXT record: _dnsaddr.{_dns_name(entry)} "dnsaddr=/ip4/.../tcp/4001/p2p/12D3Koo..."',
-        )
-    return list(search.found)
-
-
-def _system_resolver() -> dns.asyncresolver.Resolver:
-    try:
-        return dns.asyncresolver.Resolver()
-    except dns.resolver.NoResolverConfiguration:
-        raise LocalFault(
-            "dns-failed",
-            "this host has no DNS servers",
-            fix="see /etc/resolv.conf, or use addresses with an IP",
-        ) from None
-
-
-async def _descend(search: _Search, entry: str, depth: int) -> None:
-    name = _dns_name(entry)
-    if depth >= MAX_DNS_DEPTH or name in search.asked or len(search.asked) >= MAX_DNS_QUERIES:
-        return
-    search.asked.add(name)
-    wanted = entry.rpartition("/p2p/")[2] if "/p2p/" in entry else ""
-    try:
-        answer = await search.resolver.resolve(f"_dnsaddr.{name}", "TXT", lifetime=DNS_TIMEOUT_S)
-    except (dns.exception.DNSException, OSError) as error:
-        if depth == 0:
-            raise LocalFault(
-                "dns-failed", f"_dnsaddr.{name}: {error}", fix="is the name right, and DNS reachable?"
-            ) from None
-        return
-    for record in answer:
-        text = b"".join(record.strings).decode("utf-8", "replace")
-        if not text.startswith("dnsaddr=") or len(search.found) >= MAX_DNS_ADDRS:
-            continue
-        addr = text.removeprefix("dnsaddr=")
-        if wanted and not addr.endswith(f"/p2p/{wanted}"):
-            continue
-        try:
-            if is_dnsaddr(addr):
-                await _descend(search, addr, depth + 1)
-            else:
-                peer_of(addr)
-                search.found[addr] = None
-        except LocalFault:
-            continue  # one bad record does not spoil the others

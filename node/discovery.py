@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import trio
 from swarmd.bootstrap.addresses import is_dnsaddr
 from swarmd.bootstrap.book import SOURCES, PeerBook
 from swarmd.bootstrap.connector import Connector, DialFailed
-from swarmd.bootstrap.lists import check_entry, is_file, read_file, resolve_dnsaddr
+from swarmd.bootstrap.lists import check_entry, is_file, read_file
 from swarmd.bootstrap.mdns import Announcement, LocalNetwork
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.kad import Kademlia
@@ -192,7 +193,7 @@ class Discovery:
 
     async def _read_list(self, entry: str) -> Sequence[str]:
         if is_dnsaddr(entry):
-            return await resolve_dnsaddr(entry)
+            return await _resolve(entry)
         if not is_file(entry):
             return [entry]
         found = await trio.to_thread.run_sync(
@@ -200,7 +201,7 @@ class Discovery:
         )
         addrs = [addr for addr in found if not is_dnsaddr(addr)]
         for name in (addr for addr in found if is_dnsaddr(addr)):
-            addrs += await resolve_dnsaddr(name)
+            addrs += await _resolve(name)
         return addrs
 
     def _path(self, entry: str) -> Path:
@@ -242,3 +243,10 @@ class Discovery:
             raise DialFailed(str(error), other_mesh="another mesh" in str(error)) from None
         except LocalFault as fault:
             raise DialFailed(fault.message) from None
+
+
+async def _resolve(entry: str) -> list[str]:
+    # Loaded when a name is met, and beside the loop: dnspython takes its time.
+    dnsaddr = await trio.to_thread.run_sync(import_module, "swarmd.bootstrap.dnsaddr")
+    found: list[str] = await dnsaddr.resolve_dnsaddr(entry)
+    return found

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import trio
-from swarmd.node.agents import schema_worker
 from swarmd.node.agents.command import clean_environment, diagnose, job_document
 from swarmd.node.agents.launcher import Child, Launcher, Limits
 from swarmd.node.agents.process import private_folder, run_process
@@ -25,6 +24,8 @@ MAX_SCHEMA_BYTES = 65_536
 _REASON_CHARS = 500
 _MAX_ANSWER_BYTES = 65_536
 _SCHEMA_LIMITS = Limits(timeout_s=86_400.0, memory_mb=512)
+# Run, not imported: loading jsonschema is the business of its process alone.
+_SCHEMA_WORKER = Path(__file__).with_name("schema_worker.py")
 # Loading jsonschema takes some 150 ms of CPU, more on a busy host; the time limit begins afterwards.
 _WORKER_START_S = 20.0
 
@@ -158,7 +159,7 @@ class SchemaVerifier:
     async def _ask(self, line: bytes) -> dict[str, str]:
         if self._worker is None:
             child = self._launcher.start(
-                [sys.executable, "-I", schema_worker.__file__],
+                [sys.executable, "-I", str(_SCHEMA_WORKER)],
                 env={"LANG": "C.UTF-8"},
                 cwd=Path("/"),
                 limits=_SCHEMA_LIMITS,

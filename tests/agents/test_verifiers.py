@@ -29,9 +29,9 @@ async def test_reexecution(hosting, job):
         await nursery.start(agent.serve, h.path)
         verifier = ReexecVerifier(h.agents)
         good = {"a": [1, {"deep": "x"}], "b": 2, "p": "verify"}
-        assert await verifier.judge(job(text="x"), good) == Judgement(
-            "accept", 100, "the same result from our own run"
-        )
+        same = await verifier.judge(job(text="x"), good)
+        assert (same.verdict, same.score, same.reason) == ("accept", 100, "the same result from our own run")
+        assert same.telemetry["output_bytes"] == 41 and same.telemetry["max_rss_kb"] > 0
         wrong = await verifier.judge(job(text="x"), good | {"a": [1, {"deep": "y"}]})
         assert (wrong.verdict, wrong.score) == ("reject", 0)
         assert wrong.reason.endswith('at $.a[1].deep: "x", not "y"')

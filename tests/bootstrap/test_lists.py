@@ -14,14 +14,8 @@ import dns.rrset
 import pytest
 import trio
 from swarmd.bootstrap.addresses import peer_id_of
-from swarmd.bootstrap.lists import (
-    MAX_DNS_ADDRS,
-    MAX_DNS_QUERIES,
-    check_entry,
-    read_file,
-    resolve_dnsaddr,
-    sign_seeds,
-)
+from swarmd.bootstrap.dnsaddr import MAX_DNS_ADDRS, MAX_DNS_QUERIES, resolve_dnsaddr
+from swarmd.bootstrap.lists import check_entry, read_file, sign_seeds
 from swarmd.protocol.faults import LocalFault
 
 NOW_S = 1_800_000_000
