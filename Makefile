@@ -115,6 +115,16 @@ policies-check: ## Test the policies, recompile them with the pinned opa and com
 	@policies/build.sh --check
 	@policies/build.sh --cases
 
+tests/interop/js/node_modules/.package-lock.json: tests/interop/js/package-lock.json
+	@cd tests/interop/js && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/interop/go/go.sum
+	@mkdir -p $(TOOLS)/bin
+	@cd tests/interop/go && go vet . && go build -mod=readonly -trimpath -o "$(CURDIR)/$@" .
+
+interop: tests/interop/js/node_modules/.package-lock.json $(TOOLS)/bin/interop-go ## Get js-libp2p and go-libp2p (npm, go) for tests/interop
+
 check: lint test seeds contracts-check policies-check ## All that CI runs
 
 wheel: $(STAMP) ## Build dist/swarmd-*.whl
