@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 
@@ -31,3 +32,15 @@ def load(name: str = "base") -> Policy:
     folder = files(__name__).joinpath(name)
     data = json.loads(folder.joinpath("data.json").read_text("utf-8"))
     return Policy(name, folder.joinpath(f"{name}.wasm").read_bytes(), data)
+
+
+def rego(name: str) -> bytes:
+    """The source of the policy `name`, for policies that use it; KeyError as `load`."""
+    load(name)
+    return files(__name__).joinpath(name, f"{name}.rego").read_bytes()
+
+
+def folder(name: str) -> Path | None:
+    """Where the policy `name` lies, in a source tree with its tests and samples; None if it is not on disk."""
+    found = files(__name__).joinpath(name)
+    return found if isinstance(found, Path) else None

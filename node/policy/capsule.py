@@ -16,7 +16,7 @@ import nacl.exceptions
 from swarmd.node.content.unixfs import import_bytes
 from swarmd.node.policy.host import MAX_DATA_BYTES, WasmGate
 from swarmd.node.policy.modules import MAX_WASM_BYTES, engine_version
-from swarmd.node.policy.verdicts import MAX_INPUT_BYTES, canonical_json
+from swarmd.node.policy.verdicts import GATES, MAX_INPUT_BYTES, canonical_json
 from swarmd.protocol import schema
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cbor import Link, decode, encode
@@ -334,15 +334,24 @@ def _parse(raw: bytes, signature: bytes) -> Capsule:
 
 
 def sample_inputs(folder: Path) -> dict[str, dict[str, Any]]:
-    """id -> facts of the samples beside a policy: samples/allowed.json and samples/denied.json."""
-    found: dict[str, dict[str, Any]] = {}
+    """id -> facts of the samples in `folder`. LocalFault `bad-samples`."""
+    return {name: facts for name, facts, _ in expected_samples(folder)}
+
+
+def expected_samples(folder: Path) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """(id, facts, reasons it must be denied for) of allowed.json and denied.json, as they lie beside a policy."""
+    found: list[tuple[str, dict[str, Any], list[str]]] = []
     for which in ("allowed", "denied"):
         path = folder / f"{which}.json"
         try:
             samples = parse_json(path.read_bytes())[which]
             for name, sample in samples.items():
-                facts = sample if which == "allowed" else sample["input"]
-                found[f"{which}: {name}"] = {"gate": "ingress", **facts}
+                facts, reasons = (sample, []) if which == "allowed" else (sample["input"], sample["reasons"])
+                # Without one of the three gates it is for the policy's own tests: the host always names one.
+                if facts.get("gate") in GATES:
+                    found.append((f"{which}: {name}", facts, sorted(reasons)))
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-            raise LocalFault("bad-samples", f"{path}: {error!r}", fix='{"allowed": {NAME: facts}}') from None
+            raise LocalFault(
+                "bad-samples", f"{path}: {error!r}", fix='{"allowed": {NAME: facts}}; see docs/policy.md'
+            ) from None
     return found

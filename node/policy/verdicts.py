@@ -181,7 +181,8 @@ def _check(value: Any, depth: int) -> None:
         raise ValueError(f"{type(value).__name__} is no JSON")
     if not _SCALARS.issuperset(map(type, value)):
         for item in value:
-            _check(item, depth - 1)
+            if type(item) not in _SCALARS:
+                _check(item, depth - 1)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,10 @@ def samples(policy: str, which: str) -> dict[str, Any]:
     return found
 
 
+COMPOSED = {
+    "open-mesh": ("base", "content-types", "roles"),
+    "standard": ("base", "capabilities", "content-types", "rates", "roles", "spending"),
+}
 ALLOWED = [(policy, name) for policy in policies.names() for name in samples(policy, "allowed")]
 DENIED = [(policy, name) for policy in policies.names() for name in samples(policy, "denied")]
 FOLDER = Path(__file__).parents[2] / "policies"
@@ -59,21 +63,22 @@ def test_denied_samples(gates: dict[str, WasmGate], policy: str, name: str) -> N
 
 
 def test_each_concern_is_there_with_rules_samples_and_data() -> None:
-    concerns = {"base", "capabilities", "content-types", "rates", "roles", "spending", "standard"}
+    concerns = {"base", "capabilities", "content-types", "rates", "roles", "spending", *COMPOSED}
     assert set(policies.names()) == concerns
     for name in concerns:
         assert (FOLDER / name / f"{name}_test.rego").is_file()
         assert samples(name, "allowed") and samples(name, "denied")
 
 
-def test_the_standard_policy_has_the_data_of_its_parts() -> None:
+@pytest.mark.parametrize("composed", COMPOSED)
+def test_a_composed_policy_has_the_data_of_its_parts(composed: str) -> None:
     merged: dict[str, Any] = {}
-    for name in policies.names():
-        if name != "standard":
-            data = policies.load(name).data
-            assert all(merged.get(key, value) == value for key, value in data.items()), name
-            merged.update(data)
-    assert policies.load("standard").data == merged
+    for name in COMPOSED[composed]:
+        data = policies.load(name).data
+        assert all(merged.get(key, value) == value for key, value in data.items()), name
+        merged.update(data)
+    assert policies.load(composed).data == merged
+    assert f"# uses: {', '.join(COMPOSED[composed])}\n" in policies.rego(composed).decode()
 
 
 def test_every_deny_rule_of_the_standard_policy_is_hit_by_a_sample() -> None:

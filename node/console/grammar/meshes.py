@@ -30,6 +30,14 @@ def add(commands: Commands) -> None:
         "an envelope was due to when another node had verified and decoded it. Exit code 1 if one got lost.",
     )
     gossip.fill = later("meshes:bench_gossip_arguments")
+    policy = bench.add(
+        "policy",
+        "meshes:run_bench_policy",
+        "measure evaluations of a policy",
+        "swarmd bench policy --json",
+        "Beside it the same rules in Python and, if @open-policy-agent/opa-wasm is installed, in node.",
+    )
+    policy.fill = later("meshes:bench_policy_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
