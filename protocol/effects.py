@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """A draft: the node adds policy hash and digest (preflight gate), builds and seals the envelope."""
+    """A draft: the node asks its gates, adds policy hash and digest, builds and seals the envelope."""
 
     kind: str
     thread: str

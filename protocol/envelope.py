@@ -41,7 +41,8 @@ class Envelope:
     """A decoded, shape-checked envelope. Equal by id.
 
     `refs` are the ids (binary CIDs) of its causal parents; `policy` and `eval` are 32 bytes: the hash of the
-    policy its author ran before sending and the digest of that evaluation; `trace` is a W3C traceparent or "".
+    policy its author ran and the digest of its own ingress evaluation (adr/0013); `trace` is a W3C traceparent
+    or "".
     """
 
     kind: str
