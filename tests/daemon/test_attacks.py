@@ -90,6 +90,7 @@ class Stranger:
             "roots": lambda: encode({"vectors": []}),
             "batches": lambda: encode({"batches": [], "more": False}),
             "blocks": lambda: encode({"t": "blocks", "blocks": {}, "missing": message["cids"]}),
+            "capsules": lambda: encode({"t": "capsules", "blocks": []}),
         }[message["t"]]()
 
     async def on_peer_up(self, peer_id, did):
@@ -374,7 +375,7 @@ async def test_wrong_blocks(mesh, stranger, task, echo, wait_until):
             served.append(message["cids"])
             blocks = {cid: b"other bytes" for cid in message["cids"]}
             return cbor2.dumps({"t": "blocks", "blocks": blocks, "missing": []}, canonical=True)
-        return encode({"manifest": bad.manifest(), "vectors": [], "batches": [], "more": False})
+        return encode({"manifest": bad.manifest(), "vectors": [], "batches": [], "more": False, "blocks": []})
 
     bad.answer = lie
     async with bad.connected(reader):
