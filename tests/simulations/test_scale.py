@@ -10,6 +10,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from swarmd import cli
 from swarmd.node.console.output import Output
 from swarmd.protocol.faults import LocalFault
 from swarmd.simulations.scale import compare, costs, main, plot, probes, report
@@ -144,6 +145,18 @@ def test_the_plot_is_svg_with_every_series():
 def test_wrong_arguments_are_the_callers_fault(words, says):
     with pytest.raises(LocalFault, match=says):
         run(*words)
+
+
+def test_the_command_line_has_it(tmp_path, capsys):
+    """`swarmd sim scale` is this main: its document, its plot, its faults."""
+    picture = tmp_path / "scale.svg"
+    words = ["sim", "scale", "--json", "--sizes", "100,200", "--goals", "3", "--plot", str(picture)]
+    assert cli.main(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["agents"] for row in document["sizes"]] == [100, 200]
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    assert cli.main(["sim", "scale", "--json", "--agents", "1"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
 
 
 def test_only_one_size_has_no_growth():
