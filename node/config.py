@@ -114,6 +114,11 @@ class Config:
     nat: bool = _setting(
         True, _boolean, "Ask peers whether they can dial this node, and dial them back when they ask."
     )
+    relay: bool = _setting(
+        True,
+        _boolean,
+        "Be reached through relays while behind a NAT, and relay for members that are (needs nat).",
+    )
     target_peers: int = _setting(
         16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
     )

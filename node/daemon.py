@@ -166,6 +166,8 @@ class Daemon:
             self._manifest_frame,
             interval_s=settings.sync_interval_s,
         )
+        if self.discovery.nat is not None:
+            self.discovery.nat.on_change = self._announce_set
         self.p2p.spare_peers = self.discovery.has_spare
         self._peer_of: dict[str, str] = {}
         self._nursery: trio.Nursery | None = None

@@ -17,6 +17,7 @@ from swarmd.bootstrap.mdns import Announcement, LocalNetwork
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.kad import Kademlia
 from swarmd.node.transport.p2p.nat.autonat import AutoNat
+from swarmd.node.transport.p2p.nat.traversal import NatTraversal
 from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.protocol.faults import LocalFault
 
@@ -36,6 +37,7 @@ class DiscoverySettings:
     mdns: bool = False
     dht: bool = False
     nat: bool = False
+    relay: bool = False
     target_peers: int = 0  # 0: dial nobody
 
 
@@ -70,8 +72,11 @@ class Discovery:
             transport.plugins.append(self.dht)
         self.autonat: AutoNat | None = None
         if settings.nat:
-            self.autonat = AutoNat(transport, lambda: transport.addrs)
+            self.autonat = AutoNat(transport, lambda: transport.bound_addrs)
             transport.plugins.append(self.autonat)
+        self.nat: NatTraversal | None = None
+        if settings.relay and self.autonat is not None:
+            self.nat = NatTraversal(transport, self.autonat)
         self._home = home
         self._membership = membership
         self._transport = transport
@@ -106,9 +111,13 @@ class Discovery:
             self.dht.on_peer_up(peer_id)
         if self.autonat is not None:
             self.autonat.on_peer_up(peer_id)
+        if self.nat is not None:
+            self.nat.on_peer_up(peer_id)
 
     def on_peer_down(self, peer_id: str) -> None:
         self.connector.wake()
+        if self.nat is not None:
+            self.nat.on_peer_down(peer_id)
 
     def has_spare(self) -> bool:
         """Is there a peer that could be dialed in place of one we have?"""
@@ -158,7 +167,7 @@ class Discovery:
             "nat": autonat.kind,
             "confirmed": autonat.confirmed,
             "observed": sorted(set(autonat.observed.values())),
-            "relays": [],
+            **({"relays": []} if self.nat is None else self.nat.report()),
         }
 
     async def settle(self) -> None:
@@ -208,7 +217,7 @@ class Discovery:
         return (self._home / Path(entry).expanduser()).absolute()
 
     def _announcement(self) -> Announcement:
-        return Announcement(self._transport.peer_id, self._membership.mesh, self._transport.addrs)
+        return Announcement(self._transport.peer_id, self._membership.mesh, self._transport.bound_addrs)
 
     def _heard(self, addr: str, source: str) -> None:
         self.book.learn(addr, source)

@@ -10,7 +10,7 @@ from swarmd.node import views, why
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import agent_ops
 from swarmd.node.jobs import Content
-from swarmd.node.ports import Chain, Transport
+from swarmd.node.ports import Chain, PeerGone, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.specs import SpecReader
 from swarmd.node.state.sync import Sync
@@ -172,8 +172,11 @@ class LocalApi:
         before = self._sync.repaired
         asked = 0
         for peer in self._transport.peers():
-            while await self._sync.round(peer.peer_id):
-                pass
+            try:
+                while await self._sync.round(peer.peer_id):
+                    pass
+            except PeerGone:
+                continue  # it left meanwhile, or is just changing from one connection to another
             asked += 1
         return {"asked": asked, "repaired": self._sync.repaired - before}
 

@@ -73,7 +73,7 @@ class NetworkOps:
 
     async def _net(self, call: LocalCall) -> Any:
         """How finding peers goes: sources, the book of peers, what each dial came to."""
-        return self._discovery.report()
+        return {**self._discovery.report(), "reach": await self._discovery.reach()}
 
     async def _doctor(self, call: LocalCall) -> Any:
         """Why this node has the peers it has. It dials what it knows and asks its peers: that takes some seconds."""

@@ -131,6 +131,7 @@ def run_up(ctx: Context) -> int:
             mdns=config.mdns,
             dht=config.dht,
             nat=config.nat,
+            relay=config.relay,
             target_peers=config.target_peers,
         ),
         max_connections=config.max_connections,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from libp2p.peer.id import ID
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
-from swarmd.node.transport.p2p.host import public_key_of
+from swarmd.bootstrap.addresses import peer_of
 from swarmd.protocol.faults import LocalFault
 
 _EXAMPLE = "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..."
@@ -26,18 +26,8 @@ def parse_listen(text: str) -> Multiaddr:
 
 def parse_peer(text: str) -> tuple[Multiaddr, ID]:
     """(address, peer id) of a peer's multiaddr, which must end in /p2p/PEER_ID."""
-    addr = _parse(text)
-    names = [p.name for p in addr.protocols()]
-    if (
-        len(names) != 3
-        or names[0] not in ("ip4", "ip6", "dns", "dns4", "dns6")
-        or names[1:] != ["tcp", "p2p"]
-    ):
-        raise LocalFault("bad-address", f"not a peer's TCP address: {text!r}", fix=f"use {_EXAMPLE}")
-    peer_id = ID.from_base58(addr.value_for_protocol("p2p") or "")
-    if public_key_of(peer_id) is None:
-        raise LocalFault("bad-address", f"not an Ed25519 peer id in {text!r}", fix=f"use {_EXAMPLE}")
-    return addr, peer_id
+    peer_id = ID.from_base58(peer_of(text))
+    return _parse(text), peer_id
 
 
 def _parse(text: str) -> Multiaddr:

@@ -138,6 +138,7 @@ class MeshSwarm(Swarm):
             connection_config=_connection_config(limits),
         )
         self.auto_connector = _NoAutoConnector(swarm=self)
+        self.dial_circuit: Callable[[Multiaddr, ID], Awaitable[INetConn]] | None = None
         self._limits = limits
         self._gate = gate
         self._drops = drops
@@ -156,6 +157,15 @@ class MeshSwarm(Swarm):
         if not live:
             raise SwarmException(f"not connected to {peer_id}")
         return live
+
+    async def dial_addr(
+        self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None
+    ) -> INetConn:
+        if "/p2p-circuit" not in str(addr):
+            return await super().dial_addr(addr, peer_id, source)
+        if self.dial_circuit is None:
+            raise SwarmException("this node does not dial through relays")
+        return await self.dial_circuit(addr, peer_id)
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         peer_id = muxed_conn.peer_id

@@ -10,6 +10,7 @@ import struct
 
 from Crypto.Cipher import Salsa20
 from libp2p.abc import IRawConnection
+from libp2p.connection_types import ConnectionType
 from libp2p.network.connection.raw_connection import RawConnection
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
@@ -76,6 +77,9 @@ class ProtectedConn(RawConnection):
 
     def get_remote_address(self) -> tuple[str, int] | None:
         return self._conn.get_remote_address()
+
+    def get_connection_type(self) -> ConnectionType:
+        return self._conn.get_connection_type()
 
     def get_transport_addresses(self) -> list[Multiaddr]:
         found: list[Multiaddr] = self._conn.get_transport_addresses()

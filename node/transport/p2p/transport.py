@@ -74,6 +74,9 @@ class P2PTransport:
         self.frames_are_signed = frames_are_signed
         self.restarts = 0
         self.plugins: list[Plugin] = []  # before `run`
+        self.more_addrs: Callable[[], Sequence[str]] = (
+            tuple  # where others reach us beside those we listen on
+        )
         self._key_seed = key_seed
         self._mesh_id = mesh_id
         self._psk = psk
@@ -93,6 +96,11 @@ class P2PTransport:
     @property
     def addrs(self) -> tuple[str, ...]:
         """Multiaddrs ending in /p2p/PEER_ID that others can dial; empty before it listens."""
+        return tuple(dict.fromkeys((*self._addrs, *self.more_addrs()))) if self._addrs else ()
+
+    @property
+    def bound_addrs(self) -> tuple[str, ...]:
+        """Those of `addrs` that are listened on."""
         return self._addrs
 
     async def run(
@@ -130,7 +138,7 @@ class P2PTransport:
         while self._corrupt is None:
             started_s = trio.current_time()
             session = MeshSession(self, self._key_seed, self._mesh_id, handler, self._static_peers, self._psk)
-            session.host.announced = lambda: self._addrs
+            session.host.announced = lambda: self.addrs
             try:
                 with trio.CancelScope() as self._scope:
                     async with trio.open_nursery() as nursery:
