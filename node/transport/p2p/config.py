@@ -51,6 +51,10 @@ class P2PLimits:
     gossip_frames_burst: int = 8_000
     gossip_rpcs_per_s: float = 8_000.0  # of one peer, whatever is in them
     gossip_rpcs_burst: int = 16_000
+    gossip_copies_per_s: float = 4_000.0  # messages of one peer that we have already
+    gossip_copies_burst: int = 16_000
+    gossip_control_per_s: float = 100.0  # IHAVE, IWANT, GRAFT and PRUNE entries of one peer
+    gossip_control_burst: int = 1_000
     requests_per_s: float = 500.0  # of one peer
     requests_burst: int = 1_000
     all_gossip_frames_per_s: float = 12_000.0  # of all peers together; who uses little does not wait

@@ -26,6 +26,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from swarmd.node.transport.p2p.config import P2PLimits
+from swarmd.node.transport.p2p.gossip_guard import GossipGuard
 from swarmd.node.transport.p2p.gossip_wire import (
     FrameCache,
     OutQueue,
@@ -44,8 +45,6 @@ log = logging.getLogger(__name__)
 _READ_BYTES = 262_144
 _BATCH_BYTES = 131_072
 _RPC_SLACK_BYTES = 4_096
-_MAX_CONTROL_ENTRIES = 64
-_MAX_CONTROL_IDS = 5_000
 _MAX_BACKOFF_S = 3_600
 _MAX_SUBSCRIPTIONS = 64
 _MAX_MESSAGES_PER_RPC = 1_000
@@ -74,7 +73,7 @@ class _BadRpc(Exception):
 class MeshRouter(GossipSub):
     """The mesh of one topic. Control messages are bounded before libp2p's handlers see them."""
 
-    def __init__(self, topic: str, limits: P2PLimits, on_violation: Violation) -> None:
+    def __init__(self, topic: str, limits: P2PLimits, guard: GossipGuard) -> None:
         super().__init__(
             [PROTOCOL_ID_V11],
             limits.mesh_degree,
@@ -89,21 +88,18 @@ class MeshRouter(GossipSub):
         self.scorer = None
         self.mcache = FrameCache(window=3, history=5, max_bytes=limits.max_cache_bytes)
         self._topic = topic
-        self._on_violation = on_violation
+        self.guard = guard
 
     async def handle_rpc(self, rpc: rpc_pb2.RPC, sender_peer_id: ID) -> None:
         control = rpc.control
-        entries = (control.ihave, control.iwant, control.graft, control.prune)
-        if any(len(entry) > _MAX_CONTROL_ENTRIES for entry in entries):
-            self._on_violation(sender_peer_id, "control-flood")
+        if not self.guard.allows(sender_peer_id, control):
             return
         # libp2p keeps a table entry for each topic a peer names.
         for ihave in control.ihave:
-            if ihave.topicID == self._topic and len(ihave.messageIDs) <= _MAX_CONTROL_IDS:
+            if ihave.topicID == self._topic:
                 await self.handle_ihave(ihave, sender_peer_id)
         for iwant in control.iwant:
-            if len(iwant.messageIDs) <= _MAX_CONTROL_IDS:
-                await self.handle_iwant(iwant, sender_peer_id)
+            await self.handle_iwant(iwant, sender_peer_id)
         for graft in control.graft:
             if graft.topicID == self._topic:
                 await self.handle_graft(graft, sender_peer_id)
@@ -301,6 +297,8 @@ class MeshPubsub(Pubsub):
                 start, position = span
                 await self._take_rpc(peer_id, bytes(buffer[start:position]))
                 taken += 1
+                if wait_s := self.router.guard.wait_s(peer_id, 1):
+                    await trio.sleep(wait_s)
                 if taken % _MESSAGES_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()  # one peer's burst must not keep the others waiting
             del buffer[:position]
@@ -329,9 +327,10 @@ class MeshPubsub(Pubsub):
         message_id = msg.from_id + msg.seqno
         copy = fingerprint(message_id, msg.signature, msg.data) if self._frames_are_signed else message_id
         if self._copies.has(copy):
+            self.router.guard.copy(msg_forwarder)
             return
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] != self._topic:
-            self._drops["other-topic"] += 1
+            self.router.guard.other_topic(msg_forwarder)
             return
         frame = msg.data
         if len(frame) > self._limits.max_frame_bytes:

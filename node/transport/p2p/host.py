@@ -52,6 +52,10 @@ _MAX_PLACES = 4_096
 ED25519_PREFIX = bytes.fromhex("002408011220")
 
 
+class NotAdmitted(SwarmException):
+    """The gate refused a connection, and counted why."""
+
+
 class Gatekeeper(Protocol):
     """Who decides about connections; raises nothing."""
 
@@ -177,8 +181,14 @@ class MeshSwarm(Swarm):
         if why is not None:
             self._drops[why] += 1
             await muxed_conn.close()
-            raise SwarmException(f"{peer_id} is not admitted: {why}")
+            raise NotAdmitted(f"{peer_id} is not admitted: {why}")
         conn = await super().add_conn(muxed_conn, direction)
+        # It was read from before it was registered: who was denied for that could not be cut off yet.
+        why = self._gate.admits(peer_id, ip_of(muxed_conn), inbound=direction == "inbound")
+        if why is not None:
+            self._drops[why] += 1
+            await conn.close()
+            raise NotAdmitted(f"{peer_id} is not admitted: {why}")
         # The newest win: a peer that restarted comes back before we notice that the old socket is dead.
         siblings = self.connections.get(muxed_conn.peer_id, [])
         for old in siblings[: -self._limits.max_connections_per_peer]:
@@ -204,7 +214,8 @@ class MeshSwarm(Swarm):
             muxed = await self.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
         except Exception as error:
             # The isolation boundary of one handshake: anything a stranger's bytes can raise.
-            self._drops["handshake-failed"] += 1
+            if not isinstance(error, NotAdmitted):
+                self._drops["handshake-failed"] += 1
             log.debug("inbound handshake from %s failed: %r", ip, error)
             await read_write_closer.close()
             return

@@ -302,6 +302,8 @@ class MeshYamux(Yamux):
         buffer = bytearray()
         try:
             while not self.event_shutting_down.is_set():
+                if self.budget.full:
+                    await self.budget.room()
                 buffer += await (self._wire or self.secured_conn).read()
                 self.heard_at_s = trio.current_time()
                 used, frames = self._take_frames(buffer)

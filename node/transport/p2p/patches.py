@@ -76,12 +76,17 @@ def _patch_multistream() -> None:
             )
             if data[-1:] != b"\n":
                 raise ParseError("a multistream message ends with a newline")
+            text = data[:-1].decode()
             # Every message costs a handler look-up and an answer; who needs so many is not negotiating.
             self.swarmd_reads = getattr(self, "swarmd_reads", 0) + 1  # type: ignore[attr-defined]
             if self.swarmd_reads > MAX_MULTISTREAM_MESSAGES:  # type: ignore[attr-defined]
                 raise ParseError("too many multistream messages")
-            return data[:-1].decode()
+            return text
         except (ParseError, MessageTooLarge, UnicodeDecodeError) as error:
+            reads = getattr(self, "swarmd_reads", 0)
+            if 2 <= reads <= MAX_MULTISTREAM_MESSAGES:
+                # Behind a protocol we lack may be what was meant for it: clients may send it without waiting.
+                raise MultiselectCommunicatorError("no multistream message") from error
             raise BadMultistream(str(error)) from error
         except IOException as error:
             raise MultiselectCommunicatorError("the stream ended") from error

@@ -25,6 +25,7 @@ from swarmd.node.transport.p2p.access import AccessList
 from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip import MeshPubsub, MeshRouter
+from swarmd.node.transport.p2p.gossip_guard import GossipGuard
 from swarmd.node.transport.p2p.host import build_host, close_host, ip_of, public_key_of, running
 from swarmd.node.transport.p2p.link import PeerLink
 from swarmd.node.transport.p2p.plugins import Plugin, keep_running
@@ -97,7 +98,8 @@ class MeshSession:
             owner.drops,
             self._share_of,
         )
-        self._router = MeshRouter(self._topic, owner.limits, self._violation)
+        guard = GossipGuard(limits, self._violation, owner.drops)
+        self._router = MeshRouter(self._topic, limits, guard)
         self._pubsub = MeshPubsub(
             self.host,
             self._router,
@@ -316,6 +318,7 @@ class MeshSession:
         self._gossip_meter.forget(str(peer_id))
         self._request_meter.forget(str(peer_id))
         router = self._router
+        router.guard.forget(peer_id)
         for table in (router.iwant_request_limits, router.ihave_message_limits, router.graft_flood_tracking):
             table.pop(peer_id, None)
 

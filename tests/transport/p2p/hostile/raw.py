@@ -21,6 +21,7 @@ HEADER = struct.Struct("!BBHII")
 DATA, WINDOW, YPING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
 _CHUNK = 65_000
+_WINDOW = 262_144
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
@@ -95,6 +96,7 @@ class Raw:
         self.on_stream: Callable[[int, bytes], None] | None = None
         self.raw_in = bytearray()
         self._sid = -1
+        self._windows: dict[int, int] = {}  # what the victim lets us send, by stream
         self._sending = trio.Lock()
 
     # Layers ----------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class Raw:
         """Bytes inside noise."""
         async with self._sending:
             for at in range(0, len(data), _CHUNK):
-                await self._noise_out(self.noise.encrypt(data[at : at + _CHUNK]))
+                await self._out(self.noise.encrypt(data[at : at + _CHUNK]))
 
     async def frame(
         self, kind: int, flags: int, sid: int, length: int, body: bytes = b"", version: int = 0
@@ -161,10 +163,20 @@ class Raw:
         del self.inbound[sid][: len(want)]
         return sid
 
-    async def send(self, sid: int, data: bytes, chunk: int = _CHUNK) -> None:
-        """As data frames, whatever window there is."""
-        for at in range(0, len(data), chunk):
-            part = data[at : at + chunk]
+    async def send(self, sid: int, data: bytes, *, rude: bool = False) -> None:
+        """As data frames, within the window unless `rude`. Waits while it is closed; Cut if the victim closes."""
+        at = 0
+        while at < len(data):
+            room = _CHUNK if rude else min(_CHUNK, self._windows.setdefault(sid, _WINDOW))
+            if not room:
+                await self.heard.wait()
+                if self.closed.is_set():
+                    raise Cut
+                continue
+            part = data[at : at + room]
+            at += len(part)
+            if not rude:
+                self._windows[sid] -= len(part)
             await self.frame(DATA, 0, sid, len(part), part)
 
     async def until(self, true: Callable[[], bool], timeout_s: float = 5.0) -> None:
@@ -208,6 +220,8 @@ class Raw:
         self.heard = trio.Event()
 
     async def _take(self, kind: int, flags: int, sid: int, length: int, body: bytes) -> None:
+        if kind == WINDOW:
+            self._windows[sid] = self._windows.get(sid, _WINDOW) + length
         if kind != DATA:
             self.frames.append((kind, flags, sid, length))
             if kind == YPING and flags & SYN and self.answers:
@@ -257,6 +271,10 @@ class Raw:
         return message
 
     async def _noise_out(self, message: bytes) -> None:
+        async with self._sending:
+            await self._out(message)
+
+    async def _out(self, message: bytes) -> None:
         try:
             await self.stream.send_all(len(message).to_bytes(2, "big") + message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
