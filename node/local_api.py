@@ -1,5 +1,6 @@
 """The operations of the local socket: what the CLI, the dashboard's API and scripts on this host can ask."""
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
@@ -10,10 +11,10 @@ from swarmd.node import views, why
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import agent_ops
 from swarmd.node.jobs import Content
-from swarmd.node.ports import Chain, PeerGone, Transport
+from swarmd.node.ports import Chain, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.specs import SpecReader
-from swarmd.node.state.sync import Sync
+from swarmd.node.state.sync import Progress, Sync
 from swarmd.node.transport.local import LocalCall
 from swarmd.node.version import version
 from swarmd.protocol.canonical_json import BadJson, parse_json
@@ -168,17 +169,23 @@ class LocalApi:
         }
 
     async def _sync_now(self, call: LocalCall) -> Any:
-        """Ask every peer now for what we lack."""
-        before = self._sync.repaired
-        asked = 0
-        for peer in self._transport.peers():
-            try:
-                while await self._sync.round(peer.peer_id):
-                    pass
-            except PeerGone:
-                continue  # it left meanwhile, or is just changing from one connection to another
-            asked += 1
-        return {"asked": asked, "repaired": self._sync.repaired - before}
+        """Ask every peer now for what we lack. Streams {"peer", "missing", "got"} a round and part of it."""
+        send, receive = trio.open_memory_channel[dict[str, Any]](64)
+
+        def told(progress: Progress) -> None:
+            # Who watches slowly misses steps, not the end.
+            with contextlib.suppress(trio.WouldBlock):
+                send.send_nowait({"peer": progress.peer, "missing": progress.missing, "got": progress.got})
+
+        async def pass_on() -> None:
+            async for step in receive:
+                await call.emit(step)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pass_on)
+            with send:
+                found = await self._sync.now(told)
+        return found
 
     async def _shutdown(self, call: LocalCall) -> Any:
         self._stop()

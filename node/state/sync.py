@@ -8,6 +8,8 @@ by sealed batches, as many as fit. Who asks, learns; the peer does its own askin
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import trio
@@ -24,6 +26,12 @@ log = logging.getLogger("swarmd.sync")
 MAX_ANSWER_BYTES = 4 * 1_048_576
 MAX_WANTS = 1_024
 RETRY_S = 1.0
+# Rounds that run at one time: who comes back to a hundred peers need not hear the same from all of them.
+MAX_ROUNDS_AT_ONCE = 4
+# What one request asks for, in batches: small enough that several peers share what is missing.
+PART_BATCHES = 256
+# A chain that a peer was asked for so long ago is asked of others too: it may be stalling.
+TAKE_OVER_S = 5.0
 _roots = schema.list_of(schema.blob(32, 32), limits.BUCKETS, limits.BUCKETS)
 _seq = schema.uint(1 << 62)
 
@@ -39,8 +47,22 @@ def _want(value: Any, path: str) -> None:
 _wants = schema.list_of(_want, 1, MAX_WANTS)
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a round with one peer is, in batches; `missing` is what it has and we have not asked others for."""
+
+    peer: str
+    missing: int = 0
+    got: int = 0
+
+
 class Sync:
-    """Serves the requests of peers and runs our own rounds."""
+    """Serves the requests of peers and runs our own rounds.
+
+    Several rounds go on at one time and share the work: a chain that one of them fetches is none of the others'
+    until it is done. What a peer does not deliver is asked of the next; what came is journalled batch by batch in
+    the order of its chain, so a round that is cut short is gone on with and not begun again.
+    """
 
     def __init__(
         self,
@@ -58,6 +80,10 @@ class Sync:
         self._interval_s = interval_s
         self._followed: dict[str, trio.CancelScope] = {}
         self._filling: set[tuple[str, Chain]] = set()
+        self._fetching: dict[Chain, float] = {}  # chain -> until when it is one peer's to deliver
+        self._fetch_ended = trio.Event()
+        self._slots = trio.CapacityLimiter(MAX_ROUNDS_AT_ONCE)
+        self._dice = Random()
         self.rounds = 0
         self.repaired = 0
 
@@ -118,7 +144,8 @@ class Sync:
                         # It may be slow, or on a new stream already: only the transport knows when it is gone.
                         log.debug("sync: %s", gone)
                         pause_s = min(pause_s, RETRY_S)
-                    await trio.sleep(pause_s)
+                    # Not all nodes of a mesh at one time, nor one node all its peers.
+                    await trio.sleep(pause_s * self._dice.uniform(0.9, 1.1))
             finally:
                 if self._followed.get(peer) is scope:
                     del self._followed[peer]
@@ -152,18 +179,87 @@ class Sync:
             raise RemoteFault("bad-sync", "a hello without a manifest")
         self._runner.offer_frame(peer, answer["manifest"])
 
-    async def round(self, peer: str) -> bool:
+    async def now(self, told: Callable[[Progress], None] = lambda progress: None) -> dict[str, int]:
+        """Rounds with every peer until none brings anything new.
+
+        Returns {"asked": peers, "silent": of these, who did not answer, "repaired": batches}.
+        """
+        before, peers, silent = self.repaired, [peer.peer_id for peer in self._transport.peers()], 0
+        ours: list[LocalFault] = []
+
+        async def with_one(peer: str) -> None:
+            nonlocal silent
+            try:
+                await self._rounds(peer, told)
+            except PeerGone:
+                silent += 1
+            except LocalFault as fault:  # such as a full disk; not in a group, so that who asked is told it
+                ours.append(fault)
+
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(with_one, peer)
+        if ours:
+            raise ours[0]
+        return {"asked": len(peers), "silent": silent, "repaired": self.repaired - before}
+
+    async def _rounds(self, peer: str, told: Callable[[Progress], None]) -> None:
+        try:
+            while await self.round(peer, told):
+                pass
+        except RemoteFault as fault:
+            self._transport.report(peer, fault.code)
+
+    async def round(self, peer: str, told: Callable[[Progress], None] = lambda progress: None) -> bool:
         """Ask once for everything that differs; True if something new came."""
-        self.rounds += 1
-        roots = self._runner.chains.bucket_roots()
-        answer = await self._ask(peer, {"t": "roots", "roots": roots})
-        wants = self._missing(answer.get("vectors"))
-        got = 0
-        while wants:
-            part, wants = wants[:MAX_WANTS], wants[MAX_WANTS:]
-            got += await self.fetch(peer, part)
-        self.repaired += got
-        return got > 0
+        async with self._slots:
+            self.rounds += 1
+            roots = self._runner.chains.bucket_roots()
+            answer = await self._ask(peer, {"t": "roots", "roots": roots})
+            progress = Progress(peer)
+            wants = self._missing(answer.get("vectors"))
+            progress.missing = sum(want[4] - want[3] + 1 for want in wants)
+            told(progress)
+            left_out, ended = 0, self._fetch_ended
+            while wants:
+                part, wants = _first_part(wants)
+                mine = self._not_asked(part)
+                left_out += len(part) - len(mine)
+                if mine:
+                    came, new = await self._fetch_alone(peer, mine)
+                    progress.got += new
+                    self.repaired += new
+                    told(progress)
+                    if came == 0:
+                        break  # it says it has what it does not give, perhaps without end
+        if progress.got == 0 and left_out:
+            # Others are at it. Look again when one of them is done: it may not have delivered.
+            with trio.move_on_after(TAKE_OVER_S):
+                await ended.wait()
+            return True
+        return progress.got > 0
+
+    def _not_asked(self, wants: list[list[Any]]) -> dict[Chain, list[Any]]:
+        """Of `wants`, what did not come meanwhile and is not another peer's to deliver."""
+        mine = {}
+        for author, epoch, bucket, first, last in wants:
+            chain: Chain = (author, epoch, bucket)
+            known, _ = self._runner.chains.next_of(chain)
+            if known <= last and self._fetching.get(chain, 0.0) <= trio.current_time():
+                mine[chain] = [author, epoch, bucket, max(first, known), last]
+        return mine
+
+    async def _fetch_alone(self, peer: str, wants: dict[Chain, list[Any]]) -> tuple[int, int]:
+        until = trio.current_time() + TAKE_OVER_S
+        self._fetching |= dict.fromkeys(wants, until)
+        try:
+            return await self.fetch(peer, list(wants.values()))
+        finally:
+            for chain in wants:
+                if self._fetching.get(chain) == until:
+                    del self._fetching[chain]
+            self._fetch_ended.set()
+            self._fetch_ended = trio.Event()
 
     def _missing(self, vectors: Any) -> list[list[Any]]:
         if type(vectors) is not list:
@@ -182,15 +278,15 @@ class Sync:
                     wants.append([chain[0], chain[1], bucket, seq, chain[2]])
         return wants
 
-    async def fetch(self, peer: str, wants: list[list[Any]]) -> int:
-        """Fetch ranges of batches; returns how many were new to us."""
+    async def fetch(self, peer: str, wants: list[list[Any]]) -> tuple[int, int]:
+        """Fetch ranges of batches; returns how many came, and how many of them were new to us."""
         answer = await self._ask(peer, {"t": "batches", "want": wants})
         bodies = answer.get("batches")
         if type(bodies) is not list or any(type(body) is not bytes for body in bodies):
             raise RemoteFault("bad-sync", "batches must be byte strings")
         if not bodies:
-            return 0
-        return int(await self._runner.offer_synced(peer, [decode(body) for body in bodies]))
+            return 0, 0
+        return len(bodies), await self._runner.offer_synced(peer, [decode(body) for body in bodies])
 
     async def fill(self, peer: str, gap: Gap) -> None:
         """Fetch the batches before one that came early."""
@@ -201,8 +297,8 @@ class Sync:
         author, epoch, bucket = gap.chain
         try:
             # Not `+= await`: that would add to what the counter was before.
-            got = await self.fetch(peer, [[author, epoch, bucket, gap.first, gap.last]])
-            self.repaired += got
+            _, new = await self.fetch(peer, [[author, epoch, bucket, gap.first, gap.last]])
+            self.repaired += new
         except (PeerGone, LocalFault):
             log.debug("gap of %s not filled by %s", author, peer)
         except RemoteFault as fault:
@@ -220,3 +316,19 @@ class Sync:
         if type(answer) is not dict:
             raise RemoteFault("bad-sync", "an answer must be a map")
         return answer
+
+
+def _first_part(wants: list[list[Any]]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Split off what one request asks for: whole ranges up to PART_BATCHES batches, the first one cut if need be."""
+    room, taken = PART_BATCHES, 0
+    part: list[list[Any]] = []
+    for author, epoch, bucket, first, last in wants[:MAX_WANTS]:
+        if room <= 0:
+            break
+        end = min(last, first + room - 1)
+        part.append([author, epoch, bucket, first, end])
+        room -= end - first + 1
+        if end < last:
+            return part, [[author, epoch, bucket, end + 1, last], *wants[taken + 1 :]]
+        taken += 1
+    return part, wants[taken:]

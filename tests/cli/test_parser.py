@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ def test_the_commands_that_there_are() -> None:
             "up",
             "stop",
             "status",
+            "sync",
             "balance",
             "invite",
             "join",
@@ -170,15 +170,3 @@ def test_saying_the_version_loads_next_to_nothing(tmp_path: Path) -> None:
 
 def test_asking_the_daemon_loads_none_of_the_node(tmp_path: Path) -> None:
     assert not {"trio", "libp2p", "web3", "wasmtime", "sqlite3"} & imported("status", tmp_path)
-
-
-def test_the_version_is_quick() -> None:
-    def took_s() -> float:
-        started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "swarmd.cli", "--version"], check=True, capture_output=True, timeout=30
-        )
-        return time.perf_counter() - started
-
-    # The best of several: other work on this machine only ever adds.
-    assert min(took_s() for _ in range(7)) < 0.15

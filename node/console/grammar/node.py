@@ -128,5 +128,13 @@ def add(commands: Commands) -> None:
 
     commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
     commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
+    commands.add(
+        "sync",
+        "syncing:run_sync",
+        "ask every peer now for what this node lacks",
+        "swarmd sync --json",
+        "A node does so by itself: when a peer comes, when a gap shows, and every 30 s. "
+        "Exit code 1 if no peer answered.",
+    )
     balance = commands.add("balance", "node:run_balance", "say what an account has", "swarmd balance --json")
     balance.add_argument("did", nargs="?", help="whose (default: this node's)")
