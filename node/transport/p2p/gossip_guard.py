@@ -56,7 +56,6 @@ class GossipGuard:
 
     def copy(self, peer_id: ID) -> None:
         """It sent a message that we have: most of a mesh's traffic, but no peer sends more than there is."""
-        self._drops["gossip-copies"] += 1
         if not self._of(peer_id).copies.try_take():
             self._of(peer_id).copies.level += _COPIES_A_FAULT
             self._on_violation(peer_id, "duplicate-flood")
