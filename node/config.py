@@ -18,8 +18,8 @@ from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
 
 CONFIG_FILE = "swarmd.toml"
 PREFIX = "SWARMD_"
-# Variables that are no settings: where the home is, and what an agent's run is told.
-NOT_SETTINGS = frozenset(("SWARMD_HOME", "SWARMD_JOB"))
+# Variables that are no settings: where the home is, what an agent's run is told, and a backup's passphrase.
+NOT_SETTINGS = frozenset(("SWARMD_HOME", "SWARMD_JOB", "SWARMD_BACKUP_PASSPHRASE"))
 
 Origin = Literal["default", "file", "env", "flag"]
 

@@ -23,6 +23,9 @@ from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.backup.ops import backup_ops
+from swarmd.node.backup.silence import Silence
+from swarmd.node.backup.snapshot import remove_snapshot
 from swarmd.node.chain import EmbeddedChain
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
@@ -95,6 +98,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         home = settings.home
+        remove_snapshot(home)
         self.identity = load_key(home)
         self.genesis = load_genesis(home / GENESIS_FILE)
         self.journal = Journal(home / "journal.db")
@@ -168,6 +172,8 @@ class Daemon:
         )
         if self.discovery.nat is not None:
             self.discovery.nat.on_change = self._announce_set
+        self.silence = Silence(self.runner, self.journal)
+        self.sync.on_level = self._on_level
         self.p2p.spare_peers = self.discovery.has_spare
         self._peer_of: dict[str, str] = {}
         self._nursery: trio.Nursery | None = None
@@ -188,8 +194,11 @@ class Daemon:
                 ).ops(),
                 **(peers := PeerOps(self.p2p, self.runner)).ops(),
                 **self.capsules.ops(),
+                **backup_ops(home, self.chain),
+                **self.silence.ops(),
             },
             peers.network,
+            self.silence.status,
         )
 
     def _check_same_mesh(self) -> None:
@@ -392,6 +401,11 @@ class Daemon:
         if self._nursery is not None:
             self._nursery.start_soon(self.sync.follow, peer_id)
             self._nursery.start_soon(self.capsules.ask, peer_id)
+
+    def _on_level(self, peer_id: str) -> None:
+        for did, peer in self._peer_of.items():
+            if peer == peer_id:
+                self.silence.level(did)
 
     async def on_peer_down(self, peer_id: str) -> None:
         if any(peer.peer_id == peer_id for peer in self.transport.peers()):

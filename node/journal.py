@@ -19,6 +19,8 @@ from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 
 # 2: batches.verdicts, what the ingress gate said of each envelope when it was taken in.
 SCHEMA_VERSION = 2
+# Meta of a home that was made of a backup, until the node has heard what it said after that (docs/backup.md).
+RESTORED_KEY = "restored"
 _FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.
 PROBE_BYTES = 65_536
@@ -114,6 +116,9 @@ class Journal:
 
     def set_meta(self, key: str, value: bytes) -> None:
         self.db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+    def drop_meta(self, key: str) -> None:
+        self.db.execute("delete from meta where key = ?", (key,))
 
     def probe(self) -> None:
         """sqlite3.Error if the file cannot grow. Within a transaction; leaves nothing behind."""

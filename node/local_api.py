@@ -67,6 +67,7 @@ class LocalApi:
         stop: Callable[[], None],
         more: Mapping[str, Op],
         network: Callable[[], Mapping[str, Any]],
+        silence: Callable[[], Mapping[str, Any] | None],
     ) -> None:
         self._runner = runner
         self._transport = transport
@@ -76,6 +77,7 @@ class LocalApi:
         self._sync = sync
         self._stop = stop
         self._network = network
+        self._silence = silence
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
         self._ops: dict[str, Op] = {
@@ -149,6 +151,7 @@ class LocalApi:
             "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
             "network": dict(self._network()),
             "trouble": runner.trouble,
+            "restored": self._silence(),
             "manifests": len(state.manifests),
             "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),
             "counters": dict(runner.counters),

@@ -27,7 +27,7 @@ from swarmd.protocol import engine, kinds
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
 from swarmd.protocol.chains import Chains, Gap
 from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
-from swarmd.protocol.envelope import Envelope, build, evaluated
+from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
@@ -131,6 +131,8 @@ class Runner:
         self.counters = {"turns": 0, "authored": 0, "flushes": 0, "bytes_out": 0, "admitted": 0}
         self.bus = Histogram()  # from an envelope's signed time to our taking it: skew of clocks included
         self.trouble = ""
+        # A restored node: until it has heard what it said after the backup, it only listens (docs/backup.md).
+        self.silent = False
         self.watchers: list[Callable[[Envelope], None]] = []
         self._sign = sign
         self._clock_ns = clock_ns
@@ -171,7 +173,7 @@ class Runner:
             engine.step(self.state, given)
             if isinstance(given, Authored):
                 self._spending.add(given.envelope)
-                if given.envelope.id not in sealed:
+                if given.envelope.id not in sealed and not self._left_behind(given.envelope):
                     self._unsealed.append(given.envelope)
         self._said = {each.id: self._said[each.id] for each in self._unsealed if each.id in self._said}
 
@@ -224,6 +226,21 @@ class Runner:
         self.gates.schedule(switch)
         self._wake.set()
 
+    def speak(self) -> None:
+        """End the silence of a restored node."""
+        self.silent = False
+        self._restore()
+        self._wake.set()
+
+    def _left_behind(self, envelope: Envelope) -> bool:
+        """Has our chain gone on without it? Others would see time going back in it, so it is not said any more.
+
+        Only in a home that was restored from a backup: of what it had said but not sealed then, most comes back in
+        the batches that it sealed later.
+        """
+        head = self.chains.heads.get((self.me, envelope.epoch, bucket_of(envelope.thread)))
+        return head is not None and head.lamport >= envelope.lamport
+
     def suspect_disk(self, fault: LocalFault) -> None:
         """Something outside of a turn found the disk full: say so, and look when that ends."""
         if isinstance(fault.__cause__, sqlite3.Error) and not self.trouble:
@@ -241,14 +258,14 @@ class Runner:
         """Turn after turn until cancelled."""
         while True:
             ends_at_ns = self._window.ends_at_ns
-            waiting = bool(self._unsealed) and ends_at_ns > self._clock_ns()
+            waiting = self._to_seal() and ends_at_ns > self._clock_ns()
             with trio.move_on_after(self._patience_s()) as patience:
                 await self._wake.wait()
             if patience.cancelled_caught and waiting:
                 self._window.rang(self._clock_ns() - ends_at_ns)
             self._wake = trio.Event()
             out = self.turn()
-            if self._queue:
+            if self._queue and not (self.silent and all(item.make for item in self._queue)):
                 self._wake.set()
             if out:
                 self._on_out(out)
@@ -263,13 +280,36 @@ class Runner:
             return 0.0  # each turn tries whether the disk takes writes again
         now_ns = self._clock_ns()
         until_ns = self._next_tick_ns()
-        if self._unsealed:
+        if self._to_seal():
             until_ns = min(until_ns, self._window.ends_at_ns)
         return min(3600.0, max(0.0, (until_ns - now_ns) / 1e9))
 
+    def _to_seal(self) -> bool:
+        return bool(self._unsealed) and not self.silent
+
+    def _items_heard(self, out: Out) -> list[_Item]:
+        """Of what queued up, what peers said. Callers are refused; results of agents and the chain wait."""
+        heard: list[_Item] = []
+        kept: deque[_Item] = deque()
+        while self._queue and len(heard) < MAX_TURN_ITEMS:
+            item = self._queue.popleft()
+            if item.make is None:
+                heard.append(item)
+            elif item.reply is None:
+                kept.append(item)
+            else:
+                item.reply.fault = LocalFault(
+                    "restored-silent",
+                    "this node was made of a backup and listens before it speaks",
+                    fix="connect it to its mesh; swarmd status says how far it is",
+                )
+                out.replies.append(item.reply)
+        self._queue.extendleft(reversed(kept))
+        return heard
+
     def _next_tick_ns(self) -> int:
         """When the engine wants to be told the time next; far away if it does not."""
-        if not self.state.timers:
+        if not self.state.timers or self.silent:
             return 1 << 63
         return max(self.state.timers[0][0], self._tick_after_ns)
 
@@ -278,10 +318,13 @@ class Runner:
         out = Out()
         if self.gates.advance(self.state.lamport):
             log.info("the policy is now %s", self.gate.policy_hash.hex())
-        items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
         now_ns = max(self._clock_ns(), self.state.now_ns)
-        ticking = self._next_tick_ns() <= now_ns
-        if not (items or ticking or self._unsealed or self.trouble):
+        if self.silent:
+            items, ticking = self._items_heard(out), False
+        else:
+            items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
+            ticking = self._next_tick_ns() <= now_ns
+        if not (items or ticking or self._to_seal() or self.trouble):
             return out
         self._seen.clear()
         try:
@@ -308,7 +351,7 @@ class Runner:
                     # As above; the same tick would fail again at once, so it waits a while.
                     self._tick_after_ns = now_ns + TICK_RETRY_NS
                     return self._drop(error, items, None)
-            if self._unsealed and self._window.due(len(self._unsealed), now_ns):
+            if self._to_seal() and self._window.due(len(self._unsealed), now_ns):
                 self._seal(out)
                 self._window.flushed(now_ns)
             if self._new_blocks:
@@ -465,6 +508,9 @@ class Runner:
         while todo:
             effect = todo.popleft()
             match effect:
+                case Publish() if self.silent:
+                    # As in a replay: what we said then comes by sync; what we did not, is not said now.
+                    continue
                 case Publish():
                     envelope = self._author(effect)
                     if envelope is None:

@@ -265,6 +265,8 @@ def _agent_done(state: State, given: AgentDone, out: list[Effect]) -> None:
         return
     need = state.needs[job.need]
     claim = need.claims[job.subject]
+    if any(commit.claim == claim.id for commit in need.commits.values()):
+        return  # delivered by a life that a backup does not know of
     if given.result is None:
         payload: dict[str, Any] = {
             "task": job.task,
@@ -295,6 +297,8 @@ def _judged(state: State, given: Judged, out: list[Effect]) -> None:
         return
     need = state.needs[job.need]
     commit = need.commits[job.subject]
+    if any(a.commit == commit.id and a.judge == state.me for a in need.attests.values()):
+        return  # as above: judged before, and two judgements might differ
     excused = [
         a.id
         for a in need.attests.values()

@@ -6,6 +6,7 @@ Not thread-safe and slow to import (0.5 s): the service runs it in one worker th
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import rlp  # type: ignore[import-untyped]
@@ -91,6 +92,10 @@ class EmbeddedEvm:
     @property
     def genesis_hash(self) -> bytes:
         return self._genesis_hash
+
+    def copy_to(self, path: Path) -> None:
+        """A copy of the chain in a new file `path`."""
+        self._kv.copy_to(path)
 
     def close(self) -> None:
         self._kv.close()

@@ -50,6 +50,15 @@ class SqliteKv(BaseDB):
                 self._connection.execute("ROLLBACK")
             raise
 
+    def copy_to(self, path: Path) -> None:
+        """A copy of the whole database in a new file `path`. Nobody else can: the file is locked."""
+        target = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._connection.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            target.close()
+
     def close(self) -> None:
         self._connection.close()
 

@@ -169,6 +169,18 @@ class EmbeddedChain:
         request = await self._with_outbox(lambda outbox: outbox.get(ANCHOR, anchor_id))
         return "unknown" if request is None else request.label
 
+    async def copying(self, work: Callable[[Callable[[Path], None] | None], T]) -> T:
+        """Run `work` in the chain's thread, so that no block is made and no anchor reported while it copies files.
+
+        It gets what copies `chain.sqlite` to a path, or None where the chain has not started: then anybody can.
+        """
+
+        def run() -> T:
+            machine = self._machine
+            return work(None if machine is None else machine.evm.copy_to)
+
+        return await trio.to_thread.run_sync(run, limiter=self._chain_limiter)
+
     async def aclose(self) -> None:
         """Let go of the files. Only needed where `submit_anchor` was used without `run`, or after it."""
         machine, self._machine = self._machine, None

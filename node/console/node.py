@@ -233,6 +233,9 @@ def _status_hints(found: dict[str, Any]) -> list[str]:
     hints = []
     if found.get("trouble"):
         hints.append(f"trouble: {clean(found['trouble'])}")
+    if restored := found.get("restored"):
+        heard = f"{restored['heard']} of {restored['needed']} verifiers"
+        hints.append(f"restored from a backup: listens before it speaks, has heard {heard} (docs/backup.md)")
     if found["chain"].get("error"):
         hints.append(f"chain: {clean(found['chain']['error'])}")
     if not found["peers"] and found.get("roster", 1) > 1:

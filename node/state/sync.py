@@ -84,6 +84,7 @@ class Sync:
         self._fetch_ended = trio.Event()
         self._slots = trio.CapacityLimiter(MAX_ROUNDS_AT_ONCE)
         self._dice = Random()
+        self.on_level: Callable[[str], None] = lambda peer: None  # we have all that `peer` has
         self.rounds = 0
         self.repaired = 0
 
@@ -161,6 +162,7 @@ class Sync:
             await self._hello(peer)
             while await self.round(peer):
                 pass
+            self.on_level(peer)
         except RemoteFault as fault:
             log.info("sync with %s: %s", peer, fault)
             self._transport.report(peer, fault.code)

@@ -1,0 +1,79 @@
+"""A node made of a backup listens before it speaks.
+
+After the backup its old life has said more: batches with numbers that the restored journal thinks free, votes, spent
+entries of its account. Saying something else under those numbers is equivocation, for which the others cut it off, so
+the node first fetches its own words back: until it has everything that more than half of the other verifiers have, it
+seals nothing, and takes only what peers say. docs/backup.md.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from swarmd.node.journal import RESTORED_KEY, Journal
+from swarmd.node.runner import Runner
+from swarmd.node.transport.local import LocalCall
+from swarmd.protocol.faults import LocalFault
+
+log = logging.getLogger("swarmd.backup")
+
+
+class Silence:
+    """Keeps `runner` silent, if its journal is a restored one, until `level` was called for enough verifiers."""
+
+    def __init__(self, runner: Runner, journal: Journal) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._others = frozenset(runner.genesis.roster) - {runner.me}
+        self._level: set[str] = set()
+        note = journal.meta(RESTORED_KEY)
+        self._note: dict[str, Any] | None = json.loads(note) if note else None
+        self.needed = len(self._others) // 2 + 1 if self._others else 0
+        if self._note is not None:
+            runner.silent = True
+            log.warning("restored from a backup: silent until %d other verifiers were heard", self.needed)
+            self._end_if_heard()
+
+    def level(self, did: str) -> None:
+        """We have all that `did` has."""
+        if self._note is not None and did in self._others:
+            self._level.add(did)
+            self._end_if_heard()
+
+    def _end_if_heard(self) -> None:
+        if len(self._level) >= self.needed:
+            try:
+                self._end()
+            except sqlite3.Error as error:
+                log.warning("still silent, the journal takes no writes: %s", error)
+
+    def _end(self) -> None:
+        self._journal.drop_meta(RESTORED_KEY)
+        self._note = None
+        self._runner.speak()
+        log.info("heard enough: this node speaks again")
+
+    def status(self) -> Mapping[str, Any] | None:
+        """None, or how far it is: {"heard", "needed", "backup_ns", "restored_ns"}."""
+        if self._note is None:
+            return None
+        return {"heard": len(self._level), "needed": self.needed, **self._note}
+
+    def ops(self) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
+        """`backup.speak` {}: end the silence on the operator's word."""
+
+        async def speak(call: LocalCall) -> Any:
+            if self._note is None:
+                raise LocalFault("not-silent", "this node speaks already")
+            was = dict(self.status() or {})
+            try:
+                self._end()
+            except sqlite3.Error as error:
+                raise LocalFault(
+                    "disk-error", f"the journal takes no writes: {error}", fix="free some space"
+                ) from None
+            return was
+
+        return {"backup.speak": speak}
