@@ -160,9 +160,12 @@ class Sync:
     async def _visit(self, peer: str) -> None:
         try:
             await self._hello(peer)
-            while await self.round(peer):
-                pass
-            self.on_level(peer)
+            missing: list[int] = []
+            while await self.round(peer, lambda progress: missing.append(progress.missing)):
+                missing.clear()
+            # Not merely that nothing came: it may say it has what it does not give.
+            if missing and not missing[0]:
+                self.on_level(peer)
         except RemoteFault as fault:
             log.info("sync with %s: %s", peer, fault)
             self._transport.report(peer, fault.code)
