@@ -10,6 +10,8 @@ from swarmd.node.backup.create import create_backup
 from swarmd.node.backup.restore import restore_backup
 from swarmd.node.backup.sealed import Cost
 from swarmd.node.journal import RESTORED_KEY, Journal
+from swarmd.protocol.cbor import decode
+from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import LocalFault
 
 QUICK = Cost(argon2id.OPSLIMIT_MIN, argon2id.MEMLIMIT_MIN)
@@ -79,7 +81,7 @@ async def test_it_listens_before_it_speaks(fallen, task, echo, wait_until):
     await found.until_agreed()
 
 
-async def test_without_listening_it_would_be_cut_off(fallen, task, wait_until):
+async def test_without_listening_it_would_contradict_itself(fallen, task, wait_until):
     """What the silence is for."""
     found, _ = fallen
     first, second, _ = found
@@ -87,10 +89,11 @@ async def test_without_listening_it_would_be_cut_off(fallen, task, wait_until):
     assert (await first.call("backup.speak"))["heard"] == 0
     with pytest.raises(LocalFault):
         await first.call("backup.speak")
-    await first.post(task())
-    await first.stop()
-    await first.start(peers=[second.addr])
-    await wait_until(
-        lambda: second.runner.ingress.faults["equivocation"] or second.runner.journal.proofs(),
-        "the contradiction is noticed",
-    )
+    need = await first.post(task())
+    await wait_until(lambda: not first.runner._unsealed, "it is sealed")
+    said = first.runner.journal.batch_bodies((first.did, 0, bucket_of(need)), 0, 99)
+    assert not second.runner.journal.proofs()
+    with trio.fail_after(10):
+        await second.runner.offer_synced("", [decode(body) for body in said])
+    assert second.runner.ingress.faults["equivocation"]
+    assert [what for what, _ in second.runner.journal.proofs()] == ["equivocation"]
