@@ -218,7 +218,9 @@ class Dispatcher:
             return Judgement("reject", 0, f"{len(data)} bytes where {effect.size} were claimed")
         judgement = await self._verify(effect, await self._job(effect, "verify"), output)
         if judgement.verdict == "accept" and judgement.telemetry:
-            denied = self._commit_gate(effect, {**found, **judgement.telemetry})
+            # An attached agent that does not measure says 0.
+            measured = {name: value for name, value in judgement.telemetry.items() if value}
+            denied = self._commit_gate(effect, {**found, **measured})
         return denied or judgement
 
     def _commit_gate(self, effect: Judge, actual: Mapping[str, int]) -> Judgement | None:

@@ -103,11 +103,11 @@ def _measure(call: Callable[[], Any], rounds: int) -> dict[str, Any]:
 
 
 def _load_ms(wasm: bytes) -> float:
-    """Loading the compiled module from the cache, at best of ten."""
+    """Loading the compiled module from the cache, the best of thirty."""
     with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
         load_module(wasm, Path(folder) / "cache")
         took, kept = [], []  # kept, for letting a module go takes as long as loading one
-        for _ in range(10):
+        for _ in range(30):
             started_ns = time.perf_counter_ns()
             kept.append(load_module(wasm, Path(folder) / "cache"))
             took.append(time.perf_counter_ns() - started_ns)

@@ -2,7 +2,7 @@
 
 import json
 import json.encoder
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -33,6 +33,45 @@ _encode: Final = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
 )
 
 
+# How the facts of an envelope are written: by their type, without looking further.
+_WRITE: Final[dict[type, Callable[[Any], str]]] = {
+    str: json.encoder.encode_basestring,
+    int: int.__repr__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): {None: "null"}.__getitem__,
+}
+_MAX_ORDERS: Final = 1_024
+_orders: Final[dict[tuple[Any, ...], tuple[tuple[str, str], ...]]] = {}
+
+
+def _flat(value: dict[Any, Any]) -> str | None:
+    """The canonical text of an object of scalars, and of lists of them, in half the time; None for any other.
+
+    The sorted order of its keys is remembered: facts come in few shapes.
+    """
+    keys = tuple(value)
+    order = _orders.get(keys)
+    if order is None:
+        if not _TEXT.issuperset(map(type, keys)):
+            return None
+        order = tuple((key, f"{json.encoder.encode_basestring(key)}:") for key in sorted(keys))
+        if len(_orders) < _MAX_ORDERS and len(keys) <= 64:
+            _orders[keys] = order
+    try:
+        return "{" + ",".join([head + _WRITE[type(item := value[key])](item) for key, head in order]) + "}"
+    except KeyError:  # a float, or something nested
+        return None
+
+
+def _write_list(items: list[Any]) -> str:
+    if _SCALARS.issuperset(map(type, items)):
+        return "[" + ",".join([_WRITE[type(item)](item) for item in items]) + "]"
+    raise KeyError(list)  # nested
+
+
+_WRITE[list] = _write_list
+
+
 class Denied(Exception):
     """The evaluation itself failed; `reason` is the verdict's, `gas` what it burnt until then."""
 
@@ -48,8 +87,10 @@ def canonical_json(value: Any) -> bytes:
 
     ValueError for what JSON cannot carry exactly: NaN, keys that are no strings, nesting over MAX_NESTING.
     """
-    _check(value, MAX_NESTING)
-    text = "".join(_encode(value, 0))
+    text = _flat(value) if type(value) is dict else None
+    if text is None:
+        _check(value, MAX_NESTING)
+        text = "".join(_encode(value, 0))
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -61,7 +102,8 @@ def canonical_input(gate: str, facts: Mapping[str, Any]) -> bytes:
     if gate not in GATES:
         raise Denied("bad-gate", str(gate)[:80])
     try:
-        document = canonical_json({**facts, "gate": gate})
+        same = type(facts) is dict and facts.get("gate") == gate
+        document = canonical_json(facts if same else {**facts, "gate": gate})
     except (ValueError, TypeError) as error:
         raise Denied("bad-input", str(error)[:200]) from None
     if len(document) > MAX_INPUT_BYTES:

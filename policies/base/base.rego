@@ -78,7 +78,7 @@ budget_fits if {
 
 # At the commit gate a verifier compares what a worker claims of its run with what it found itself. `actual` has
 # the size of the result it read and, if it did the work again, the CPU time that took. Claiming less than was
-# used harms nobody; machines differ, hence a ratio and some slack.
+# used harms nobody; machines and programs differ, hence a ratio and slack, both wide.
 reasons contains "telemetry-missing" if {
 	input.gate == "commit"
 	not telemetry_given

@@ -2,14 +2,17 @@
 
 import time
 
+import nacl.signing
 import pytest
 import trio
 from swarmd import policies
 from swarmd.node.keys import load_key
 from swarmd.node.policy import capsule as capsules
+from swarmd.node.policy import capsules as exchange
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.policy.probes import probes
-from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.didkey import did_of
+from swarmd.protocol.faults import LocalFault, RemoteFault
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +172,28 @@ async def test_a_node_does_not_start_on_a_capsule_it_cannot_trust(mesh, make):
     with pytest.RaisesGroup(LocalFault, allow_unwrapped=True, flatten_subgroups=True):
         await node.start()
     file.write_bytes(content)
+
+
+async def test_frames_that_only_look_like_capsules(mesh, make):
+    """P10: charged to the peer that sent them, and nothing is kept."""
+    (node,) = await mesh(1)
+    block = make(node).capsule.block
+    for frame in (block[:-1], block[:40], b"\x83\x10", block[:-1] + bytes([block[-1] ^ 1])):
+        with pytest.raises(RemoteFault):
+            await node.daemon.on_frame("peer", frame)
+    assert (await node.call("policy.list"))["offered"] == []
+
+
+async def test_what_is_offered_is_bounded(mesh, make, monkeypatch):
+    (node,) = await mesh(1)
+    monkeypatch.setattr(exchange, "MAX_OFFERED", 3)
+    package = make(node)
+    for number in range(5):
+        key = nacl.signing.SigningKey(bytes([number]) * 32)
+        signed = capsules.sign(
+            package, did_of(bytes(key.verify_key)), lambda data, key=key: key.sign(data).signature
+        )
+        await node.daemon.on_frame("peer", signed.capsule.block)
+        await node.daemon.on_frame("peer", signed.capsule.block)
+    offered = (await node.call("policy.list"))["offered"]
+    assert len(offered) == 3 and {row["state"] for row in offered} == {"untrusted"}

@@ -13,6 +13,8 @@ from typing import Any
 
 import cbor2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from swarmd import policies
 from swarmd.node.policy import modules
 from swarmd.node.policy.host import WasmGate
@@ -198,6 +200,24 @@ def test_text_of_any_kind_passes_through(gate: WasmGate, need: dict[str, Any]) -
         assert gate.evaluate("ingress", {**need, "thread": thread}).allow
     assert canonical_input("ingress", {"b": "é", "a": None}) == '{"a":null,"b":"é","gate":"ingress"}'.encode()
     assert canonical_json({"b": [1, {"d": True, "c": 2.5}]}) == b'{"b":[1,{"c":2.5,"d":true}]}'
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=8))
+def test_canonical_json_is_that_of_the_library(value: dict[str, Any]) -> None:
+    """The short cut for flat objects writes what json writes."""
+    expected = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical_json(value) == expected.encode()
+    assert canonical_json(dict(reversed(value.items()))) == expected.encode()
 
 
 def test_threads_may_share_a_gate(gate: WasmGate, need: dict[str, Any]) -> None:
