@@ -15,6 +15,7 @@ from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Authored
+from swarmd.simulations.books import books as books_of
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import SimNode
@@ -251,7 +252,7 @@ class Auditor:
 
     def examine(self, node: SimNode) -> None:
         """In depth: needs, escrows and accounts against the model's reading of the same envelopes."""
-        books = self.oracle.books(self._held[node.index])
+        books = books_of(self.oracle, self._held[node.index])
         state = node.state
         needs = {thread: (need.state(), need.payments()) for thread, need in state.needs.items()}
         model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}

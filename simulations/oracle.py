@@ -1,16 +1,15 @@
-"""What a set of envelopes means: the rules of decisions, leases and money, written a second time, simply.
+"""What envelopes mean: the rules of decisions, leases and results, written a second time, simply.
 
 This is the auditor's own reading of the protocol. It shares the wire's formats with the core (envelopes, CBOR)
-and no rule: it judges each envelope once, from the envelope and what it refers to, and derives what a node that
-holds a given set of them must believe, from scratch and slowly. Where it and the core differ, one is wrong.
+and no rule: it judges each envelope once, from the envelope and what it refers to. What a node that holds a given set
+of them must believe is in books.py. Where this and the core differ, one is wrong.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope, need_id
 
 S_NS = 1_000_000_000
@@ -46,39 +45,12 @@ class Fact:
     certificate: tuple[bytes, ...] = ()
 
 
-@dataclass(slots=True)
-class Outcome:
-    """Where one need stands. `paid`: task -> (worker, minor units)."""
-
-    state: str
-    paid: dict[str, tuple[str, int]]
-    closing: str | None
-
-
-@dataclass(slots=True)
-class Purse:
-    available: int = 0
-    locked: int = 0
-    earned: int = 0
-
-
-@dataclass(slots=True)
-class Books:
-    """needs, refused threads, purses by did, escrows: need -> (state, held, paid, returned)."""
-
-    needs: dict[str, Outcome] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
-    void: set[bytes] = field(default_factory=set)
-    purses: dict[str, Purse] = field(default_factory=dict)
-    escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
-
-
 class Wrong(Exception):
     """An envelope moves nothing; the text says why."""
 
 
 class Oracle:
-    """`see` every envelope that anybody published; then ask `why`, `fact` and `books`."""
+    """`see` every envelope that anybody published; then ask `why`, `fact` and, of books.py, `books`."""
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
@@ -397,117 +369,9 @@ class Oracle:
             raise Wrong("no such result")
         return Fact(envelope)
 
-    # What a set of envelopes comes to ------------------------------------------------------------------
-
-    def books(self, held: Iterable[bytes]) -> Books:
-        """What a node that holds exactly these envelopes must believe."""
-        books = Books()
-        threads = self._closed(held, books)
-        for thread, facts in threads.items():
-            books.needs[thread] = self._outcome(facts)
-        self._settle(books, threads)
-        return books
-
-    def _closed(self, held: Iterable[bytes], books: Books) -> dict[str, list[Fact]]:
-        """Valid facts by thread, of the envelopes whose causes are held too."""
-        waiting = sorted((self.seen[i] for i in held), key=lambda e: (e.kind != "NEED", e.lamport, e.id))
-        have: set[bytes] = set()
-        threads: dict[str, list[Fact]] = {}
-        moved = True
-        while moved and waiting:
-            left = []
-            for envelope in waiting:
-                thread = envelope.thread
-                if envelope.kind == "NEED":
-                    why = self._why[envelope.id]
-                    if why == "misplaced":
-                        continue
-                    if not why:
-                        threads[thread] = [self.facts[envelope.id]]
-                    elif thread in threads:
-                        books.void.add(envelope.id)
-                    else:
-                        books.refused.add(thread)
-                elif thread not in threads or any(ref not in have for ref in envelope.refs):
-                    left.append(envelope)
-                    continue
-                elif self._why[envelope.id]:
-                    books.void.add(envelope.id)
-                else:
-                    threads[thread].append(self.facts[envelope.id])
-                have.add(envelope.id)
-            moved, waiting = len(left) < len(waiting), left
-        return threads
-
-    def _outcome(self, facts: list[Fact]) -> Outcome:
-        def of(*kinds: str) -> list[Fact]:
-            return [fact for fact in facts if fact.said.kind in kinds]
-
-        ends = [f for f in of("FINALIZE") if not f.commit]
-        closed = min(ends, key=lambda f: (f.said.ts_ns, f.said.id), default=None)
-        closing = closed.said.payload["outcome"] if closed else None
-        decides = of("DECIDE")
-        if not decides:
-            state = closing.upper() if closing else ("PROPOSED" if of("PROPOSE") else "OPEN")
-            return Outcome(state, {}, closing)
-        # Highest epoch (there is one), then the higher lamport, then the smaller decider.
-        best = min(decides, key=lambda f: (-f.said.epoch, -f.said.lamport, f.said.sender, f.said.id))
-        paid: dict[str, tuple[int, bytes, Fact]] = {}
-        for final in of("FINALIZE"):
-            if not final.commit or final.proposal != best.proposal:
-                continue
-            if closed is not None and closed.said.ts_ns < final.said.ts_ns:
-                continue
-            entry = (final.said.lamport, bytes(final.said.id), final)
-            if final.task not in paid or entry[:2] < paid[final.task][:2]:
-                paid[final.task] = entry
-        payments = {task: (final.worker, final.price) for task, (_, _, final) in paid.items()}
-        if len(payments) == len(self.seen[best.proposal].payload["plan"]):
-            return Outcome("FINALIZED", payments, "released")
-        state = closing.upper() if closing else ("RUNNING" if of("CLAIM") else "DECIDED")
-        return Outcome(state, payments, closing)
-
-    def _settle(self, books: Books, threads: dict[str, list[Fact]]) -> None:
-        """The money: entries of each owner's chain, in order, as soon as it can pay them."""
-        purses = {did: Purse(amount) for did, amount in self.terms.balances.items()}
-        chains: dict[str, tuple[int, bytes]] = {}
-        open_needs = {thread: facts[0].said for thread, facts in threads.items()}
-        moved = True
-        while moved:
-            moved = False
-            for thread, need in sorted(open_needs.items()):
-                seq, head = chains.get(need.sender, (0, bytes(32)))
-                fund, budget = need.payload["fund"], need.payload["budget"]
-                purse = purses.setdefault(need.sender, Purse())
-                if (fund["seq"], fund["prev"]) != (seq, head) or purse.available < budget:
-                    continue
-                entry = encode([need.sender, seq, head, thread, budget])
-                chains[need.sender] = (seq + 1, sha256(b"swarmd/entry/1\0" + entry).digest())
-                del open_needs[thread]
-                moved = True
-                self._escrow(books, thread, need.sender, budget, purses)
-        for thread in open_needs:
-            books.escrows[thread] = ("waiting", 0, {}, 0)
-        books.purses = purses
-
-    def _escrow(self, books: Books, thread: str, owner: str, amount: int, purses: dict[str, Purse]) -> None:
-        outcome = books.needs[thread]
-        purse = purses[owner]
-        purse.available -= amount
-        purse.locked += amount
-        held = amount
-        for worker, price in outcome.paid.values():
-            held -= price
-            purse.locked -= price
-            payee = purses.setdefault(worker, Purse())
-            payee.available += price
-            payee.earned += price
-        returned = 0
-        if outcome.closing is not None:
-            returned, held = held, 0
-            purse.locked -= returned
-            purse.available += returned
-        books.escrows[thread] = (outcome.closing or "funded", held, outcome.paid, returned)
+    def reason(self, envelope: bytes) -> str:
+        """Why it moves nothing, or "" if it moves something; KeyError before its causes were seen."""
+        return self._why[envelope]
 
 
 def _parents(spec: Mapping[str, Any]) -> set[str]:
