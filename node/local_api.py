@@ -1,6 +1,7 @@
 """The operations of the local socket: what the CLI, the dashboard's API and scripts on this host can ask."""
 
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
@@ -15,6 +16,7 @@ from swarmd.node.ports import Chain, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.specs import SpecReader
 from swarmd.node.state.sync import Progress, Sync
+from swarmd.node.topics import TopicFilter, TopicHub, topic_of
 from swarmd.node.transport.local import LocalCall
 from swarmd.node.version import version
 from swarmd.protocol.canonical_json import BadJson, parse_json
@@ -80,6 +82,8 @@ class LocalApi:
         self._silence = silence
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
+        self.topics = TopicHub()
+        runner.watchers.append(self.topics.publish)
         self._ops: dict[str, Op] = {
             **agent_ops(agents),
             **more,
@@ -93,6 +97,7 @@ class LocalApi:
             "task.list": self._task_list,
             "need.watch": self._need_watch,
             "need.wait": self._need_wait,
+            "topic.watch": self._topic_watch,
             "content.cat": self._content_cat,
             "balance": self._balance,
             "why": self._why,
@@ -298,14 +303,33 @@ class LocalApi:
         need = self._runner.state.needs[name]
         return {**views.need_row(self._runner.state, need), **views.times(need)}
 
+    async def _topic_watch(self, call: LocalCall) -> Any:
+        """{topic, count = 0}: each envelope on the topic from now on, until the client leaves or `count` came.
+        The answer is how many a slow reader lost."""
+        topic, count = call.args.get("topic"), call.args.get("count", 0)
+        if type(topic) is not str or type(count) is not int or count < 0:
+            raise LocalFault("usage", "topic.watch takes a topic and a count")
+        subscription = self.topics.subscribe(TopicFilter.parse(topic))
+        left = count or math.inf
+        try:
+            while True:
+                for envelope in await subscription.take():
+                    await call.emit({"topic": topic_of(envelope), **self._event(envelope)})
+                    left -= 1
+                    if not left:
+                        return {"lost": subscription.lost}
+        finally:
+            self.topics.unsubscribe(subscription)
+
     def _event(self, envelope: Envelope) -> dict[str, Any]:
+        need = self._runner.state.needs.get(envelope.thread)  # None: its NEED is not here yet
         return {
             "at_ns": envelope.ts_ns,
             "kind": envelope.kind,
             "task": envelope.payload.get("task", ""),
             "sender": envelope.sender,
             "text": why.describe(envelope),
-            "state": self._runner.state.needs[envelope.thread].state(),
+            "state": need.state() if need is not None else "",
         }
 
     async def _content_cat(self, call: LocalCall) -> Any:

@@ -3,6 +3,7 @@
 The fifteen kinds are the seed's (004, command 41). A payload that does not fit is a RemoteFault `bad-payload`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,12 @@ CHECKPOINT = "CHECKPOINT"
 TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
+
+
+def is_need_id(text: str) -> bool:
+    """Has it the form of a need's id?"""
+    return re.fullmatch(NEED_ID, text) is not None
+
 
 _task = schema.pattern(TASK_ID, "a task id: letters, digits, '.', '_', '-', at most 64")
 _task_or_need = schema.pattern(f"(?:{TASK_ID})?", "a task id, or nothing for the need itself")

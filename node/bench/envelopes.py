@@ -1,7 +1,7 @@
 """Real envelopes of a given size, made on a schedule: the load of `swarmd bench gossip`."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from swarmd.protocol import kinds
 from swarmd.protocol.envelope import Envelope, build, need_id, trace_of
@@ -12,25 +12,26 @@ _REASON = 512  # the longest reason an ATTEST may have
 
 
 class EnvelopeMaker:
-    """ATTESTs of `size_bytes` by `author`, about a few needs in turn. LocalFault for a size it cannot have."""
+    """ATTESTs of `size_bytes` by `author`, about `needs` in turn (default: four of its own). LocalFault for a size it cannot have."""
 
-    def __init__(self, author: str, size_bytes: int) -> None:
+    def __init__(self, author: str, size_bytes: int, needs: Sequence[str] = ()) -> None:
         self._author = author
-        self._needs = [need_id(author, number) for number in range(NEEDS_PER_AUTHOR)]
+        self._needs = needs or [need_id(author, number) for number in range(NEEDS_PER_AUTHOR)]
         self._lamport = 0
         self._padding = 0
-        self._padding = size_bytes - len(self.make(1 << 62).raw)
-        while (excess := len(self.make(1 << 62).raw) - size_bytes) > 0:
-            self._padding -= excess
-        if not 0 < self._padding <= _REASON:
-            smallest = size_bytes - self._padding + 1
-            raise LocalFault(
-                "usage", f"an envelope of this benchmark has {smallest} to {smallest + 500} bytes"
-            )
+        smallest = len(self.make(1 << 62).raw)
+        # A longer text also has a longer length before it: by one byte or two.
+        for padding in range(max(0, size_bytes - smallest - 2), _REASON + 1):
+            self._padding = padding
+            if len(self.make(1 << 62).raw) >= size_bytes:
+                return
+        raise LocalFault(
+            "usage", f"an envelope of this benchmark has {smallest} to {smallest + _REASON} bytes"
+        )
 
     def make(self, ts_ns: int) -> Envelope:
         self._lamport += 1
-        need = self._needs[self._lamport % NEEDS_PER_AUTHOR]
+        need = self._needs[self._lamport % len(self._needs)]
         return build(
             kind=kinds.ATTEST,
             thread=need,
@@ -38,7 +39,7 @@ class EnvelopeMaker:
             lamport=(1 << 20) + self._lamport,
             ts_ns=ts_ns,
             epoch=0,
-            payload={"task": "a", "verdict": "accept", "score": 90, "reason": "." * max(0, self._padding)},
+            payload={"task": "a", "verdict": "accept", "score": 90, "reason": "." * self._padding},
             refs=(),
             policy=bytes(32),
             eval_digest=bytes(32),

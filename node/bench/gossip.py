@@ -14,7 +14,14 @@ _SETTLE_S = 4.5
 
 
 async def gossip(
-    module: str, *, nodes: int, rate: float, size_bytes: int, seconds: float, publishers: int
+    module: str,
+    *,
+    nodes: int,
+    rate: float,
+    size_bytes: int,
+    seconds: float,
+    publishers: int,
+    settle_s: float = _SETTLE_S,
 ) -> dict[str, Any]:
     """`publishers` of `nodes` processes, a full mesh on loopback, publish `rate` envelopes/s together.
 
@@ -32,7 +39,7 @@ async def gossip(
                 "seconds": seconds,
             }
             addrs.append(await processes.add(module, settings))
-        await trio.sleep(_SETTLE_S + nodes / 10)
+        await trio.sleep(settle_s + nodes / 10)
         measured = await processes.measure(timeout_s=seconds + 60)
     reports = measured.reports
     if any(report["peers"] < nodes - 1 for report in reports):

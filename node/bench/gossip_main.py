@@ -6,13 +6,20 @@ from typing import Any
 
 import trio
 from swarmd.node.bench import gossip
+from swarmd.node.bench.local_socket import local_socket
 from swarmd.node.bench.machine import machine
+from swarmd.node.bench.streams import idle, stream
 from swarmd.node.console.output import Output, facts
 from swarmd.protocol.faults import LocalFault
 
-PARTS = ("gossip", "stock")
+PARTS = ("gossip", "stock", "local", "stream", "idle")
 # What libp2p as it ships carries of the rate: 100 deliveries a second are a fifth of this machine.
 _STOCK_DELIVERIES_PER_S = 100
+_CLIENTS = 20
+_LOCAL_RATE = 10_000
+_STREAM_S = 3
+_IDLE_DAEMONS = 3
+_IDLE_S = 10
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,7 +58,26 @@ def main(args: Namespace, out: Output) -> int:
     async def stock() -> dict[str, Any]:
         return {"stock": {"rate": stock_rate, **await gossip.gossip(gossip.STOCK, rate=stock_rate, **common)}}
 
-    measures: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {"gossip": ours, "stock": stock}
+    async def local() -> dict[str, Any]:
+        return {
+            "local_socket": await local_socket(
+                clients=_CLIENTS, rate=_LOCAL_RATE, size_bytes=args.size, seconds=args.seconds
+            )
+        }
+
+    async def streams() -> dict[str, Any]:
+        return {"stream": await stream(seconds=_STREAM_S)}
+
+    async def idling() -> dict[str, Any]:
+        return {"idle": await idle(nodes=_IDLE_DAEMONS, seconds=_IDLE_S)}
+
+    measures: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+        "gossip": ours,
+        "stock": stock,
+        "local": local,
+        "stream": streams,
+        "idle": idling,
+    }
     figures: dict[str, Any] = {
         "nodes": args.nodes,
         "publishers": publishers,

@@ -3,13 +3,12 @@
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 from nacl.signing import SigningKey
 from swarmd.node.bench.envelopes import EnvelopeMaker, arrivals
-from swarmd.node.bench.processes import serve
+from swarmd.node.bench.processes import Ready, serve
 from swarmd.node.sealing import FlushWindow, seal
 from swarmd.node.transport.p2p import P2PTransport
 from swarmd.protocol.batch import parse_flush
@@ -92,7 +91,7 @@ class Publisher:
         return self._key.sign(data).signature
 
 
-async def main(settings: Any, ready: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
+async def main(settings: Any, ready: Ready) -> dict[str, Any]:
     gc.set_threshold(50_000, 20, 50)  # as the daemon
     seed = os.urandom(32)
     receiver = Receiver()

@@ -1,7 +1,7 @@
 """Processes of a benchmark: each says that it is ready, gets the word to start, and reports when it is done.
 
-A process is a module run with one argument, its settings as JSON. It prints one line (its address), reads a line,
-prints one JSON document and ends.
+A process is a module run with one argument, its settings as JSON. It prints one line (its address), reads the time at
+which all begin, prints one JSON document and ends.
 """
 
 import json
@@ -18,6 +18,9 @@ import trio
 from swarmd.protocol.faults import LocalFault
 
 _START_TIMEOUT_S = 60.0
+_START_IN_NS = 200_000_000
+
+Ready = Callable[[str], Awaitable[int]]
 
 
 class Crew:
@@ -44,10 +47,11 @@ class Crew:
         """Let all start at once; their reports, and what the machine did meanwhile."""
         reports: list[Any] = [None] * len(self._processes)
         machine = MachineLoad()
+        start_ns = time.time_ns() + _START_IN_NS
         with trio.move_on_after(timeout_s) as patience:
             async with trio.open_nursery() as nursery:
                 for index, process in enumerate(self._processes):
-                    nursery.start_soon(_report, process, index, reports)
+                    nursery.start_soon(_report, process, index, reports, start_ns)
         if patience.cancelled_caught or None in reports:
             raise LocalFault("bench-stuck", f"a process did not report within {timeout_s:g} s, or failed")
         return Measured(reports, machine)
@@ -80,9 +84,9 @@ async def _until_newline(process: trio.Process) -> bytes:
     return output
 
 
-async def _report(process: trio.Process, index: int, reports: list[Any]) -> None:
+async def _report(process: trio.Process, index: int, reports: list[Any], start_ns: int) -> None:
     assert process.stdin is not None and process.stdout is not None
-    await process.stdin.send_all(b"\n")
+    await process.stdin.send_all(f"{start_ns}\n".encode())
     output = bytearray()
     async for chunk in process.stdout:
         output += chunk
@@ -90,13 +94,16 @@ async def _report(process: trio.Process, index: int, reports: list[Any]) -> None
         reports[index] = json.loads(output)
 
 
-def serve(main: Callable[[Any, Callable[[str], Awaitable[None]]], Awaitable[dict[str, Any]]]) -> None:
-    """A process's side: run `main(settings, ready)`; `await ready(line)` returns when it is to start."""
+def serve(main: Callable[[Any, Ready], Awaitable[dict[str, Any]]]) -> None:
+    """A process's side: run `main(settings, ready)`; `await ready(line)` returns when all start, with that time in
+    ns since 1970."""
 
     async def run() -> None:
-        async def ready(line: str) -> None:
+        async def ready(line: str) -> int:
             print(line, flush=True)
-            await trio.to_thread.run_sync(sys.stdin.readline)
+            start_ns = int(await trio.to_thread.run_sync(sys.stdin.readline))
+            await trio.sleep(max(0.0, (start_ns - time.time_ns()) / 1e9))
+            return start_ns
 
         print(json.dumps(await main(json.loads(sys.argv[1]), ready)), flush=True)
 

@@ -7,13 +7,12 @@ protection (10 messages/s and topic), adaptive gossip and eclipse protection (wh
 import gc
 import time
 import warnings
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 from nacl.signing import SigningKey
 from swarmd.node.bench.envelopes import EnvelopeMaker, arrivals
-from swarmd.node.bench.processes import serve
+from swarmd.node.bench.processes import Ready, serve
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.envelope import parse
 
@@ -30,7 +29,7 @@ _TOPIC = "bench"
 _DRAIN_S = 2.0
 
 
-async def main(settings: Any, ready: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
+async def main(settings: Any, ready: Ready) -> dict[str, Any]:
     gc.set_threshold(50_000, 20, 50)
     key = SigningKey.generate()
     maker = EnvelopeMaker(did_of(bytes(key.verify_key)), settings["size_bytes"])

@@ -32,6 +32,7 @@ def test_the_commands_that_there_are() -> None:
             "demo",
             "bench mesh",
             "bench gossip",
+            "topic watch",
             "version",
             "completion",
         ),

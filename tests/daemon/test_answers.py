@@ -191,7 +191,33 @@ async def test_watching_a_need(mesh, task, echo):
     check(last, {**shape, "values": {"t": {"text": "hello"}}}, "last")
 
 
+async def test_watching_a_topic(mesh, task, echo):
+    """What another node says arrives by its topic; what is of another verb does not."""
+    made = await mesh(2)
+    await made[1].attach(echo())
+    events = []
+    with trio.fail_after(20):
+        async with made[0].connect() as client:
+            stream = client.stream("topic.watch", {"topic": "/swarm/thread/+/commit", "count": 1})
+            async with trio.open_nursery() as nursery:
+
+                async def follow():
+                    events.extend([event async for event in stream])
+
+                nursery.start_soon(follow)
+                # The daemon reads its socket in order: the watch stands before the need.
+                need = (await client.call("need.post", {"spec": {"budget": "1.00", "tasks": [task()]}}))[
+                    "need"
+                ]
+    event, end = events
+    assert event["topic"] == f"/swarm/thread/{need}/commit" and event["sender"] == made[1].did
+    assert end == {"lost": 0} and list(made[0].daemon.api.topics) == []
+
+
 REFUSALS = [
+    ("topic.watch", {"topic": "/swarm/x"}, "bad-topic"),
+    ("topic.watch", {"topic": 7}, "usage"),
+    ("topic.watch", {"topic": "/swarm/thread/#", "count": -1}, "usage"),
     ("need.show", {"need": "need-nope"}, "unknown-need"),
     ("need.show", {}, "bad-args"),
     ("need.wait", {"need": 7}, "bad-args"),

@@ -1,6 +1,6 @@
-"""About a node, beside its running: config, doctor, completion, replay, incident, version."""
+"""About a node, beside its running: config, topics, doctor, completion, replay, incident, version."""
 
-from swarmd.node.console.grammar.values import seconds
+from swarmd.node.console.grammar.values import positive, seconds, timeout_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -28,6 +28,18 @@ def add(commands: Commands) -> None:
         "It dials every address it knows. With the daemon down it tries what that would do. Exit code 1 if "
         "something is wrong.",
     )
+    topics = commands.group("topic", "what is said in the mesh, as it is said", "swarmd topic watch")
+    watch = topics.add(
+        "watch",
+        "topics:run_watch",
+        "print each statement on a topic",
+        "swarmd topic watch '/swarm/thread/+/finalize' --json",
+        "A topic is /swarm/thread/NEED/VERB; + stands for any part, a last # for the rest. With --json one document\n"
+        "a line. What came before is not shown: see swarmd need watch.",
+    )
+    watch.add_argument("topic", nargs="?", default="/swarm/thread/#", help="which (default: all)")
+    watch.add_argument("--count", type=positive, default=0, metavar="N", help="stop after so many")
+    timeout_flag(watch)
     completion = commands.add(
         "completion",
         "completion:run_completion",

@@ -73,7 +73,9 @@ class NoiseWire:
             stop = start + (buffer[position] << 8 | buffer[position + 1])
             if stop > end:
                 break
-            parts.append(self._noise.decrypt(bytes(buffer[start:stop])))
+            with memoryview(buffer) as view:
+                sealed = bytes(view[start:stop])
+            parts.append(self._noise.decrypt(sealed))
             position = stop
         if position:
             del buffer[:position]
