@@ -46,7 +46,7 @@ from swarmd.node.policy.capsule_store import CapsuleStore
 from swarmd.node.policy.capsules import REQUEST_TYPE as CAPSULES_REQUEST
 from swarmd.node.policy.capsules import Capsules, is_capsule
 from swarmd.node.policy.host import WasmGate
-from swarmd.node.ports import AnchorSeen, PolicyGate, Transport
+from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.runner import Out, Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.sync import Sync
@@ -105,13 +105,7 @@ class Daemon:
         self._clock_ns = SteadyClock()
         self._check_same_mesh()
         self.journal.set_meta("did", self.identity.did.encode())
-        self.capsules = Capsules(
-            CapsuleStore(home / "policies"),
-            load_gate(settings),
-            me=self.identity.did,
-            signers=settings.policy_signers,
-            cache_dir=home / "cache",
-        )
+        self.capsules = make_capsules(settings, self.identity.did)
         self.blocks = SqliteBlockStore(self.journal.db)
         registry = AgentRegistry(home / "agents.json")
         scratch = home / "scratch"
@@ -143,7 +137,7 @@ class Daemon:
             me=self.identity.did,
             sign=self.identity.sign,
             journal=self.journal,
-            gate=self._policy_in_force(),
+            gate=self.capsules.in_force(),
             blocks=self.blocks,
             clock_ns=self._clock_ns,
             new_state=self._new_state,
@@ -211,16 +205,6 @@ class Daemon:
                 f"{self._settings.home} holds the journal of another mesh than its {GENESIS_FILE}",
                 fix="put the genesis.json it was made with back, or use another --home",
             )
-
-    def _policy_in_force(self) -> PolicyGate:
-        try:
-            return self.capsules.in_force()
-        except (LocalFault, RemoteFault) as fault:
-            raise LocalFault(
-                "bad-policy",
-                f"the capsule in force is not usable: {fault.message}",
-                fix=fault.fix or "swarmd policy capsule rollback goes back to the policy before",
-            ) from None
 
     def _new_state(self) -> State:
         return State(self.genesis, self.identity.did, check_everything=self._settings.check_everything)
@@ -413,6 +397,17 @@ class Daemon:
         self.sync.leave(peer_id)
         self.discovery.on_peer_down(peer_id)
         self._peer_of = {did: peer for did, peer in self._peer_of.items() if peer != peer_id}
+
+
+def make_capsules(settings: Settings, me: str) -> Capsules:
+    """The capsules of the home, over the policy that is configured."""
+    return Capsules(
+        CapsuleStore(settings.home / "policies"),
+        load_gate(settings),
+        me=me,
+        signers=settings.policy_signers,
+        cache_dir=settings.home / "cache",
+    )
 
 
 def load_gate(settings: Settings) -> WasmGate:

@@ -83,10 +83,12 @@ def _check_genesis(ctx: Context) -> str:
 
 
 def _check_policy(ctx: Context) -> str:
-    from swarmd.node.daemon import Settings, load_gate
+    from swarmd.node.daemon import Settings, make_capsules
+    from swarmd.node.keys import load_key
 
-    gate = load_gate(Settings(home=ctx.home, policy_path=load_config(ctx.home, ctx.env).config.policy_path))
-    return gate.policy_hash.hex()
+    config = load_config(ctx.home, ctx.env).config
+    settings = Settings(ctx.home, policy_path=config.policy_path, policy_signers=config.policy_signers)
+    return make_capsules(settings, load_key(ctx.home).did).in_force().policy_hash.hex()
 
 
 _CHECKS = (

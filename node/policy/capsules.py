@@ -67,8 +67,16 @@ class Capsules:
     # At the start --------------------------------------------------------------------------------------
 
     def in_force(self) -> WasmGate:
-        """The policy to begin with. LocalFault: nobody should be judged by another than the operator chose."""
-        return self._gate(self._store.standing().active)
+        """The policy to begin with. LocalFault `bad-policy`: nobody should be judged by another than was chosen."""
+        active = self._store.standing().active
+        try:
+            return self._gate(active)
+        except (LocalFault, RemoteFault) as fault:
+            raise LocalFault(
+                "bad-policy",
+                f"the capsule in force, {active}, is not usable: {fault.message}",
+                fix=fault.fix or "swarmd policy capsule rollback goes back to the policy before",
+            ) from None
 
     def _gate(self, cid: str) -> WasmGate:
         if cid == CONFIGURED:

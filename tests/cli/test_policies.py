@@ -213,6 +213,33 @@ def test_a_capsule_of_somebody_else(
     assert ran.code == 2 and "policy_signers" in ran.json["error"]["message"]
 
 
+def test_the_policy_of_a_node_is_checked_before_it_starts(
+    swarmd: Swarmd, made: Path, monkeypatch: pytest.MonkeyPatch, strict: Path, tmp_path: Path
+) -> None:
+    def checked() -> tuple[bool, str, str]:
+        rows = {row["name"]: row for row in swarmd("config check --json").json["checks"]}
+        return rows["policy"]["ok"], rows["policy"]["message"], rows["policy"]["fix"]
+
+    base = checked()
+    assert base[0]
+    monkeypatch.setenv("SWARMD_POLICY_PATH", "standard")
+    assert checked()[1] == swarmd("policy show -q standard").out.strip() != base[1]
+    monkeypatch.setenv("SWARMD_POLICY_PATH", str(strict / "strict.wasm"))
+    assert checked()[1] == swarmd("policy show -q", str(strict)).out.strip()
+    (strict / "data.json").write_text('{"limits": {"max_budget": 1, "max_budget": 2}}')
+    assert checked()[0] is False
+    monkeypatch.delenv("SWARMD_POLICY_PATH")
+    # A capsule in force that is no longer to be trusted: said, with the way out, which works on a stopped node.
+    folder = made / "policies"
+    folder.mkdir()
+    cid = "bafkreif343zltafd7fmlh3jxqiluga2ls2luowbcpxp6wsroxswh2jj42q"
+    (folder / "active.json").write_text(json.dumps({"active": cid, "former": [""], "pending": None}))
+    good, message, fix = checked()
+    assert not good and cid in message and fix
+    assert swarmd("policy capsule rollback --json").json == {"cid": "", "cancelled": ""}
+    assert checked() == base
+
+
 @pytest.mark.parametrize("words", ["publish x.capsule", "fetch bafk", "activate bafk"])
 def test_what_needs_a_daemon_says_so(swarmd: Swarmd, made: Path, words: str, tmp_path: Path) -> None:
     file = str(tmp_path / "x.capsule")
