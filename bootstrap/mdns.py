@@ -100,21 +100,22 @@ class LocalNetwork:
         life = _Life(mine, on, trio.lowlevel.current_trio_token(), self)
         try:
             await trio.to_thread.run_sync(life.open)
-        except (OSError, zeroconf.Error) as error:
-            self.state, self.error = "failed", f"{type(error).__name__}: {error}"
-            log.warning("no mDNS: %s; trying again", self.error)
-            await trio.to_thread.run_sync(life.close)
-            await trio.sleep(LOOK_AGAIN_S)
-            return
-        try:
             self.state, self.error = "on", ""
             # Interfaces come and go without telling anybody.
             while self._announcement() == mine and self._usable(mine) == on:  # noqa: ASYNC110
                 await trio.sleep(LOOK_AGAIN_S)
+        except (OSError, zeroconf.Error) as error:
+            text = f"{type(error).__name__}: {error}"
+            if text != self.error:
+                log.warning("no mDNS: %s; trying again", text)
+            self.state, self.error = "failed", text
         finally:
-            self.state = "starting"
             with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
                 await trio.to_thread.run_sync(life.close, abandon_on_cancel=True)
+        if self.state == "failed":
+            await trio.sleep(LOOK_AGAIN_S)
+        else:
+            self.state = "starting"
 
     # From zeroconf's threads, by way of trio's ---------------------------------------------------------
 

@@ -165,7 +165,7 @@ class Daemon:
             interval_s=settings.sync_interval_s,
         )
         if self.discovery.nat is not None:
-            self.discovery.nat.on_change = self._announce_set
+            self.discovery.nat.on_change = self._on_addrs_changed
         self.silence = Silence(self.runner, self.journal)
         self.sync.on_level = self._on_level
         self.p2p.spare_peers = self.discovery.has_spare
@@ -257,6 +257,10 @@ class Daemon:
     def _addrs_of(self, did: str) -> Sequence[str]:
         manifest = self.runner.state.manifests.get(did)
         return manifest.addrs if manifest is not None and did != self.identity.did else ()
+
+    def _on_addrs_changed(self) -> None:
+        self._announce.set()
+        self.discovery.on_addrs_changed()
 
     def _announced_addrs(self) -> list[str]:
         manifests = self.runner.state.manifests.items()

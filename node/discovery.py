@@ -99,6 +99,11 @@ class Discovery:
         finally:
             self._save()
 
+    def on_addrs_changed(self) -> None:
+        """We are reached elsewhere now: let our neighbours in the DHT see it."""
+        if self.dht is not None:
+            self.dht.wake()
+
     # What the daemon tells -----------------------------------------------------------------------------
 
     def on_peer_up(self, peer_id: str) -> None:

@@ -239,7 +239,7 @@ def _status_hints(found: dict[str, Any]) -> list[str]:
     if found["chain"].get("error"):
         hints.append(f"chain: {clean(found['chain']['error'])}")
     if not found["peers"] and found.get("roster", 1) > 1:
-        hints.append("no peers: see swarmd peers")
+        hints.append("no peers: see swarmd doctor net")
     return hints
 
 

@@ -57,6 +57,7 @@ def _check_config(ctx: Context) -> str:
 
 
 def _check_addresses(ctx: Context) -> str:
+    from swarmd.bootstrap.lists import check_entry
     from swarmd.node.transport.p2p.access import AccessList
     from swarmd.node.transport.p2p.addresses import parse_listen, parse_peer
 
@@ -66,7 +67,9 @@ def _check_addresses(ctx: Context) -> str:
     for text in config.peers:
         parse_peer(text)
     AccessList(config.allow_peers, config.deny_peers)
-    return f"{len(config.listen)} to listen on, {len(config.peers)} peers"
+    for entry in config.bootstrap:
+        check_entry(entry)
+    return f"{len(config.listen)} to listen on, {len(config.peers)} peers, {len(config.bootstrap)} bootstrap entries"
 
 
 def _check_key(ctx: Context) -> str:
@@ -80,6 +83,12 @@ def _check_genesis(ctx: Context) -> str:
 
     genesis = load_genesis(ctx.home / GENESIS_FILE)
     return f"mesh {genesis.name}, {len(genesis.roster)} verifiers"
+
+
+def _check_swarm_key(ctx: Context) -> str:
+    from swarmd.bootstrap.swarmkey import load_psk
+
+    return "an open mesh" if load_psk(ctx.home) is None else "a private mesh"
 
 
 def _check_policy(ctx: Context) -> str:
@@ -96,5 +105,6 @@ _CHECKS = (
     ("addresses", _check_addresses),
     ("key", _check_key),
     ("genesis", _check_genesis),
+    ("swarm key", _check_swarm_key),
     ("policy", _check_policy),
 )

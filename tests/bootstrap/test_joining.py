@@ -1,5 +1,6 @@
 """swarmd invite and swarmd join, with real daemons: two homes become one mesh by one line of text."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,3 +105,19 @@ def test_a_broken_book_costs_nothing(host) -> None:
     one.up("--listen", LOCAL, "--no-mdns")
     one.stop()
     assert (one.home / "peers.bad").exists() and "cannot be read" in one.log()
+
+
+def test_a_list_that_a_verifier_signed_leads_to_the_mesh(host) -> None:
+    one, two = host("one"), host("two")
+    one.run("init", "--name", "lab")
+    two.run("init", "--genesis", str(one.home / "genesis.json"))
+    addr = one.up("--listen", LOCAL, "--no-mdns")["addrs"][0]
+    assert two.run("seeds", "sign", addr, code=4)["error"]["code"] == "not-a-verifier"
+    seeds = two.home / "seeds.json"
+    seeds.write_text(json.dumps(one.run("seeds", "sign", addr)))
+    assert two.run("seeds", "check", str(seeds)) == {"addrs": [addr]}
+    two.up("--listen", LOCAL, "--no-mdns", "--bootstrap", "seeds.json")
+    until(lambda: one.ready["peer_id"] in two.peers())
+    assert two.ask("net")["lists"] == {"seeds.json": ""}
+    seeds.write_text(seeds.read_text().replace("127.0.0.1", "127.0.0.2"))
+    assert two.run("seeds", "check", str(seeds), code=4)["error"]["code"] == "bad-list"

@@ -174,16 +174,22 @@ def test_check_finds_everything_that_up_would_refuse(swarmd: Callable[..., Any],
         "addresses",
         "key",
         "genesis",
+        "swarm key",
         "policy",
     ]
     write(home, 'listen = ["here"]\npolicy_path = "/nowhere.wasm"\n')
     (home / "node.key").chmod(0o644)
+    (home / "swarm.key").write_text("no key")
+    (home / "swarm.key").chmod(0o600)
     ran = swarmd("config check --json")
     assert ran.code == 1 and ran.json["ok"] is False
     bad = {each["name"]: each for each in ran.json["checks"] if not each["ok"]}
-    assert set(bad) == {"addresses", "key", "policy"}
+    assert set(bad) == {"addresses", "key", "swarm key", "policy"}
     assert all(each["fix"] for each in bad.values())
     assert "BAD  key" in swarmd("config check").out
+    write(home, 'bootstrap = ["/ip4/1.2.3.4/tcp/1"]')
+    bad = {each["name"] for each in swarmd("config check --json").json["checks"] if not each["ok"]}
+    assert "addresses" in bad
 
 
 def test_up_without_a_home_says_what_to_do(swarmd_process: Callable[..., Any], home: Path) -> None:

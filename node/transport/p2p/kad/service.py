@@ -44,6 +44,8 @@ QUESTIONS_PER_S = 5.0
 QUESTIONS_BURST = 50
 REFRESH_MIN_S = 1.0
 REFRESH_MAX_S = 300.0
+# Addresses change: who asks us is asked where it listens, at most so often.
+MEET_AGAIN_S = 60.0
 
 
 class Network(Protocol):
@@ -73,6 +75,7 @@ class Kademlia:
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
         self._meeting: set[bytes] = set()
+        self._met_at_s: dict[bytes, float] = {}
         self._allowance: dict[bytes, Bucket] = {}
 
     # Plugin --------------------------------------------------------------------------------------------
@@ -101,6 +104,10 @@ class Kademlia:
             finally:
                 self._nursery = None
 
+    def wake(self) -> None:
+        """Look ourselves up soon: those asked ask us where we listen."""
+        self._woken.set()
+
     def on_peer_up(self, peer_id: str) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(self._meet, ID.from_base58(peer_id))
@@ -120,6 +127,10 @@ class Kademlia:
         if self._host is None or raw in self._meeting or public_key_of(peer) is None:
             return
         self._meeting.add(raw)
+        self._met_at_s.pop(raw, None)
+        self._met_at_s[raw] = trio.current_time()
+        while len(self._met_at_s) > 1_024:
+            del self._met_at_s[next(iter(self._met_at_s))]
         try:
             told = await identify(self._host, peer)
         except PeerGone as error:
@@ -210,7 +221,8 @@ class Kademlia:
     async def _serve(self, stream: INetStream) -> None:
         """The stream handler. What is against the rules ends the stream and is charged."""
         peer = stream.muxed_conn.peer_id
-        if self._nursery is not None and peer.to_bytes() not in self.table:
+        met_at_s = self._met_at_s.get(peer.to_bytes(), -MEET_AGAIN_S)
+        if self._nursery is not None and trio.current_time() - met_at_s >= MEET_AGAIN_S:
             self._nursery.start_soon(self._meet, peer)
         try:
             for _ in range(MAX_QUESTIONS_PER_STREAM):

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = TProtocol("/libp2p/autonat/1.0.0")
 MAX_BYTES = 8_192
 MAX_ADDRS = 4
-DIAL_TIMEOUT_S = 5.0
+DIAL_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 30.0
 # How often we dial back: for one peer, and for all of them.
 PER_PEER_PER_S = 0.1

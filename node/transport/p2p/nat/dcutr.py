@@ -33,8 +33,8 @@ MAX_ADDRS = 4
 ROUNDS = 3
 UP_WITHIN_S = 10.0
 MESSAGE_TIMEOUT_S = 10.0
-DIRECT_TIMEOUT_S = 4.0
-PUNCH_TIMEOUT_S = 5.0
+DIRECT_TIMEOUT_S = 3.0
+PUNCH_TIMEOUT_S = 3.0
 # A peer can make us dial addresses of its choosing this often.
 ROUNDS_PER_S = 0.05
 ROUNDS_BURST = 2 * ROUNDS
