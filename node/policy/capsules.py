@@ -20,7 +20,7 @@ from swarmd.node.runner import Runner
 from swarmd.node.transport.local import LocalCall
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.cids import parse_cid
-from swarmd.protocol.faults import Fault, LocalFault, RemoteFault
+from swarmd.protocol.faults import CorruptState, Fault, LocalFault, RemoteFault
 
 log = logging.getLogger("swarmd.policy")
 
@@ -113,9 +113,15 @@ class Capsules:
                 await self._fetch(capsule)
                 self._set_state(capsule, "ready")
                 log.info("capsule %s (%s) is ready to be activated", capsule.cid_text, capsule.name)
+            except CorruptState:
+                raise
             except Fault as fault:
                 log.warning("capsule %s is not taken: %s", capsule.cid_text, fault)
                 self._set_state(capsule, f"refused: {fault.code}: {fault.message}"[:500])
+            except Exception as error:
+                # The boundary of P10: whatever we did not foresee in a peer's capsule costs this one.
+                log.exception("capsule %s is not taken", capsule.cid_text)
+                self._set_state(capsule, f"refused: internal: {type(error).__name__}")
 
     # From peers ----------------------------------------------------------------------------------------
 
@@ -153,6 +159,8 @@ class Capsules:
                 self._heard(capsules.parse_block(block if type(block) is bytes else b""))
         except PeerGone:
             pass
+        except LocalFault as fault:
+            log.info("%s was not asked for capsules: %s", peer_id, fault)
         except RemoteFault as fault:
             self._transport.report(peer_id, fault.code)
 

@@ -197,3 +197,31 @@ async def test_what_is_offered_is_bounded(mesh, make, monkeypatch):
         await node.daemon.on_frame("peer", signed.capsule.block)
     offered = (await node.call("policy.list"))["offered"]
     assert len(offered) == 3 and {row["state"] for row in offered} == {"untrusted"}
+
+
+async def test_what_breaks_on_a_capsule_costs_that_capsule(mesh, make, monkeypatch):
+    """P10: the daemon lives, says what became of it, and takes the next one."""
+    two = await mesh(2)
+    author, other = two
+    await other.stop()
+    await other.start(policy_signers=(author.did,), peers=[author.addr])
+    load = capsules.load
+
+    def breaks(package, cache_dir, **more):
+        if package.capsule.name == "roles":
+            raise ZeroDivisionError("a bug of ours")
+        return load(package, cache_dir, **more)
+
+    roles, base = make(author, "roles"), make(author)
+    await author.call("policy.publish", package=roles.to_bytes())
+    await ready(other, roles.capsule.cid_text)
+    await other.stop()
+    (other.home / "policies" / f"{roles.capsule.cid_text}.capsule").unlink()
+    monkeypatch.setattr(capsules, "load", breaks)
+    await other.start(peers=[author.addr])
+    with trio.fail_after(10):
+        while not (heard := (await other.call("policy.list"))["offered"]) or heard[0]["state"] == "fetching":  # noqa: ASYNC110
+            await trio.sleep(0.05)
+    assert heard[0]["state"] == "refused: internal: ZeroDivisionError"
+    await author.call("policy.publish", package=base.to_bytes())
+    await ready(other, base.capsule.cid_text)
