@@ -132,6 +132,12 @@ class Config:
         (), _texts, "Peers and networks that are never let in, as swarmd peers deny."
     )
     only_allowed_peers: bool = _setting(False, _boolean, "Let in only who is on the allow list.")
+    nats_url: str = _setting(
+        "", _text, "A NATS server to bridge frames over beside P2P, as nats://host:4222 (pip: swarmd[nats])."
+    )
+    nats_hold_s: float = _setting(
+        0.1, _seconds(0, 60), "How long a frame from NATS waits for P2P to bring it first."
+    )
     chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
     chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
     policy_path: str = _setting(

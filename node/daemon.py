@@ -26,6 +26,8 @@ from swarmd.node.agents.registry import AgentRegistry
 from swarmd.node.backup.ops import backup_ops
 from swarmd.node.backup.silence import Silence
 from swarmd.node.backup.snapshot import remove_snapshot
+from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
+from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import EmbeddedChain
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
@@ -90,6 +92,8 @@ class Settings:
     allow_peers: Sequence[str] = ()
     deny_peers: Sequence[str] = ()
     only_allowed_peers: bool = False
+    nats_url: str = ""
+    nats_hold_s: float = DEFAULT_PREFER_P2P_S
 
 
 class Daemon:
@@ -174,6 +178,7 @@ class Daemon:
         self._frames_send, self._frames_receive = trio.open_memory_channel[bytes](1_024)
         self._announce = trio.Event()
         self._stop = trio.CancelScope()
+        self.bridge = self._make_bridge(settings)
         self.api = LocalApi(
             self.runner,
             self.transport,
@@ -194,6 +199,18 @@ class Daemon:
             peers.network,
             self.silence.status,
         )
+
+        self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
+
+    def _make_bridge(self, settings: Settings) -> NatsBridge | None:
+        if not settings.nats_url:
+            return None
+        inbox = HybridInbox(
+            lambda frame: self._take_frame("", frame),
+            lambda: len(self.transport.peers()),
+            settings.nats_hold_s,
+        )
+        return NatsBridge(settings.nats_url, self.genesis.mesh_name, inbox)
 
     def _check_same_mesh(self) -> None:
         known = self.journal.meta("mesh_id")
@@ -235,6 +252,8 @@ class Daemon:
                 await nursery.start(self.transport.run, self)
                 nursery.start_soon(self.runner.run)
                 nursery.start_soon(self._publisher)
+                if self.bridge is not None:
+                    nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
                 await nursery.start(self.dispatcher.run, self.journal.outbox())
                 self.agents.on_change.append(self._announce_set)
@@ -307,7 +326,12 @@ class Daemon:
 
     async def _publisher(self) -> None:
         async for frame in self._frames_receive:
-            await self.transport.publish(frame)
+            await self._say(frame)
+
+    async def _say(self, frame: bytes) -> None:
+        if self.bridge is not None:
+            self.bridge.publish(frame)
+        await self.transport.publish(frame)
 
     async def _on_anchor(self, seen: AnchorSeen) -> None:
         def make(at_ns: int) -> ChainSeen:
@@ -357,13 +381,20 @@ class Daemon:
         while True:
             self._announce = trio.Event()
             self._make_manifest()
-            await self.transport.publish(self._manifest_frame())
+            await self._say(self._manifest_frame())
             with trio.move_on_after(MANIFEST_INTERVAL_S):
                 await self._announce.wait()
 
     # TransportHandler ----------------------------------------------------------------------------------
 
     async def on_frame(self, peer_id: str, frame: bytes) -> None:
+        self._take_frame(peer_id, frame)
+        if self.bridge is not None:
+            self.bridge.heard(frame)
+
+    def _take_frame(self, peer_id: str, frame: bytes) -> None:
+        """`peer_id` is "" for a frame from a bridge. RemoteFault unless it carries its author's signature: gossip
+        counts on that (`frames_are_signed`)."""
         if is_capsule(frame):
             self.capsules.on_frame(frame)
         else:

@@ -82,6 +82,7 @@ class LocalApi:
         self._silence = silence
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
+        self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.topics = TopicHub()
         runner.watchers.append(self.topics.publish)
         self._ops: dict[str, Op] = {
@@ -156,6 +157,7 @@ class LocalApi:
             "sync": {"rounds": self._sync.rounds, "repaired": self._sync.repaired},
             "network": dict(self._network()),
             "trouble": runner.trouble,
+            "bridge": self.bridge(),
             "restored": self._silence(),
             "manifests": len(state.manifests),
             "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),

@@ -138,6 +138,8 @@ def run_up(ctx: Context) -> int:
         allow_peers=config.allow_peers,
         deny_peers=config.deny_peers,
         only_allowed_peers=config.only_allowed_peers,
+        nats_url=config.nats_url,
+        nats_hold_s=config.nats_hold_s,
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK

@@ -109,7 +109,7 @@ STATUS = {
     "capabilities": ["echo"], "roles": ["verifier"], "roster": 2, "lamport": int, "mesh_digest": HEX64,
     "state_digest": HEX64, "balance": DECIMAL, "chain": dict, "policy_hash": HEX64,
     "journal": {"inputs": int, "bytes": int, "proofs": 0}, "ingress": {"faults": {}, "duplicates": int, "dropped": 0},
-    "sync": {"rounds": int, "repaired": int}, "trouble": "", "manifests": 2, "counters": dict, "bus_ms": dict,
+    "sync": {"rounds": int, "repaired": int}, "trouble": "", "bridge": None, "manifests": 2, "counters": dict, "bus_ms": dict,
     "bus_buckets": dict, "k_plan": 1, "k_result": 1, "bootstrap": True,
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ def test_a_lock_is_pins_and_hashes_and_no_address(repo: Path, name: str) -> None
 def test_the_lock_satisfies_what_the_project_asks_for(repo: Path) -> None:
     project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
     locked = {canonicalize_name(pin.name): pin for pin in pins(repo / "requirements.lock")}
-    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
         wanted = Requirement(text)
         pin = locked.get(canonicalize_name(wanted.name))
         assert pin is not None, f"{wanted.name} is not locked: run `make lock`"
