@@ -51,6 +51,7 @@ from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.runner import Out, Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
+from swarmd.node.state.ops import state_ops
 from swarmd.node.state.sync import Sync
 from swarmd.node.transport.local import LocalServer
 from swarmd.node.transport.p2p.access import AccessList
@@ -195,6 +196,7 @@ class Daemon:
                 **self.capsules.ops(),
                 **backup_ops(home, self.chain),
                 **self.silence.ops(),
+                **state_ops(self.runner, lambda: {"state": "off"}),
             },
             peers.network,
             self.silence.status,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from swarmd.node import migrations
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
 from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
 from swarmd.protocol.cbor import decode, encode, encode_ordered
@@ -17,26 +18,12 @@ from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 
-# 2: batches.verdicts, what the ingress gate said of each envelope when it was taken in.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = migrations.NEWEST
 # Meta of a home that was made of a backup, until the node has heard what it said after that (docs/backup.md).
 RESTORED_KEY = "restored"
 _FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.
 PROBE_BYTES = 65_536
-_SCHEMA = """
-create table if not exists meta (key text primary key, value blob) without rowid;
-create table if not exists inputs (id integer primary key, record blob not null);
-create table if not exists authors (id integer primary key, did text not null unique);
-create table if not exists batches (
-  author integer not null, epoch integer not null, bucket integer not null, seq integer not null,
-  hash blob not null, lamport integer not null, ts_ns integer not null, body blob not null, verdicts blob,
-  primary key (author, epoch, bucket, seq));
-create index if not exists batches_by_bucket on batches (bucket);
-create table if not exists outbox (id text primary key, record blob not null) without rowid;
-create table if not exists proofs (
-  id integer primary key, what text not null, author integer not null, record blob not null, unique (what, author));
-"""
 
 
 class Journal:
@@ -46,14 +33,20 @@ class Journal:
         self.path = path
         try:
             self.db = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        except sqlite3.DatabaseError as error:
+            raise CorruptState("bad-journal", f"{path}: {error}") from error
+        try:
+            migrations.refuse_newer(self.db, path)
             self.db.execute("pragma journal_mode = wal")
             # FULL: a commit that returned survives a power cut; one fsync per turn pays for it.
             self.db.execute("pragma synchronous = full")
             self.db.execute("pragma wal_autocheckpoint = 4000")
-            self.db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+            migrations.migrate(self.db, path)
+        except (sqlite3.DatabaseError, LocalFault) as error:
+            self.db.close()
+            if isinstance(error, LocalFault):
+                raise
             raise CorruptState("bad-journal", f"{path}: {error}") from error
-        self._check_version()
         self._authors: dict[str, int] = {
             did: author for author, did in self.db.execute("select id, did from authors")
         }
@@ -62,22 +55,6 @@ class Journal:
         # two statements a turn, not two an envelope.
         self._new_inputs: list[tuple[bytes]] = []
         self._new_batches: list[tuple[Any, ...]] = []
-
-    def _check_version(self) -> None:
-        known = self.meta("schema_version")
-        if known is None:
-            self.set_meta("schema_version", str(SCHEMA_VERSION).encode())
-        elif int(known) == 1:
-            self.db.executescript(
-                "begin immediate; alter table batches add column verdicts blob;"
-                "update meta set value = cast('2' as blob) where key = 'schema_version'; commit"
-            )
-        elif int(known) > SCHEMA_VERSION:
-            raise LocalFault(
-                "newer-journal",
-                f"{self.path} has schema {int(known)}, this swarmd knows {SCHEMA_VERSION}",
-                fix="use the swarmd that wrote it, or a newer one",
-            )
 
     def close(self) -> None:
         self.db.close()
