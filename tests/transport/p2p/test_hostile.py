@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from swarmd.node.cluster import Cluster
 
-pytestmark = pytest.mark.property_id("P10")
+pytestmark = [
+    pytest.mark.property_id("P10"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8, and /proc"),
+]
 
 HOSTILE = Path(__file__).with_name("hostile")
 # What the daemon may hold above its size at the start: max_held_bytes (192 MiB), and what Python's allocator does
