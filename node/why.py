@@ -111,8 +111,11 @@ def describe(envelope: Envelope) -> str:
         case kinds.PROPOSE:
             top = sum(max(price for _, price in found) for found in payload["plan"].values())
             count = _plural(len(payload["plan"]), "task")
-            return f"proposes workers for {count}, at most {format_usdc(top)} USDC"
+            again = f" in round {payload['round']}" if payload["round"] else ""
+            return f"proposes workers for {count}{again}, at most {format_usdc(top)} USDC"
         case kinds.ATTEST_PLAN:
+            if payload["verdict"] == "skip":
+                return f"asks for round {payload['round']}: {payload['reason']}"
             return f"votes {payload['verdict']}: {payload['reason']}"
         case kinds.DECIDE:
             return f"decides with {_plural(len(envelope.refs) - 1, 'vote')}, {payload['k']} needed"

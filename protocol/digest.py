@@ -93,7 +93,8 @@ def state_digest(state: State) -> bytes:
             [
                 name,
                 sorted(map(repr, state.needs[name].done_here)),
-                sorted(state.needs[name].heard_ns.items()),
+                [state.needs[name].since_ns, state.needs[name].promised],
+                sorted(state.needs[name].voted.items()),
             ]
             for name in sorted(state.needs)
         ],

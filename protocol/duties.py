@@ -14,15 +14,13 @@ from swarmd.protocol.effects import Effect, Judge, RunAgent
 from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import JobRef, State
-from swarmd.protocol.work import committees
+from swarmd.protocol.work import committees, deciding
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.need import Attest, Claim, Commit, Need, Proposal, Run, TaskSpec
 
-PROPOSE_BACKUP_NS = 2_500_000_000
+ROUND_NS = 2_500_000_000  # the first round; each next one takes twice as long, up to
+MAX_ROUND_NS = 60 * S_NS
 VOTE_BACKUP_NS = 1_000_000_000
-# A vote is given once. Where nodes are slow a backup's proposal may be first at some and second at others; who waits
-# for those of better rank to be heard splits the committee less often.
-VOTE_PATIENCE_NS = 700_000_000
 CERTIFY_BACKUP_NS = 700_000_000
 JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS
@@ -108,15 +106,19 @@ def _plan(state: State, need: Need, out: list[Effect]) -> None:
     rank = committee.rank(state.me)
     if rank is None:
         return
-    if not need.proposals:
-        if _due(state, need, need.ts_ns + rank * PROPOSE_BACKUP_NS, out, "propose"):
-            _propose(state, need, out)
-        return
+    if not need.since_ns:
+        # Rounds are no help as long as nobody could propose anything.
+        if not need.proposals and _chosen(state, need) is None:
+            return
+        need.since_ns = state.now_ns
+    _skip(state, need, committee, out)
+    _propose(state, need, committee, out)
     _vote(state, need, committee, rank, out)
     _decide(state, need, committee, out)
 
 
-def _propose(state: State, need: Need, out: list[Effect]) -> None:
+def _chosen(state: State, need: Need) -> dict[str, list[list[Any]]] | None:
+    """A plan for all tasks; None, with what it waits for, if there is none to be made now."""
     plan: dict[str, list[list[Any]]] = {}
     for spec in need.all_specs():
         found = candidates(state, need, spec)
@@ -125,21 +127,85 @@ def _propose(state: State, need: Need, out: list[Effect]) -> None:
                 f"an agent that offers {spec.capability} for at most {spec.max_price} minor units"
             )
             state.waiting[need.id] = None
-            return
+            return None
         plan[spec.id] = [[did, price] for price, did in found]
     # An owner can add more than one proposal can refer to or plan.
-    if len(need.updates) >= limits.MAX_REFS or len(plan) > limits.MAX_TASKS_PER_NEED:
+    if len(need.updates) >= limits.MAX_REFS // 2 or len(plan) > limits.MAX_TASKS_PER_NEED:
         need.waiting_for = "a smaller plan: more updates or tasks than a proposal can hold"
-        return
+        return None
     need.waiting_for = ""
     state.waiting.pop(need.id, None)
-    if _once(need, "proposed", need.epoch):
+    return plan
+
+
+def round_start_ns(round_: int) -> int:
+    """Nanoseconds after the need could be planned: 0, 2.5 s, 7.5 s, 17.5 s, ... at last one a minute."""
+    start_ns, length_ns = 0, ROUND_NS
+    for _ in range(round_):
+        start_ns += length_ns
+        length_ns = min(2 * length_ns, MAX_ROUND_NS)
+    return start_ns
+
+
+def _round_by_time(state: State, need: Need) -> int:
+    round_ = 0
+    while state.now_ns >= need.since_ns + round_start_ns(round_ + 1):
+        round_ += 1
+    return round_
+
+
+def _skip(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+    """Ask for the next round when this one has taken too long, or when others ask and it has for us too."""
+    if len(committee.members) == 1 or _decidable(need, committee):
+        return
+    wanted, ours = need.promised + 1, _round_by_time(state, need)
+    if ours < wanted:
+        _due(state, need, need.since_ns + round_start_ns(wanted), out, "round", wanted)
+        # Others may have begun to count earlier; one round ahead of our own count we go with them.
+        if ours == 0 or not any(skip.round == wanted == ours + 1 for skip in need.skips.values()):
+            return
+    own = [need.votes.get(proposal, {}).get(state.me) for proposal in need.voted.values()]
+    if None in own:
+        return  # our vote is on its way into the journal: a skip must show it
+    need.promised = wanted = max(wanted, ours)
+    payload = {"verdict": "skip", "round": wanted, "reason": "no decision in time"}
+    latest = need.votes[need.voted[max(need.voted)]][state.me] if need.voted else None
+    state.draft(
+        out, need.id, kinds.ATTEST_PLAN, payload, (need.envelope, latest) if latest else (need.envelope,)
+    )
+    _due(state, need, need.since_ns + round_start_ns(wanted + 1), out, "round", wanted + 1)
+
+
+def _decidable(need: Need, committee: Committee) -> bool:
+    return any(len(votes) >= committee.quorum for votes in need.votes.values())
+
+
+def _propose(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+    round_ = need.promised
+    if committee.proposer(round_) != state.me or ("proposed", round_) in need.done_here:
+        return
+    by_voter = {skip.voter: skip for skip in need.skips.values() if skip.round == round_}
+    skips = [by_voter[did] for did in committee.members if did in by_voter][: committee.quorum]
+    if round_ and len(skips) < committee.quorum:
+        return
+    values = deciding.latest_values(need, skips)
+    if len(values) > 1:
+        return  # their proposer signed two in one round: nobody can tell which was decided
+    if values:
+        repeated = need.proposals[values.pop()]
+        plan, lease_s, updates = repeated.plan, repeated.lease_s, repeated.updates
+    else:
+        fresh = _chosen(state, need)
+        if fresh is None:
+            return
+        plan, lease_s, updates = fresh, state.lease_s, tuple(need.updates)
+    if _once(need, "proposed", round_):
         state.draft(
             out,
             need.id,
             kinds.PROPOSE,
-            {"round": 0, "lease_s": state.lease_s, "plan": plan},
-            (need.envelope, *need.updates),
+            {"round": round_, "lease_s": lease_s, "plan": plan},
+            (need.envelope, *updates, *(skip.id for skip in skips)),
         )
 
 
@@ -178,11 +244,10 @@ def _backed(state: State, proposal: Proposal) -> bool:
 
 
 def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[Effect]) -> None:
-    if ("voted", need.epoch) in need.done_here:
-        return
-    if rank >= committee.quorum and not _due(state, need, need.ts_ns + VOTE_BACKUP_NS, out, "vote"):
-        return
-    for proposal in sorted(need.proposals.values(), key=lambda p: (committee.rank(p.sender), p.id)):
+    """For the proposal of the latest round, once a round, and for none below what we promised."""
+    for proposal in sorted(need.proposals.values(), key=lambda p: (-p.round, p.id)):
+        if proposal.round < need.promised or proposal.round in need.voted:
+            return
         if not _acceptable(state, proposal):
             need.waiting_for = "the offers of the workers in the proposed plan"
             state.waiting[need.id] = None
@@ -197,19 +262,23 @@ def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[E
                     (proposal.id,),
                 )
             continue
-        better = committee.rank(proposal.sender) or 0
-        heard_ns = need.heard_ns.setdefault(proposal.id, state.now_ns)
-        if not _due(state, need, heard_ns + better * VOTE_PATIENCE_NS, out, "vote", proposal.id):
+        # The first K are enough as a rule.
+        if (
+            proposal.round == 0
+            and rank >= committee.quorum
+            and not _due(state, need, need.since_ns + VOTE_BACKUP_NS, out, "vote")
+        ):
             return
-        # At most one accepted proposal per (need, epoch): signing two is slashable.
-        if _once(need, "voted", need.epoch):
-            state.draft(
-                out,
-                need.id,
-                kinds.ATTEST_PLAN,
-                {"verdict": "accept", "reason": "workers and prices are as offered"},
-                (proposal.id,),
-            )
+        # Two votes in one round are slashable, and so is one below a round that we asked for.
+        need.voted[proposal.round] = proposal.id
+        need.promised = proposal.round
+        state.draft(
+            out,
+            need.id,
+            kinds.ATTEST_PLAN,
+            {"verdict": "accept", "reason": "workers and prices are as offered"},
+            (proposal.id,),
+        )
         return
 
 

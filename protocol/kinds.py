@@ -89,7 +89,6 @@ _telemetry = schema.record(
         "output_bytes": schema.uint(1 << 40),
     }
 )
-_accept_reject = schema.one_of("accept", "reject")
 
 SCHEMAS: Mapping[str, schema.Check] = {
     NEED: schema.record(
@@ -114,7 +113,17 @@ SCHEMAS: Mapping[str, schema.Check] = {
             ),
         }
     ),
-    ATTEST_PLAN: schema.record({"verdict": _accept_reject, "reason": _reason}),
+    ATTEST_PLAN: schema.tagged(
+        "verdict",
+        {
+            "accept": schema.record({"verdict": schema.one_of("accept"), "reason": _reason}),
+            "reject": schema.record({"verdict": schema.one_of("reject"), "reason": _reason}),
+            # To the next proposer: nothing below `round` gets my vote any more.
+            "skip": schema.record(
+                {"verdict": schema.one_of("skip"), "round": schema.uint(1 << 16), "reason": _reason}
+            ),
+        },
+    ),
     DECIDE: schema.record({"round": schema.uint(1 << 16), "k": schema.uint(255)}),
     CLAIM: schema.record({"task": _task, "attempt": _attempt, "lease_s": _lease}),
     COMMIT: schema.record(

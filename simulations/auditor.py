@@ -19,7 +19,7 @@ from swarmd.simulations.books import books as books_of
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import SimNode
-from swarmd.simulations.oracle import Oracle, Terms
+from swarmd.simulations.oracle import Fact, Oracle, Terms
 from swarmd.simulations.workload import right_answer
 
 MAX_VIOLATIONS = 50
@@ -92,9 +92,9 @@ class Auditor:
         self._held: dict[int, dict[bytes, None]] = {}
         self._acknowledged: dict[int, list[str]] = {}
         self._said: set[bytes] = set()
-        self._votes: dict[tuple[str, str], bytes] = {}
+        self._votes: dict[tuple[str, str], list[Fact]] = {}
         self._double_voters: dict[str, set[str]] = {}
-        self._decisions: dict[str, dict[bytes, frozenset[str]]] = {}
+        self._decisions: dict[str, set[bytes]] = {}
 
     def meet(self, nodes: Iterable[SimNode]) -> None:
         for node in nodes:
@@ -186,9 +186,10 @@ class Auditor:
         fact = self.oracle.facts.get(envelope.id)
         if fact is None:
             return
-        if envelope.kind == "ATTEST_PLAN" and envelope.payload["verdict"] == "accept":
-            first = self._votes.setdefault((envelope.thread, envelope.sender), fact.proposal)
-            twice = first != fact.proposal
+        if envelope.kind == "ATTEST_PLAN":
+            said = self._votes.setdefault((envelope.thread, envelope.sender), [])
+            twice = any(_contradict(fact, other) for other in said)
+            said.append(fact)
             if twice:
                 self._double_voters.setdefault(envelope.thread, set()).add(envelope.sender)
             if self._honest[envelope.sender]:
@@ -200,13 +201,10 @@ class Auditor:
 
     def _decision(self, node: SimNode, envelope: Envelope) -> None:
         fact = self.oracle.facts[envelope.id]
-        voters = frozenset(self.oracle.seen[vote].sender for vote in fact.certificate)
-        known = self._decisions.setdefault(envelope.thread, {})
-        known.setdefault(fact.proposal, voters)
-        liars = {did for did in self._double_voters.get(envelope.thread, ()) if not self._honest[did]}
-        excused = all(
-            one & other & liars for one in known.values() for other in known.values() if one is not other
-        )
+        known = self._decisions.setdefault(envelope.thread, set())
+        known.add(fact.proposal)
+        # Among honest members two decisions cannot be: only one who is seen to contradict itself explains a second.
+        excused = any(not self._honest[did] for did in self._double_voters.get(envelope.thread, ()))
         self._check("P1", len(known) == 1 or excused, node, f"{len(known)} decisions in {envelope.thread}")
 
     def _result(self, node: SimNode, envelope: Envelope) -> None:
@@ -335,3 +333,17 @@ def _tree(leaves: Sequence[bytes]) -> bytes:
         return sha256(b"\0" + leaves[0]).digest()
     left = 1 << (len(leaves) - 1).bit_length() - 1
     return sha256(b"\1" + _tree(leaves[:left]) + _tree(leaves[left:])).digest()
+
+
+def _contradict(one: Fact, other: Fact) -> bool:
+    """Two statements of one member about a plan that no honest one makes both."""
+    early, late = sorted((one, other), key=lambda fact: fact.said.lamport)
+    verdicts = early.said.payload["verdict"], late.said.payload["verdict"]
+    match verdicts:
+        case "accept", "accept":
+            return early.round == late.round and early.proposal != late.proposal
+        case "skip", "accept":
+            return late.round < early.round
+        case "accept", "skip":
+            return late.shown_round < early.round < late.round
+    return False

@@ -85,6 +85,9 @@ class Liar(Conduct):
         for envelope in transaction.heard:
             if envelope.kind == "PROPOSE" and self._does("double-vote"):
                 node.say(_vote_for(envelope))
+            asked = envelope.kind == "ATTEST_PLAN" and envelope.payload["verdict"] == "skip"
+            if asked and self._does("double-vote") and envelope.sender not in self._fellows:
+                node.say(_skip_hiding(envelope))
             # Never to each other: liars that answer liars would talk without end.
             tempting = self.active and self._does("forge") and envelope.sender not in self._fellows
             if tempting and self._random.random() < FORGE_SHARE:
@@ -237,6 +240,17 @@ def _vote_for(proposal: Envelope) -> Callable[[State], Publish]:
     return draft
 
 
+def _skip_hiding(heard: Envelope) -> Callable[[State], Publish]:
+    """Ask for the round that another asks for, and keep back what we have voted for."""
+
+    def draft(state: State) -> Publish:
+        payload = {"verdict": "skip", "round": heard.payload["round"], "reason": "never voted"}
+        need = state.needs.get(heard.thread)
+        return _draft(state, heard.thread, "ATTEST_PLAN", payload, (need.envelope,) if need else ())
+
+    return draft
+
+
 def _late(claim: Envelope) -> Callable[[State], Publish]:
     """A result after the lease."""
 
@@ -279,7 +293,9 @@ def _decide(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     """With the votes so far, perhaps those for other proposals, under the K that it should be."""
     refs = _some(random, need.proposals) + _subset(random, list(need.vote_of))
     quorum = committees.plan_committee(state.genesis, need, need.epoch).quorum
-    return _draft(state, need.id, "DECIDE", {"round": 0, "k": quorum}, refs)
+    proposal = need.proposals.get(refs[0]) if refs else None
+    payload = {"round": proposal.round if proposal else 0, "k": quorum}
+    return _draft(state, need.id, "DECIDE", payload, refs)
 
 
 def _certificate(need: Need, random: Random, heard: bytes) -> tuple[Commit | None, tuple[bytes, ...]]:
@@ -370,10 +386,15 @@ def _challenge(state: State, need: Need, random: Random, heard: bytes) -> Publis
 
 
 def _propose(state: State, need: Need, random: Random, heard: bytes) -> Publish:
-    """Everything to itself, for all the owner would pay or a bit more."""
+    """Everything to itself, for all the owner would pay or a bit more; in its turn or not, asked for or not."""
     more = random.choice((0, 0, 1))
     plan = {task: [[state.me, spec.max_price + more]] for task, spec in need.tasks.items()}
-    return _draft(state, need.id, "PROPOSE", {"round": 0, "lease_s": 86_400, "plan": plan}, (need.envelope,))
+    members = committees.plan_committee(state.genesis, need, need.epoch).members
+    turn = members.index(state.me) if state.me in members else 0
+    round_ = random.choice((0, turn, turn, max((skip.round for skip in need.skips.values()), default=0)))
+    payload = {"round": round_, "lease_s": 86_400, "plan": plan}
+    refs = (need.envelope, *_subset(random, list(need.skips)))
+    return _draft(state, need.id, "PROPOSE", payload, refs)
 
 
 def _spend(state: State, thread: str, seq: int, budget: int) -> Publish:
@@ -411,7 +432,7 @@ Forgery = Callable[[State, Need, Random, bytes], Publish]
 _FORGERIES: dict[str, tuple[Forgery, ...]] = {
     "NEED": (_propose, _expire, _annotate, _spend_twice, _overspend),
     "PROPOSE": (_propose, _decide),
-    "ATTEST_PLAN": (_decide,),
+    "ATTEST_PLAN": (_decide, _propose),
     "DECIDE": (_claim, _release, _yield, _decide),
     "CLAIM": (_commit, _release, _yield, _claim, _overspend),
     "COMMIT": (_accept, _reject, _attest),

@@ -43,6 +43,9 @@ class Fact:
     result: bytes = b""
     price: int = 0
     certificate: tuple[bytes, ...] = ()
+    round: int = 0
+    shown: bytes = b""  # of a skip: the last proposal that its sender had voted for, and its round
+    shown_round: int = -1
 
 
 class Wrong(Exception):
@@ -200,12 +203,54 @@ class Oracle:
                 raise Wrong("a worker twice, or too dear")
         if sum(max(price for _, price in row) for row in plan.values()) > need.payload["budget"]:
             raise Wrong("over the budget")
-        return Fact(envelope, proposal=bytes(envelope.id))
+        members, quorum = self.planners(envelope.thread)
+        round_ = envelope.payload["round"]
+        if members[round_ % len(members)] != envelope.sender:
+            raise Wrong("not its turn")
+        bound = self._bound(envelope, round_, quorum) if round_ else b""
+        if bound and any(
+            self.seen[bound].payload[key] != envelope.payload[key] for key in ("plan", "lease_s")
+        ):
+            raise Wrong("not the plan that was voted for")
+        return Fact(envelope, proposal=bound or bytes(envelope.id), round=round_)
+
+    def _bound(self, envelope: Envelope, round_: int, quorum: int) -> bytes:
+        """What the skips of round `round_` bind its proposer to: the plan of the last vote that any of them shows."""
+        asked = {}
+        for ref in envelope.refs:
+            skip = self._fact(ref, "ATTEST_PLAN")
+            if skip and skip.said.payload["verdict"] == "skip" and skip.round == round_:
+                asked[skip.said.sender] = skip.shown
+        if len(asked) < quorum:
+            raise Wrong("nobody asked for this round")
+        shown = [self.facts[proposal] for proposal in asked.values() if proposal]
+        last = [fact.proposal for fact in shown if fact.round == max(f.round for f in shown)]
+        if len(set(last)) > 1:
+            raise Wrong("two proposals in a round")
+        return last[0] if last else b""
 
     def _vote(self, envelope: Envelope) -> Fact:
-        proposal = self._first(envelope, "PROPOSE")
         self._planner(envelope)
-        return Fact(envelope, proposal=bytes(proposal.said.id))
+        if envelope.payload["verdict"] == "skip":
+            return self._skip(envelope)
+        proposal = self._first(envelope, "PROPOSE")
+        return Fact(envelope, proposal=bytes(proposal.said.id), round=proposal.round)
+
+    def _skip(self, envelope: Envelope) -> Fact:
+        own = [
+            (vote.round, vote.proposal)
+            for ref in envelope.refs
+            if (vote := self._fact(ref, "ATTEST_PLAN"))
+            and vote.said.sender == envelope.sender
+            and vote.said.payload["verdict"] == "accept"
+        ]
+        asked = envelope.payload["round"]
+        if self.need[envelope.thread].id not in envelope.refs or asked == 0:
+            raise Wrong("skips nothing")
+        voted, shown = max(own, default=(-1, b""))
+        if voted >= asked:
+            raise Wrong("voted there or later")
+        return Fact(envelope, round=asked, shown=shown, shown_round=voted)
 
     def _decide(self, envelope: Envelope) -> Fact:
         proposal = self._first(envelope, "PROPOSE")
@@ -217,9 +262,9 @@ class Oracle:
                 votes[vote.said.sender] = bytes(ref)
         if len(votes) < quorum:
             raise Wrong("no quorum of votes")
-        if envelope.payload != {"round": 0, "k": quorum}:
+        if envelope.payload != {"round": proposal.round, "k": quorum}:
             raise Wrong("another round or K")
-        return Fact(envelope, proposal=bytes(proposal.said.id), certificate=tuple(votes.values()))
+        return Fact(envelope, proposal=proposal.proposal, certificate=tuple(votes.values()))
 
     def _attempt(self, envelope: Envelope) -> Fact:
         """The attempt that an envelope is about, by a decision and what must have come before."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope, need_id
 from swarmd.protocol.genesis import Genesis
 
@@ -87,18 +88,19 @@ class Reading:
         decided: dict[int, set[bytes]] = {}
         for said in self._of(thread, "DECIDE"):
             proposal = self._ref(said, "PROPOSE")
-            decided.setdefault(said.epoch, set()).add(proposal.id if proposal else b"")
-        for epoch, proposals in decided.items():
-            if len(proposals) > 1:
-                yield "P1", f"{thread}: {len(proposals)} proposals decided in epoch {epoch}"
-        votes: dict[tuple[str, int], set[bytes]] = {}
+            # A later round repeats a plan under another id: what counts is the plan.
+            decided.setdefault(said.epoch, set()).add(encode(proposal.payload["plan"]) if proposal else b"")
+        for epoch, plans in decided.items():
+            if len(plans) > 1:
+                yield "P1", f"{thread}: {len(plans)} plans decided in epoch {epoch}"
+        votes: dict[tuple[str, int, int], set[bytes]] = {}
         for said in self._of(thread, "ATTEST_PLAN"):
             proposal = self._ref(said, "PROPOSE")
             if said.payload["verdict"] == "accept" and proposal is not None:
-                votes.setdefault((said.sender, said.epoch), set()).add(proposal.id)
-        for (voter, epoch), proposals in votes.items():
+                votes.setdefault((said.sender, said.epoch, proposal.payload["round"]), set()).add(proposal.id)
+        for (voter, epoch, round_), proposals in votes.items():
             if len(proposals) > 1:
-                yield "P1", f"{thread}: {voter} voted for {len(proposals)} proposals in epoch {epoch}"
+                yield "P1", f"{thread}: {voter} voted for {len(proposals)} in epoch {epoch}, round {round_}"
 
     def _decide(self, said: Envelope) -> Iterator[tuple[str, str]]:
         proposal = self._ref(said, "PROPOSE")

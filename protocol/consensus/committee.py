@@ -43,6 +43,10 @@ class Committee:
     members: tuple[str, ...]
     quorum: int
 
+    def proposer(self, round_: int) -> str:
+        """Whose round it is; the members take turns."""
+        return self.members[round_ % len(self.members)]
+
     def rank(self, did: str) -> int | None:
         return self.members.index(did) if did in self.members else None
 

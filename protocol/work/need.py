@@ -48,8 +48,21 @@ class Proposal:
     lease_s: int
     plan: dict[str, list[list[Any]]]  # task -> [[worker, price], ...] in order of preference
     specs: dict[str, TaskSpec]  # the tasks as the proposal's refs define them
+    updates: tuple[bytes, ...]
+    value: bytes  # the proposal that named this plan first: its own id, or that of the one it repeats
     lamport: int
     ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A member accepts nothing below `round` any more. `accepted`: of the highest round it had voted in, if any."""
+
+    id: bytes
+    voter: str
+    round: int
+    accepted: bytes | None
+    lamport: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +188,7 @@ class Need:
     proposals: dict[bytes, Proposal] = field(default_factory=dict)
     votes: dict[bytes, dict[str, bytes]] = field(default_factory=dict)  # proposal -> voter -> attest id
     vote_of: dict[bytes, tuple[str, bytes]] = field(default_factory=dict)  # attest id -> (voter, proposal)
+    skips: dict[bytes, Skip] = field(default_factory=dict)
     decides: dict[bytes, Decide] = field(default_factory=dict)
     claims: dict[bytes, Claim] = field(default_factory=dict)
     endings: dict[bytes, Ending] = field(default_factory=dict)
@@ -196,7 +210,9 @@ class Need:
     open_tasks: int = 0
     # Local to this node, no part of the mesh's state:
     done_here: set[tuple[Any, ...]] = field(default_factory=set)
-    heard_ns: dict[bytes, int] = field(default_factory=dict)  # proposal -> when we could first vote for it
+    since_ns: int = 0  # when we could first have planned it: rounds are counted from then
+    promised: int = 0  # the round below which we vote for nothing any more
+    voted: dict[int, bytes] = field(default_factory=dict)  # round -> the proposal that has our vote
     waiting_for: str = ""
 
     # Derivation ----------------------------------------------------------------------------------------
@@ -222,7 +238,7 @@ class Need:
     def derive_decided(self) -> bool:
         """Pick the winning decision: highest epoch, then lamport, then the smaller decider id; True if it moved.
 
-        Decisions for one proposal are one decision: the earliest stands for it.
+        Decisions for one plan, in whatever round, are one decision: the earliest stands for it.
         """
         best: Decide | None = None
         for decide in self.decides.values():

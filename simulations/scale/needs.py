@@ -127,7 +127,8 @@ class Need:
         if rank == 0:
             self._say(daemon, kinds.PROPOSE, self._planners)
             return
-        at_ns = envelope.ts_ns + rank * duties.PROPOSE_BACKUP_NS
+        # Of a later round only its proposal is modelled, not the skips that ask for it.
+        at_ns = envelope.ts_ns + duties.round_start_ns(rank)
         self._backup(
             at_ns,
             daemon,
@@ -140,15 +141,7 @@ class Need:
             return
         self._proposed_at.add(daemon)
         if self.plan.rank[daemon] < self.plan.quorum:
-            # A backup's proposal waits a little for those of better rank.
-            patience_ns = self.plan.rank[envelope.author] * duties.VOTE_PATIENCE_NS
-            if patience_ns:
-                due_ns = self._events.now_ns + patience_ns
-                self._backup(
-                    due_ns, daemon, lambda: daemon not in self.plan.voted, lambda: self._vote(daemon)
-                )
-            else:
-                self._vote(daemon)
+            self._vote(daemon)
             return
         at_ns = max(self._events.now_ns, self.posted_ns + duties.VOTE_BACKUP_NS)
         self._backup(at_ns, daemon, lambda: daemon not in self._decided_at, lambda: self._vote(daemon))

@@ -266,7 +266,11 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
             },
         ],
         "PROPOSE": [{"round": 0, "lease_s": 60, "plan": {"t1": [[did, 20_000]], "t2": [[did, 0]]}}],
-        "ATTEST_PLAN": [{"verdict": "accept", "reason": ""}, {"verdict": "reject", "reason": "too dear"}],
+        "ATTEST_PLAN": [
+            {"verdict": "accept", "reason": ""},
+            {"verdict": "reject", "reason": "too dear"},
+            {"verdict": "skip", "round": 1, "reason": ""},
+        ],
         "DECIDE": [{"round": 0, "k": 1}],
         "CLAIM": [{"task": "t1", "attempt": 0, "lease_s": 60}],
         "COMMIT": [

@@ -122,12 +122,29 @@ class World:
         return self.good(self.planners()[0], "PROPOSE", self.plan(), [self.id("need")])
 
     def _rival(self):
+        """A second proposal in round 0: its proposer lies."""
         return self.good(
-            self.planners()[1], "PROPOSE", self.plan(t2=[[self.did["w1"], 1]]), [self.id("need")]
+            self.planners()[0], "PROPOSE", self.plan(t2=[[self.did["w1"], 1]]), [self.id("need")]
         )
 
     def vote(self, who, proposal, verdict="accept"):
         return self.good(who, "ATTEST_PLAN", {"verdict": verdict, "reason": ""}, [proposal])
+
+    def skip(self, who, *refs, round_=1):
+        payload = {"verdict": "skip", "round": round_, "reason": ""}
+        return self.say(who, "ATTEST_PLAN", payload, [self.id("need"), *refs])
+
+    def _skips(self):
+        """Three ask for round 1; the first of them shows that it has voted."""
+        shown = self.vote(self.planners()[0], self.id("proposal")).id
+        first, second, third = self.planners()[:3]
+        said = [self.skip(first, shown), self.skip(second), self.skip(third)]
+        return [self.take(skip) for skip in said]
+
+    def in_round(self, round_, skips, **change):
+        payload = {**self.plan(**change), "round": round_}
+        who = self.planners()[round_ % 5]
+        return self.say(who, "PROPOSE", payload, [self.id("need"), *(skip.id for skip in skips)])
 
     def _votes(self):
         proposal = self.id("proposal")
@@ -250,7 +267,17 @@ VOID = {
     "DECIDE with a vote of no member": (lambda w: w.say(w.planners()[0], "DECIDE", {"round": 0, "k": 3}, [w.id("proposal"), *(v.id for v in w.stage("votes")[:2]), w.take(w.say(w.others(w.planners())[0], "ATTEST_PLAN", {"verdict": "accept", "reason": ""}, [w.id("proposal")])).id]), "2 votes of the committee"),
     "DECIDE that says another K": (lambda w: w.say(w.planners()[0], "DECIDE", {"round": 0, "k": 2}, [w.id("proposal"), *(v.id for v in w.stage("votes"))]), "it says round 0, K 2; it is round 0, K 3"),
     "DECIDE that says another round": (lambda w: w.say(w.planners()[0], "DECIDE", {"round": 1, "k": 3}, [w.id("proposal"), *(v.id for v in w.stage("votes"))]), "it says round 1, K 3; it is round 0, K 3"),
-    "PROPOSE in a round of no committee": (lambda w: w.say(w.planners()[0], "PROPOSE", {**w.plan(), "round": 1}, [w.id("need")]), "round 1 has no committee"),
+    "PROPOSE in another's round": (lambda w: w.say(w.planners()[1], "PROPOSE", w.plan(), [w.id("need")]), "round 0 is another's to propose in"),
+    "PROPOSE in a round nobody asked for": (lambda w: w.in_round(1, []), "0 of the committee ask for round 1, 3 are needed"),
+    "PROPOSE in a round too few ask for": (lambda w: w.in_round(1, w.stage("skips")[:2]), "2 of the committee ask for round 1"),
+    "PROPOSE in a round one asks for thrice": (lambda w: w.in_round(1, [w.take(w.skip(w.planners()[1])) for _ in range(3)]), "1 of the committee ask for round 1"),
+    "PROPOSE in a round they did not ask for": (lambda w: w.in_round(2, w.stage("skips")), "0 of the committee ask for round 2"),
+    "PROPOSE another plan than was voted for": (lambda w: w.in_round(1, w.stage("skips"), t2=[[w.did["w1"], 1]]), "it must be proposed again"),
+    "PROPOSE after two proposals of one round": (lambda w: w.in_round(1, [w.take(w.skip(who, w.vote(who, w.id(voted)).id)) for who, voted in zip(w.planners()[:3], ("proposal", "rival", "rival"), strict=True)]), "two proposals of one round"),
+    "ATTEST_PLAN, a skip of no need": (lambda w: (w.stage("need"), w.say(w.planners()[1], "ATTEST_PLAN", {"verdict": "skip", "round": 1, "reason": ""}, [w.id("proposal")]))[1], "does not refer to the need"),
+    "ATTEST_PLAN, a skip to round 0": (lambda w: w.skip(w.planners()[1], round_=0), "nothing below round 0"),
+    "ATTEST_PLAN, a skip by no member": (lambda w: w.skip(w.others(w.planners())[0]), "not in the committee"),
+    "ATTEST_PLAN, a skip below one's own vote": (lambda w: w.skip(w.planners()[3], w.vote(w.planners()[3], w.take(w.in_round(1, w.stage("skips"))).id).id), "has voted in round 1"),
     "DECIDE on no proposal": (lambda w: w.say(w.planners()[0], "DECIDE", {"round": 0, "k": 3}, [v.id for v in w.stage("votes")]), "no valid proposal"),
     "CLAIM of another worker's attempt": (lambda w: w.say("w1", "CLAIM", {"task": "t1", "attempt": 0, "lease_s": 60}, [w.id("decided")]), "to another worker"),
     "CLAIM by a stranger": (lambda w: w.say("out", "CLAIM", {"task": "t1", "attempt": 0, "lease_s": 60}, [w.id("decided")]), "to another worker"),
@@ -384,6 +411,52 @@ def test_voting_twice_is_on_record_as_proof(world):
     traitor = world.planners()[0]
     one, other = (world.vote(traitor, world.id(name)).id for name in ("proposal", "rival"))
     assert world.need.equivocators == {world.did[traitor]: (min(one, other), max(one, other))}
+
+
+def test_a_plan_that_may_be_decided_is_proposed_again_and_is_one_decision(world):
+    """P1: in round 1 what a member voted for in round 0 is decided, under the name it had there."""
+    again = world.take(world.in_round(1, world.stage("skips")))
+    assert world.need.proposals[again.id].value == world.id("proposal")
+    votes = [world.vote(who, again.id).id for who in world.planners()[1:4]]
+    refs = [again.id, *votes]
+    world.good(world.planners()[1], "DECIDE", {"round": 1, "k": 3}, refs, lamport=world.lamport + 100)
+    late = [world.vote(who, world.id("proposal")).id for who in world.planners()[2:]]
+    refs = [world.id("proposal"), *late]
+    first = world.good(world.planners()[0], "DECIDE", {"round": 0, "k": 3}, refs)
+    assert {decide.proposal for decide in world.need.decides.values()} == {world.id("proposal")}
+    assert world.need.decided.id == first.id
+    assert world.need.spec("t1") == world.need.tasks["t1"]
+
+
+def test_a_round_in_which_nobody_voted_leaves_the_next_one_free(world):
+    world.stage("proposal")
+    skips = [world.take(world.skip(who)) for who in world.planners()[2:]]
+    other = world.take(world.in_round(1, skips, t2=[[world.did["w1"], 1]]))
+    assert world.need.proposals[other.id].value == other.id
+
+
+def test_who_hides_a_vote_or_goes_below_a_skip_is_named_with_both(world):
+    """P1, in whatever order the two are heard."""
+    honest, hides, returns = world.planners()[:3]
+    shown = world.vote(honest, world.id("proposal"))
+    hidden = world.vote(hides, world.id("proposal"))
+    said = [
+        (honest, world.skip(honest, shown.id)),
+        (hides, world.skip(hides)),
+        (returns, world.skip(returns)),
+        (
+            returns,
+            world.say(returns, "ATTEST_PLAN", {"verdict": "accept", "reason": ""}, [world.id("proposal")]),
+        ),
+    ]
+    proofs = {
+        world.did[hides]: tuple(sorted((hidden.id, said[1][1].id))),
+        world.did[returns]: tuple(sorted((said[2][1].id, said[3][1].id))),
+    }
+    for need in onlookers(
+        world, [world.stage("proposal"), shown, hidden, *(envelope for _, envelope in said)]
+    ):
+        assert need.equivocators == proofs
 
 
 def test_claims_are_held_to_the_decided_definition_of_a_task(world):
@@ -652,22 +725,41 @@ def conspiracy(dice, mesh, make_task):
         op = {"op": "ADD_TASK", "task": make_task("t4", price=0, after=parents)}
         updates.append(say(need.owner, "UPDATE_PLAN", {"ops": [op]}, need.envelope))
     yield from updates
-    for _ in range(2):
+    heard, last = [], None
+    for turn in range(3):
+        round_ = dice.choice([0, 0, 1, 1, 2]) if turn else 0
         used = [update.id for update in updates if dice.random() < 0.4]
         workers = {task: dice.sample(dids, 2) for task in ("t1", "t2", "t3", *(["t4"] if used else []))}
         plan = {
             task: [[did, 0 if task == "t4" else dice.randrange(30_001)] for did in pair]
             for task, pair in workers.items()
         }
+        skips = []
+        for did in members if round_ else ():
+            shown = [vote.id for vote in heard if vote.sender == did and dice.random() < 0.7]
+            asks = {"verdict": "skip", "round": round_, "reason": ""}
+            skips.append(say(did, "ATTEST_PLAN", asks, need.envelope, *shown))
+        yield from skips
+        if last is not None and round_ and dice.random() < 0.7:
+            plan, used = last
+        last = plan, used
         proposal = say(
-            dice.choice(members), "PROPOSE", {"round": 0, "lease_s": 60, "plan": plan}, need.envelope, *used
+            members[round_ % len(members)],
+            "PROPOSE",
+            {"round": round_, "lease_s": 60, "plan": plan},
+            need.envelope,
+            *used,
+            *(skip.id for skip in skips),
         )
         votes = [say(did, "ATTEST_PLAN", {"verdict": "accept", "reason": ""}, proposal.id) for did in members]
         decides = [
-            say(dice.choice(members), "DECIDE", {"round": 0, "k": 3}, proposal.id, *(v.id for v in votes))
+            say(
+                dice.choice(members), "DECIDE", {"round": round_, "k": 3}, proposal.id, *(v.id for v in votes)
+            )
             for _ in range(2)
         ]
         yield from [proposal, *votes, *decides]
+        heard += votes
         finals = {}
         for task in workers:
             for worker in workers[task][:1] * 2:
@@ -704,8 +796,8 @@ def deep(state):
         (
             name, need_digest(need), need.payments(), need.state(), sorted(need.void.items()),
             [(task, *(fact and fact.id for fact in (run.ending, run.claim, run.commit, run.final))) for task, run in sorted(need.runs.items())],
-            sorted(need.proposals), sorted(need.decides), sorted(need.vote_of), sorted(need.claims), sorted(need.endings), sorted(need.commits),
-            sorted(need.attests), sorted(need.finals), sorted(need.closings), sorted(need.equivocators),
+            sorted(need.proposals), sorted(need.skips), sorted(need.decides), sorted(need.vote_of), sorted(need.claims), sorted(need.endings), sorted(need.commits),
+            sorted(need.attests), sorted(need.finals), sorted(need.closings), sorted(need.equivocators.items()),
         )
         for name, need in sorted(state.needs.items())
     ]  # fmt: skip
