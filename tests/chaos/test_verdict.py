@@ -47,7 +47,11 @@ def test_a_second_decision(told, forger, name_of):
     [first] = forger.envelopes("PROPOSE", next(n for n, t in told.acknowledged.items() if t == "0/1"))
     votes = [v for v in forger.envelopes("ATTEST_PLAN", first.thread) if first.id in v.refs]
     [need] = forger.envelopes("NEED", first.thread)
-    other = forger.say(name_of(first.sender), "PROPOSE", first.thread, first.payload, [need.id], after_s=1)
+    cheaper = {
+        task: [[worker, price - 1] for worker, price in row] for task, row in first.payload["plan"].items()
+    }
+    payload = {**first.payload, "plan": cheaper}
+    other = forger.say(name_of(first.sender), "PROPOSE", first.thread, payload, [need.id], after_s=1)
     accept = {"verdict": "accept", "reason": ""}
     again = [
         forger.say(name_of(vote.sender), "ATTEST_PLAN", first.thread, accept, [other.id]) for vote in votes
@@ -57,8 +61,8 @@ def test_a_second_decision(told, forger, name_of):
         name_of(first.sender), "DECIDE", first.thread, decide, [other.id, *(vote.id for vote in again)]
     )
     found = broken(told)["P1"]
-    assert any("2 proposals decided" in text for text in found)
-    assert sum("voted for 2 proposals" in text for text in found) == 2
+    assert any("2 plans decided" in text for text in found)
+    assert sum("voted for 2 in epoch 0, round 0" in text for text in found) == 2
 
 
 @pytest.mark.property_id("P6")
