@@ -1,6 +1,7 @@
 """`swarmd backup` as an operator uses it, on a daemon that runs."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ def test_from_a_running_node_to_another_home(
     ran = swarmd("--json backup create", str(file), "--passphrase-file", str(secret))
     assert (ran.code, ran.json["error"]["code"]) == (4, "weak-passphrase")
     secret.write_text("six random words, say\nno more is read\n")
+    for _ in range(600):
+        if swarmd("--json status").json["chain"]["state"] == "ready":
+            break
+        time.sleep(0.1)
     ran = swarmd("--json backup create", str(file), "--passphrase-file", str(secret))
     assert ran.code == 0, ran.out
     made = ran.json
