@@ -119,11 +119,16 @@ tests/interop/js/node_modules/.package-lock.json: tests/interop/js/package-lock.
 	@cd tests/interop/js && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+tests/interop/automerge/node_modules/.package-lock.json: tests/interop/automerge/package-lock.json
+	@cd tests/interop/automerge && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 $(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/interop/go/go.sum
 	@mkdir -p $(TOOLS)/bin
 	@cd tests/interop/go && go vet . && go build -mod=readonly -trimpath -o "$(CURDIR)/$@" .
 
-interop: tests/interop/js/node_modules/.package-lock.json $(TOOLS)/bin/interop-go ## Get js-libp2p and go-libp2p (npm, go) for tests/interop
+INTEROP_NPM := tests/interop/js/node_modules/.package-lock.json tests/interop/automerge/node_modules/.package-lock.json
+interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go ## Get js-libp2p, Automerge (npm) and go-libp2p (go) for tests/interop
 
 check: lint test seeds contracts-check policies-check ## All that CI runs
 

@@ -157,6 +157,9 @@ class Config:
     sync_interval_s: float = _setting(
         30.0, _seconds(0.1, 86_400), "How often each peer is asked for what gossip lost."
     )
+    state_replica: bool = _setting(
+        False, _boolean, "Keep Automerge documents of all batches in a process of its own (docs/state.md)."
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),

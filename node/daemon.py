@@ -52,6 +52,7 @@ from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.runner import Out, Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
+from swarmd.node.state.replica_host import ReplicaHost
 from swarmd.node.state.sync import Sync
 from swarmd.node.transport.local import LocalServer
 from swarmd.node.transport.p2p.access import AccessList
@@ -87,6 +88,7 @@ class Settings:
     anchor_interval_s: float = 2.0
     sync_interval_s: float = 30.0
     check_everything: bool = False
+    state_replica: bool = False
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
     max_connections: int = 100
@@ -171,6 +173,7 @@ class Daemon:
         )
         if self.discovery.nat is not None:
             self.discovery.nat.on_change = self._on_addrs_changed
+        self.replica = ReplicaHost(home, self._batches_on_record)
         self.silence = Silence(self.runner, self.journal)
         self.sync.on_level = self._on_level
         self.p2p.spare_peers = self.discovery.has_spare
@@ -196,7 +199,7 @@ class Daemon:
                 **self.capsules.ops(),
                 **backup_ops(home, self.chain),
                 **self.silence.ops(),
-                **state_ops(self.runner, lambda: {"state": "off"}),
+                **state_ops(self.runner, self.replica.status),
             },
             peers.network,
             self.silence.status,
@@ -254,6 +257,8 @@ class Daemon:
                 await nursery.start(self.transport.run, self)
                 nursery.start_soon(self.runner.run)
                 nursery.start_soon(self._publisher)
+                if self._settings.state_replica:
+                    nursery.start_soon(self.replica.run)
                 if self.bridge is not None:
                     nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
@@ -306,6 +311,8 @@ class Daemon:
 
     def _on_out(self, out: Out) -> None:
         """After a commit: let out what the turn produced. Must not block."""
+        if out.stored or out.frames:
+            self.replica.poke()
         for frame in out.frames:
             try:
                 self._frames_send.send_nowait(frame)
@@ -422,6 +429,9 @@ class Daemon:
         if self._nursery is not None:
             self._nursery.start_soon(self.sync.follow, peer_id)
             self._nursery.start_soon(self.capsules.ask, peer_id)
+
+    def _batches_on_record(self) -> int:
+        return sum(head.seq + 1 for head in self.runner.chains.heads.values())
 
     def _on_level(self, peer_id: str) -> None:
         for did, peer in self._peer_of.items():

@@ -125,6 +125,7 @@ def run_up(ctx: Context) -> int:
         anchor_interval_s=config.anchor_interval_s,
         sync_interval_s=config.sync_interval_s,
         check_everything=config.checks == "full",
+        state_replica=config.state_replica,
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(
             bootstrap=config.bootstrap,

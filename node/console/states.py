@@ -50,6 +50,28 @@ def _differences(ctx: Context, report: dict[str, Any]) -> None:
     out.print(table(["of", "what", "in the log", "in the archive"], rows))
 
 
+def run_export(ctx: Context) -> int:
+    from swarmd.node.state.export import export_automerge
+
+    out = ctx.out
+    folder = Path(ctx.args.automerge)
+    found = export_automerge(ctx.home, folder)
+    if out.as_json:
+        out.document({"folder": str(folder), **found})
+        return OK
+    if out.quiet:
+        out.line(str(folder))
+        return OK
+    rows = found["documents"]
+    held = (
+        f"{sum(row['envelopes'] for row in rows)} envelopes of {sum(row['batches'] for row in rows)} batches"
+    )
+    out.note(
+        f"{len(rows)} documents, {size(sum(row['bytes'] for row in rows))}, with {held}, in {clean(folder)}"
+    )
+    return OK
+
+
 def run_show(ctx: Context) -> int:
     if ctx.args.archive:
         return _show_archive(ctx)

@@ -59,6 +59,10 @@ class Document:
             found: Any = self._document.get(automerge.ROOT, key)
             yield key, bytes(found[0][1])
 
+    def size(self) -> int:
+        """How many keys it has."""
+        return int(self._document.length(automerge.ROOT))
+
     def has(self, key: str) -> bool:
         return self._document.get(automerge.ROOT, key) is not None
 

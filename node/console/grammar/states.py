@@ -16,6 +16,14 @@ def add(commands: Commands) -> None:
         "--archive", metavar="NAME", help="an imported plan log, in place of the node's own state"
     )
     show.add_argument("--thread", metavar="THREAD", help="of the archive: the tasks of one thread")
+    export = state.add(
+        "export",
+        "states:run_export",
+        "write everything on record as Automerge documents",
+        "swarmd state export --automerge documents",
+        "The node may be up or not. Any Automerge can open them; docs/state.md says what is in them.",
+    )
+    export.add_argument("--automerge", metavar="DIR", required=True, help="the folder to make")
     taken = state.add(
         "import",
         "states:run_import",
