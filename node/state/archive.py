@@ -1,7 +1,7 @@
 """Importing a plan-op log: an archive in the home, read-only, of Automerge documents.
 
 Nobody has signed such a log, so it becomes no need of the mesh: nothing of it is voted on, paid or sent to peers
-(docs/adr/0015-imported-plans-are-archives.md).
+(docs/adr/0016-imported-plans-are-archives.md).
 """
 
 import json

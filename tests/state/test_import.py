@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -248,3 +249,20 @@ def test_killed_in_the_midst(make_log, tmp_path):
     if not folder.exists():
         assert import_log(file, folder, verify=True)["verified"]
     assert sorted(os.listdir(tmp_path)) == ["archive", "plan.db"]
+
+
+def test_no_room(make_log, tmp_path):
+    """Nothing is left of an import that the disk did not take."""
+    file = make_log(many(4_000))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))  # says EFBIG in place of ENOSPC
+    try:
+        with pytest.raises(LocalFault) as caught:
+            import_log(file, tmp_path / "archive")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.code == "disk"
+    assert os.listdir(tmp_path) == ["plan.db"]
+    assert import_log(file, tmp_path / "archive", verify=True)["verified"]
