@@ -46,11 +46,13 @@ def create_backup(
     """Back the node of `home` up into the new file `file` (0600).
 
     `copy` asks the running daemon for its databases; without it the caller holds the home's lock. Raises LocalFault
-    `no-home`, `backup-exists`, `backup-running`, `disk-full`, CorruptState `bad-journal`. After any failure `file`
+    `no-home`, `no-folder`, `backup-exists`, `backup-running`, `disk-full`, CorruptState `bad-journal`. After any failure `file`
     is not there; what a killed process leaves is `file`.partial, which the next attempt writes over.
     """
     if file.exists():
         raise LocalFault("backup-exists", f"{file} is there already", fix="choose another name")
+    if not file.parent.is_dir():
+        raise LocalFault("no-folder", f"{file.parent} is no folder", fix="make it, or name another file")
     identity, genesis = load_key(home), load_genesis(home / GENESIS_FILE)
     with _alone(home), snapshot_folder(home) as folder:
         try:
@@ -115,6 +117,19 @@ def _alone(home: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def _name(partial: Path, file: Path) -> None:
+    try:
+        # Not a rename: that would write over what another process has put there meanwhile.
+        os.link(partial, file)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links, as memory sticks have.
+        if file.exists():
+            raise FileExistsError(file) from None
+        os.rename(partial, file)
+
+
 @contextmanager
 def _whole(file: Path) -> Iterator[BinaryIO]:
     """`file` with all that the block writes, on disk, or not at all."""
@@ -126,8 +141,7 @@ def _whole(file: Path) -> Iterator[BinaryIO]:
                 yield target
                 target.flush()
                 os.fsync(target.fileno())
-            # Not a rename: that would write over what another process has put there meanwhile.
-            os.link(partial, file)
+            _name(partial, file)
         finally:
             partial.unlink(missing_ok=True)
         sync_folder(file.parent)

@@ -13,12 +13,14 @@ from typing import BinaryIO
 
 from swarmd.node.backup.archive import Archive, Manifest, read_archive
 from swarmd.node.backup.create import digests
-from swarmd.node.backup.snapshot import DATABASES, JOURNAL, disk_fault, read_only, sync_folder
+from swarmd.node.backup.snapshot import DATABASES, FILES, JOURNAL, disk_fault, read_only, sync_folder
 from swarmd.node.journal import RESTORED_KEY, SCHEMA_VERSION
 from swarmd.node.keys import KEY_FILE, load_key
 from swarmd.node.setup import GENESIS_FILE
 from swarmd.protocol.faults import CorruptState, LocalFault
 
+# What can be in a home that is not whole yet: all but its genesis, which is moved last.
+_MOVED = frozenset(name.split("/")[0] for name in (*FILES, *DATABASES)) - {GENESIS_FILE}
 Passphrase = Callable[[], bytes]
 
 
@@ -42,14 +44,11 @@ def restore_backup(file: Path, home: Path, passphrase: Passphrase, *, alone: boo
 
     The node then keeps silent until it has heard from the mesh what it said after the backup; `alone` says that there
     is nothing to hear. LocalFault `home-exists`, `disk-full` and those of `verify_backup`. What a killed process
-    leaves beside the home (`.NAME.restoring`) is removed by the next attempt.
+    leaves beside the home (`.NAME.restoring`) or in it (`.restoring`) is removed by the next attempt.
     """
-    if home.is_symlink() or (home.exists() and (not home.is_dir() or any(home.iterdir()))):
-        raise LocalFault("home-exists", f"{home} is there already", fix="choose another --home")
-    building = home.with_name(f".{home.name}.restoring")
+    building = _building(home)
     try:
         with read_archive(file, passphrase) as archive:
-            shutil.rmtree(building, ignore_errors=True)
             building.mkdir(mode=0o700, parents=True)
             _unpack(archive, building, lambda _: True)
             manifest = archive.manifest
@@ -62,13 +61,47 @@ def restore_backup(file: Path, home: Path, passphrase: Passphrase, *, alone: boo
             _mark(building, manifest)
         for folder, _, _ in os.walk(building):
             sync_folder(Path(folder))
-        os.rename(building, home)  # takes the place of an empty folder, and of nothing else
-        sync_folder(home.parent)
+        _move(building, home)
     except OSError as error:
         raise disk_fault(error, home) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return manifest
+
+
+def _building(home: Path) -> Path:
+    """Where to build the home, with nothing there. LocalFault `home-exists`.
+
+    Beside it, to be renamed; within it if the folder is there, since that may be where a disk is mounted.
+    """
+    beside, within = home.with_name(f".{home.name}.restoring"), home / ".restoring"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        if not home.is_symlink() and not home.exists():
+            return beside
+        if within.is_dir() and {entry.name for entry in home.iterdir()} <= _MOVED | {within.name}:
+            # A restore was killed while it moved what it had built: all that is here is its own.
+            for entry in home.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not home.is_dir() or any(home.iterdir()):
+            raise LocalFault("home-exists", f"{home} is there already", fix="choose another --home")
+    except OSError as error:
+        raise disk_fault(error, home) from None
+    return within
+
+
+def _move(building: Path, home: Path) -> None:
+    """Make what was built the home. Without its genesis a home is none, so that comes last."""
+    if building.parent != home:
+        os.rename(building, home)
+        sync_folder(home.parent)
+        return
+    home.chmod(0o700)
+    for entry in sorted(building.iterdir(), key=lambda entry: entry.name == GENESIS_FILE):
+        if entry.name == GENESIS_FILE:
+            sync_folder(home)
+        os.rename(entry, home / entry.name)
+    sync_folder(home)
 
 
 def _unpack(archive: Archive, folder: Path, wanted: Callable[[str], bool]) -> None:

@@ -17,6 +17,7 @@ import trio
 from swarmd.node.backup.create import create_backup
 from swarmd.node.backup.restore import restore_backup, verify_backup
 from swarmd.node.backup.snapshot import SNAPSHOT_FOLDER
+from swarmd.node.daemon import Daemon, Settings
 from swarmd.node.journal import RESTORED_KEY, Journal
 from swarmd.node.keys import KEY_FILE
 from swarmd.node.setup import init_home
@@ -142,9 +143,79 @@ def test_nothing_is_written_over(backup_file, worked_home, tmp_path, cost, passp
     before = backup_file.read_bytes()
     assert refusal(create_backup, worked_home, backup_file, passphrase, cost=cost).code == "backup-exists"
     assert backup_file.read_bytes() == before
+    fault = refusal(create_backup, worked_home, tmp_path / "none" / "b", passphrase, cost=cost)
+    assert fault.code == "no-folder"
+
+
+def test_an_empty_folder_may_be_the_home(backup_file, worked_home, tmp_path, passphrase, swarmd_status):
+    """Such as one that a disk is mounted at: it cannot be renamed over."""
     (empty := tmp_path / "empty").mkdir()
-    restore_backup(backup_file, empty, lambda: passphrase)
-    assert (empty / KEY_FILE).exists()
+    inode = empty.stat().st_ino
+    assert refusal(restore_backup, backup_file, empty, lambda: b"wrong").code == "wrong-passphrase"
+    assert os.listdir(empty) == []
+    restore_backup(backup_file, empty, lambda: passphrase, alone=True)
+    assert empty.stat().st_ino == inode and oct(empty.stat().st_mode)[-3:] == "700"
+    assert not (empty / ".restoring").exists()
+    assert swarmd_status(empty) == swarmd_status(worked_home)
+
+
+def test_a_restore_that_was_killed_while_it_moved_is_done_again(
+    backup_file, tmp_path, passphrase, monkeypatch
+):
+    (home := tmp_path / "home").mkdir()
+    moved = []
+
+    def rename(source, target, whole=os.rename):
+        if Path(target).name == "genesis.json":
+            raise KeyboardInterrupt  # as near to kill -9 as a test's own process can get ...
+        moved.append(Path(target).name)
+        whole(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # ... with nothing cleaned up
+    with pytest.raises(KeyboardInterrupt):
+        restore_backup(backup_file, home, lambda: passphrase)
+    monkeypatch.undo()
+    assert {"node.key", "journal.db"} <= set(moved) and not (home / "genesis.json").exists()
+    with pytest.raises(LocalFault) as caught:
+        Daemon(Settings(home))
+    assert caught.value.code == "no-home"
+    (foreign := home / "letters").write_text("of somebody else")
+    held = tree(home)
+    assert refusal(restore_backup, backup_file, home, lambda: passphrase).code == "home-exists"
+    assert tree(home) == held
+    foreign.unlink()
+    restore_backup(backup_file, home, lambda: passphrase)
+    assert {"node.key", "journal.db", "genesis.json"} <= set(os.listdir(home))
+    assert refusal(restore_backup, backup_file, home, lambda: passphrase).code == "home-exists"
+
+
+def test_no_hard_links_there(worked_home, tmp_path, cost, passphrase, monkeypatch):
+    """A memory stick's file system."""
+
+    def link(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    create_backup(worked_home, tmp_path / "b", passphrase, cost=cost)
+    assert os.listdir(tmp_path) == ["b"]
+    verify_backup(tmp_path / "b", lambda: passphrase)
+
+
+def test_a_node_that_was_killed(worked_home, tmp_path, cost, passphrase):
+    """What SQLite has not put in place yet, of the journal and the chain, is in the backup too."""
+    home = tmp_path / "home"
+    shutil.copytree(worked_home, home, ignore=shutil.ignore_patterns("run", "lock"))
+    journal = Journal(home / "journal.db")
+    journal.set_meta("said", b"last words")
+    killed = tmp_path / "killed"
+    shutil.copytree(home, killed)
+    journal.close()
+    assert (killed / "journal.db-wal").stat().st_size
+    create_backup(killed, tmp_path / "b", passphrase, cost=cost)
+    restore_backup(tmp_path / "b", tmp_path / "new", lambda: passphrase)
+    with closing(Journal(tmp_path / "new" / "journal.db")) as found:
+        assert found.meta("said") == b"last words"
 
 
 def test_a_wrong_passphrase(backup_file, tmp_path):
