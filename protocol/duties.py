@@ -111,10 +111,22 @@ def _plan(state: State, need: Need, out: list[Effect]) -> None:
         if not need.proposals and _chosen(state, need) is None:
             return
         need.since_ns = state.now_ns
+    _recall(state, need)
     _skip(state, need, committee, out)
     _propose(state, need, committee, out)
     _vote(state, need, committee, rank, out)
     _decide(state, need, committee, out)
+
+
+def _recall(state: State, need: Need) -> None:
+    """Mind what we said and only heard again: of a node that was restored from a backup others know more than it."""
+    for proposal in need.proposals.values():
+        if state.me in need.votes.get(proposal.id, ()):
+            need.voted.setdefault(proposal.round, proposal.id)
+            need.promised = max(need.promised, proposal.round)
+    for skip in need.skips.values():
+        if skip.voter == state.me:
+            need.promised = max(need.promised, skip.round)
 
 
 def _chosen(state: State, need: Need) -> dict[str, list[list[Any]]] | None:

@@ -2,9 +2,11 @@
 
 import pytest
 from swarmd.protocol.digest import state_digest
+from swarmd.protocol.effects import Publish
 from swarmd.protocol.engine import step
+from swarmd.protocol.envelope import build
 from swarmd.protocol.faults import LocalFault
-from swarmd.protocol.inputs import Admitted, Commanded
+from swarmd.protocol.inputs import Admitted, Commanded, ManifestSeen, Ticked
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
 
@@ -296,3 +298,40 @@ def test_what_one_member_voted_for_unseen_is_what_the_next_round_decides(mesh_of
         mesh.tick(0.5)
     assert record.decided is not None and record.decided.proposal == proposal.id
     assert max(proposal.round for proposal in record.proposals.values()) > 0
+
+
+@pytest.mark.property_id("P1")
+def test_who_forgot_its_vote_and_hears_it_again_does_not_vote_twice(mesh_of, make_task):
+    """A node restored from a backup gets what it said since then from others, as anybody's envelopes."""
+    mesh = mesh_of(SEVEN, seed=1, alpha_permille=430)
+    need = mesh.post("ann", [make_task("t1")], 50_000, deadline_s=600)
+    asked = next(envelope for envelope in mesh.nodes["ann"].said if envelope.kind == "NEED")
+    first, member, *_ = committee_of(mesh, need)
+    mesh.feed(first, Admitted((asked,), {}, mesh.now_ns))
+    proposal = first.said[0]
+    mesh.feed(member, Admitted((asked,), {}, mesh.now_ns))
+    mesh.feed(member, Admitted((proposal,), {}, mesh.now_ns))
+    [vote] = member.said
+    forgetful = State(mesh.genesis, member.did, check_everything=True)
+    # A second proposal of the round, as a lying proposer makes it, is on record before the first.
+    lie = build(
+        kind="PROPOSE",
+        thread=need,
+        sender=first.did,
+        lamport=proposal.lamport + 1,
+        ts_ns=proposal.ts_ns,
+        epoch=0,
+        payload={**proposal.payload, "lease_s": 7},
+        refs=proposal.refs,
+        policy=bytes(32),
+        eval_digest=bytes(32),
+        trace="",
+    )
+    said = step(forgetful, Admitted((asked, proposal, vote, lie), {}, mesh.now_ns))
+    for manifest in member.state.manifests.values():  # before these it could vote for nobody
+        said += step(forgetful, ManifestSeen(manifest, mesh.now_ns))
+    assert [effect for effect in said if isinstance(effect, Publish) and effect.kind == "ATTEST_PLAN"] == []
+    [skip] = [
+        effect for effect in step(forgetful, Ticked(mesh.now_ns + 3 * 10**9)) if isinstance(effect, Publish)
+    ]
+    assert (skip.payload["verdict"], skip.refs) == ("skip", (asked.id, vote.id))
