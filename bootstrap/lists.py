@@ -13,6 +13,7 @@ from typing import Any
 import nacl.bindings
 import nacl.exceptions
 from swarmd.bootstrap.addresses import is_dnsaddr, key_of, peer_of
+from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -101,7 +102,7 @@ def open_seeds(text: str, mesh: str, trusted: Collection[str], now_s: float) -> 
         return LocalFault(code, f"the signed list is of no use: {why}", fix="take a new one from the mesh")
 
     try:
-        value = json.loads(text)
+        value = parse_json(text.encode())
         if type(value) is not dict or set(value) != _SEEDS_KEYS:
             raise bad(f"it has not the fields {', '.join(sorted(_SEEDS_KEYS))}")
         body = {name: each for name, each in value.items() if name != "signature"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from swarmd.node.keys import KEY_FILE, Identity, create_key, load_key
+from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis, parse_genesis
 
@@ -59,7 +60,7 @@ def write_genesis(path: Path, genesis: Genesis) -> None:
 def load_genesis(path: Path) -> Genesis:
     """LocalFault `no-home` if there is none, `bad-genesis` naming what is wrong with it."""
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise LocalFault("no-home", f"{path} is missing", fix="run swarmd init") from None
     except (OSError, ValueError) as error:

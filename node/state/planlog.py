@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.limits import MAX_LAMPORT, MAX_PAYLOAD_BYTES
@@ -113,10 +114,6 @@ def _bad(op_id: object, what: str) -> LocalFault:
     return LocalFault("bad-plan-log", f"op {str(op_id)[:80]} {what}", fix=_FIX)
 
 
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
-
-
 def _op(row: dict[str, Any]) -> PlanOp:
     op_id = row["op_id"]
     for name in ("op_id", "thread_id", "op_type", "task_id"):
@@ -130,11 +127,10 @@ def _op(row: dict[str, Any]) -> PlanOp:
     if type(payload) is not str or len(payload) > MAX_PAYLOAD_BYTES:
         raise _bad(op_id, f"has a payload that is no text of up to {MAX_PAYLOAD_BYTES} characters")
     try:
-        body = json.loads(payload, parse_constant=_no_number)
+        body = parse_json(payload.encode())
         if type(body) is not dict:
             raise ValueError("not an object")
-        json.dumps(body, ensure_ascii=False).encode()  # halves of surrogate pairs are no text
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _bad(op_id, f"has a payload that is no JSON object: {error}") from None
     actor, ts_ns = row.get("actor_id") or "", row.get("timestamp_ns") or 0
     if type(actor) is not str or type(ts_ns) is not int or not 0 <= ts_ns < 1 << 63:
