@@ -69,12 +69,14 @@ async def test_a_batch_that_was_lost_is_asked_for_when_the_next_one_comes(mesh, 
     need = await two[0].post(task())
     await wait_until(lambda: two[0].state.needs[need].state() == "RUNNING", "it is claimed")
     await wait_until(lambda: ears.lost > 0, "some of it was lost")
+    # Not 1: two nodes that dialed each other at once keep one of the connections, and follow each other anew.
+    rounds = two[1].daemon.sync.rounds
     ears.hear()
     go.set()
     assert (await two[0].finish(need))["state"] == "FINALIZED"
     await two.until_agreed()
     await wait_until(lambda: two[1].daemon.sync.repaired > 0, "it is counted")
-    assert two[1].daemon.sync.rounds == 1
+    assert two[1].daemon.sync.rounds == rounds
 
 
 async def test_who_was_away_catches_up(mesh, task, echo, deaf, wait_until):
