@@ -49,7 +49,7 @@ from swarmd.node.policy.capsules import REQUEST_TYPE as CAPSULES_REQUEST
 from swarmd.node.policy.capsules import Capsules, is_capsule
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, Transport
-from swarmd.node.runner import Out, Runner
+from swarmd.node.runner import Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
 from swarmd.node.state.replica_host import ReplicaHost
@@ -59,6 +59,7 @@ from swarmd.node.transport.p2p.access import AccessList
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.peer_store import PEERS_FILE, PeerStore
 from swarmd.node.transport.p2p.transport import P2PTransport
+from swarmd.node.turns import Out
 from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode
 from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit

@@ -10,7 +10,6 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -20,17 +19,17 @@ from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
-from swarmd.node.sealing import FlushWindow, seal
-from swarmd.node.spending import Spending
+from swarmd.node.sealing import FlushWindow
 from swarmd.node.telemetry.histogram import Histogram
-from swarmd.protocol import engine, kinds
+from swarmd.node.turns import Item, Out, Reply
+from swarmd.node.voice import PreflightDenied, Voice
+from swarmd.protocol import engine
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
-from swarmd.protocol.chains import Chains, Gap
+from swarmd.protocol.chains import Chains
 from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
-from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
-from swarmd.protocol.identity.manifest import Manifest
 from swarmd.protocol.inputs import (
     Admitted,
     AgentDone,
@@ -65,47 +64,6 @@ _PASSING_ERRORS = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Reply:
-    """The answer a caller waits for: set after the commit, so that what it acknowledges is on disk."""
-
-    done: trio.Event = field(default_factory=trio.Event)
-    fault: LocalFault | None = None
-    value: Any = None
-
-    async def wait(self) -> Any:
-        await self.done.wait()
-        if self.fault is not None:
-            raise self.fault
-        return self.value
-
-
-@dataclass(slots=True)
-class _Item:
-    """One thing that happened: an input to make at `now`, or batches or a manifest that `peer` passed on."""
-
-    make: Callable[[int], Input] | None = None
-    peer: str = ""
-    batches: list[Batch] | None = None
-    manifest: Manifest | None = None
-    reply: Reply | None = None
-
-
-@dataclass(slots=True)
-class Out:
-    """What leaves after a commit."""
-
-    frames: list[bytes] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
-    gaps: list[tuple[str, Gap]] = field(default_factory=list)
-    reports: list[tuple[str, str, str]] = field(default_factory=list)  # (peer id, did, code)
-    replies: list[Reply] = field(default_factory=list)
-    stored: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.frames or self.effects or self.gaps or self.reports or self.replies or self.stored)
-
-
 class Runner:
     """Owns the engine's state. `on_out` is called after each commit, in order, and must not block."""
 
@@ -134,20 +92,16 @@ class Runner:
         # A restored node: until it has heard what it said after the backup, it only listens (docs/backup.md).
         self.silent = False
         self.watchers: list[Callable[[Envelope], None]] = []
-        self._sign = sign
         self._clock_ns = clock_ns
         self._new_state = new_state
         self._on_out = on_out
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[Item] = deque()
         self._wake = trio.Event()
-        self._unsealed: list[Envelope] = []
-        # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
-        self._said: dict[bytes, Verdict] = {}
-        self._spending = Spending(me)
         self._window = FlushWindow()
         self._seen: list[Envelope] = []
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
+        self.voice = Voice(genesis.mesh_id, me, sign, self.gates, journal)
         self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
 
@@ -166,16 +120,12 @@ class Runner:
         for chain, head in self.journal.heads():
             self.chains.restore(chain, head)
         self.ingress.follow(self.chains)
-        sealed = self.journal.own_envelope_ids(self.me)
-        self._unsealed = []
-        self._spending = Spending(self.me)
+        said = []
         for given in self.inputs():
             engine.step(self.state, given)
             if isinstance(given, Authored):
-                self._spending.add(given.envelope)
-                if given.envelope.id not in sealed and not self._left_behind(given.envelope):
-                    self._unsealed.append(given.envelope)
-        self._said = {each.id: self._said[each.id] for each in self._unsealed if each.id in self._said}
+                said.append(given.envelope)
+        self.voice.restore(said, self.chains)
 
     def inputs(self) -> Iterator[Input]:
         """Every input on record, in order."""
@@ -188,7 +138,7 @@ class Runner:
 
     def thread(self, need: str) -> list[Envelope]:
         """Every envelope of a need that is here, in causal order: on record, and ours that are not sealed yet."""
-        unsealed = [envelope for envelope in self._unsealed if envelope.thread == need]
+        unsealed = [envelope for envelope in self.voice.unsealed if envelope.thread == need]
         return self.journal.thread(need) + unsealed
 
     def now_ns(self) -> int:
@@ -198,7 +148,7 @@ class Runner:
 
     def tell(self, make: Callable[[int], Input], *, reply: bool = False) -> Reply | None:
         """Queue an input, made when its turn comes with the node's clock. With `reply`, wait on the result."""
-        item = _Item(make=make, reply=Reply() if reply else None)
+        item = Item(make=make, reply=Reply() if reply else None)
         self._push(item)
         return item.reply
 
@@ -211,11 +161,11 @@ class Runner:
         if len(self._queue) >= MAX_QUEUE:
             self.frames_dropped += 1
             return
-        self._push(_Item(peer=peer, batches=parsed.batches, manifest=parsed.manifest))
+        self._push(Item(peer=peer, batches=parsed.batches, manifest=parsed.manifest))
 
     async def offer_synced(self, peer: str, bodies: list[Any]) -> int:
         """Take the batches of a sync answer; returns how many were new, once they are on disk."""
-        item = _Item(peer=peer, batches=self.ingress.parse_synced(bodies), reply=Reply())
+        item = Item(peer=peer, batches=self.ingress.parse_synced(bodies), reply=Reply())
         self._push(item)
         assert item.reply is not None
         new: int = await item.reply.wait()
@@ -232,15 +182,6 @@ class Runner:
         self._restore()
         self._wake.set()
 
-    def _left_behind(self, envelope: Envelope) -> bool:
-        """Has our chain gone on without it? Others would see time going back in it, so it is not said any more.
-
-        Only in a home that was restored from a backup: of what it had said but not sealed then, most comes back in
-        the batches that it sealed later.
-        """
-        head = self.chains.heads.get((self.me, envelope.epoch, bucket_of(envelope.thread)))
-        return head is not None and head.lamport >= envelope.lamport
-
     def suspect_disk(self, fault: LocalFault) -> None:
         """Something outside of a turn found the disk full: say so, and look when that ends."""
         if isinstance(fault.__cause__, sqlite3.Error) and not self.trouble:
@@ -248,7 +189,7 @@ class Runner:
             self.trouble = fault.code
             self._wake.set()
 
-    def _push(self, item: _Item) -> None:
+    def _push(self, item: Item) -> None:
         self._queue.append(item)
         self._wake.set()
 
@@ -285,12 +226,12 @@ class Runner:
         return min(3600.0, max(0.0, (until_ns - now_ns) / 1e9))
 
     def _to_seal(self) -> bool:
-        return bool(self._unsealed) and not self.silent
+        return bool(self.voice.unsealed) and not self.silent
 
-    def _items_heard(self, out: Out) -> list[_Item]:
+    def _items_heard(self, out: Out) -> list[Item]:
         """Of what queued up, what peers said. Callers are refused; results of agents and the chain wait."""
-        heard: list[_Item] = []
-        kept: deque[_Item] = deque()
+        heard: list[Item] = []
+        kept: deque[Item] = deque()
         while self._queue and len(heard) < MAX_TURN_ITEMS:
             item = self._queue.popleft()
             if item.make is None:
@@ -351,8 +292,11 @@ class Runner:
                     # As above; the same tick would fail again at once, so it waits a while.
                     self._tick_after_ns = now_ns + TICK_RETRY_NS
                     return self._drop(error, items, None)
-            if self._to_seal() and self._window.due(len(self._unsealed), now_ns):
-                self._seal(out)
+            if self._to_seal() and self._window.due(len(self.voice.unsealed), now_ns):
+                self.counters["authored"] += len(self.voice.unsealed)
+                out.frames += self.voice.seal(self.chains)
+                self.counters["flushes"] += len(out.frames)
+                self.counters["bytes_out"] += sum(map(len, out.frames))
                 self._window.flushed(now_ns)
             if self._new_blocks:
                 self.blocks.put_many(self._new_blocks.items())
@@ -375,11 +319,11 @@ class Runner:
                 watcher(envelope)
         return out
 
-    def _drop(self, error: Exception, items: list[_Item], position: int | None) -> Out:
+    def _drop(self, error: Exception, items: list[Item], position: int | None) -> Out:
         """Forget this turn and take it again without the item (None: the tick) that broke it."""
         self.journal.rollback()
         self._restore()
-        culprit = _Item() if position is None else items.pop(position)
+        culprit = Item() if position is None else items.pop(position)
         self._queue.extendleft(reversed(items))
         out = Out()
         if isinstance(error, LocalFault):
@@ -395,7 +339,7 @@ class Runner:
             out.reports.append((culprit.peer, "", "internal"))
         return out
 
-    def _undo(self, error: sqlite3.Error, items: list[_Item], *, moved: bool) -> Out:
+    def _undo(self, error: sqlite3.Error, items: list[Item], *, moved: bool) -> Out:
         """The transaction failed: nothing of this turn happened, so the state, if it moved, must forget it too."""
         self.journal.rollback()
         code = getattr(error, "sqlite_errorname", "")
@@ -422,7 +366,7 @@ class Runner:
 
     # One item ------------------------------------------------------------------------------------------
 
-    def _handle(self, item: _Item, now_ns: int, out: Out) -> None:
+    def _handle(self, item: Item, now_ns: int, out: Out) -> None:
         if item.reply is not None:
             out.replies.append(item.reply)
         if item.make is not None:
@@ -512,14 +456,14 @@ class Runner:
                     # As in a replay: what we said then comes by sync; what we did not, is not said now.
                     continue
                 case Publish():
-                    envelope = self._author(effect)
+                    envelope = self.voice.author(effect)
                     if envelope is None:
                         continue
                     if reply is not None and reply.value is None:
                         reply.value = envelope.thread
                     given = Authored(envelope, now_ns)
                     self.journal.add_input(codec.encode_input(given))
-                    self._unsealed.append(envelope)
+                    self.voice.unsealed.append(envelope)
                     self._seen.append(envelope)
                     todo.extend(engine.step(self.state, given))
                 case Store(cid, block):
@@ -535,64 +479,6 @@ class Runner:
                     out.reports.append(("", did, code))
                 case Arm():
                     pass  # the loop looks at the earliest timer itself
-
-    def _author(self, draft: Publish) -> Envelope | None:
-        """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it.
-
-        The digest it carries is that of our own ingress evaluation: who runs the same policy checks it by the
-        evaluation that it makes anyway.
-        """
-        envelope = build(
-            kind=draft.kind,
-            thread=draft.thread,
-            sender=self.me,
-            lamport=draft.lamport,
-            ts_ns=draft.ts_ns,
-            epoch=draft.epoch,
-            payload=dict(draft.payload),
-            refs=draft.refs,
-            policy=self.gate.policy_hash,
-            eval_digest=bytes(32),
-            trace=draft.trace,
-        )
-        local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None
-        verdict = self.gates.preflight(envelope, local)
-        if verdict.allow:
-            verdict = self.gates.ingress(envelope)
-        if verdict.allow:
-            envelope = evaluated(envelope, verdict.digest)
-            self._said[envelope.id] = verdict
-            self._spending.add(envelope)
-            return envelope
-        log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
-        if draft.kind == kinds.NEED:
-            raise PreflightDenied(", ".join(verdict.reasons))
-        return None
-
-    # Sealing -------------------------------------------------------------------------------------------
-
-    def _seal(self, out: Out) -> None:
-        """Sign what we have said since the last flush and make it durable; the frames go out after the commit."""
-        for frame, batches in seal(self.genesis.mesh_id, self.me, self.chains, self._unsealed, self._sign):
-            for batch in batches:
-                verdicts = [self._said.pop(each.id) for each in batch.envelopes if each.id in self._said]
-                policies = {each.policy for each in batch.envelopes}
-                # Not known of what an earlier life had said, nor kept where the policy changed in between.
-                known = len(verdicts) == len(batch.envelopes) and len(policies) == 1
-                self.journal.add_batch(batch, recorded(policies.pop(), verdicts) if known else None)
-                self.chains.accept(batch)
-            out.frames.append(frame)
-            self.counters["flushes"] += 1
-            self.counters["bytes_out"] += len(frame)
-        self.counters["authored"] += len(self._unsealed)
-        self._unsealed = []
-
-
-class PreflightDenied(LocalFault):
-    """Our policy denies a need of ours. Its account entry must not be used up, so the turn is taken back."""
-
-    def __init__(self, reasons: str) -> None:
-        super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
 
 
 def log_verdict(envelope: Envelope, verdict: Verdict) -> None:

@@ -155,7 +155,7 @@ class Story:
             self._send(node.name, frame)
         for effect in out.effects:
             self._answer(node, effect)
-        return bool(out) or bool(node.runner._unsealed)
+        return bool(out) or bool(node.runner.voice.unsealed)
 
     def _send(self, sender: str, frame: bytes) -> None:
         for node in self.nodes:

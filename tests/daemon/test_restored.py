@@ -90,7 +90,7 @@ async def test_without_listening_it_would_contradict_itself(fallen, task, wait_u
     with pytest.raises(LocalFault):
         await first.call("backup.speak")
     need = await first.post(task())
-    await wait_until(lambda: not first.runner._unsealed, "it is sealed")
+    await wait_until(lambda: not first.runner.voice.unsealed, "it is sealed")
     said = first.runner.journal.batch_bodies((first.did, 0, bucket_of(need)), 0, 99)
     assert not second.runner.journal.proofs()
     with trio.fail_after(10):

@@ -12,7 +12,8 @@ from swarmd import policies
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.journal import Journal
 from swarmd.node.policy.host import WasmGate
-from swarmd.node.runner import Out, Runner
+from swarmd.node.runner import Runner
+from swarmd.node.turns import Out
 from swarmd.protocol import cids, limits
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
@@ -149,7 +150,7 @@ class Bench:
     def turn(self) -> Out:
         """Turns until nothing is queued or unsealed; everything that came out of them as one."""
         total = Out()
-        while self.runner._queue or self.runner._unsealed or not self.outs:
+        while self.runner._queue or self.runner.voice.unsealed or not self.outs:
             out = self.runner.turn()
             self.outs.append(out)
             for name in ("frames", "effects", "gaps", "reports", "replies"):

@@ -1,0 +1,111 @@
+"""What this node says: drafts become envelopes by its own gates, envelopes become signed batches of its chains."""
+
+import logging
+
+from swarmd.node.journal import Journal
+from swarmd.node.policy.gates import Gates, recorded
+from swarmd.node.ports import Verdict
+from swarmd.node.sealing import seal
+from swarmd.node.spending import Spending
+from swarmd.protocol import kinds
+from swarmd.protocol.batch import Sign
+from swarmd.protocol.chains import Chains
+from swarmd.protocol.effects import Publish
+from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated
+from swarmd.protocol.faults import LocalFault
+
+log = logging.getLogger("swarmd.runner")
+
+
+class PreflightDenied(LocalFault):
+    """Our policy denies a need of ours. Its account entry must not be used up, so the turn is taken back."""
+
+    def __init__(self, reasons: str) -> None:
+        super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
+
+
+class Voice:
+    """`unsealed`: said and on record, and not in a batch yet. Follows the runner's transactions and restores."""
+
+    def __init__(self, mesh_id: bytes, me: str, sign: Sign, gates: Gates, journal: Journal) -> None:
+        self._mesh_id = mesh_id
+        self._me = me
+        self._sign = sign
+        self._gates = gates
+        self._journal = journal
+        self.unsealed: list[Envelope] = []
+        # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
+        self._verdicts: dict[bytes, Verdict] = {}
+        self._spending = Spending(me)
+
+    def restore(self, said: list[Envelope], chains: Chains) -> None:
+        """Go on from what the journal has: all that we ever said, in order."""
+        sealed = self._journal.own_envelope_ids(self._me)
+        self._spending = Spending(self._me)
+        for envelope in said:
+            self._spending.add(envelope)
+        self.unsealed = [
+            each for each in said if each.id not in sealed and not self._left_behind(each, chains)
+        ]
+        self._verdicts = {
+            each.id: self._verdicts[each.id] for each in self.unsealed if each.id in self._verdicts
+        }
+
+    def _left_behind(self, envelope: Envelope, chains: Chains) -> bool:
+        """Has our chain gone on without it? Others would see time going back in it, so it is not said any more.
+
+        Only in a home that was restored from a backup: of what it had said but not sealed then, most comes back in
+        the batches that it sealed later.
+        """
+        head = chains.heads.get((self._me, envelope.epoch, bucket_of(envelope.thread)))
+        return head is not None and head.lamport >= envelope.lamport
+
+    def author(self, draft: Publish) -> Envelope | None:
+        """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it.
+
+        The digest it carries is that of our own ingress evaluation: who runs the same policy checks it by the
+        evaluation that it makes anyway.
+        """
+        envelope = build(
+            kind=draft.kind,
+            thread=draft.thread,
+            sender=self._me,
+            lamport=draft.lamport,
+            ts_ns=draft.ts_ns,
+            epoch=draft.epoch,
+            payload=dict(draft.payload),
+            refs=draft.refs,
+            policy=self._gates.active.policy_hash,
+            eval_digest=bytes(32),
+            trace=draft.trace,
+        )
+        local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None
+        verdict = self._gates.preflight(envelope, local)
+        if verdict.allow:
+            verdict = self._gates.ingress(envelope)
+        if verdict.allow:
+            envelope = evaluated(envelope, verdict.digest)
+            self._verdicts[envelope.id] = verdict
+            self._spending.add(envelope)
+            return envelope
+        log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
+        if draft.kind == kinds.NEED:
+            raise PreflightDenied(", ".join(verdict.reasons))
+        return None
+
+    def seal(self, chains: Chains) -> list[bytes]:
+        """Sign what we have said since the last flush and make it durable; returns the frames for after the commit."""
+        frames = []
+        for frame, batches in seal(self._mesh_id, self._me, chains, self.unsealed, self._sign):
+            for batch in batches:
+                verdicts = [
+                    self._verdicts.pop(each.id) for each in batch.envelopes if each.id in self._verdicts
+                ]
+                policies = {each.policy for each in batch.envelopes}
+                # Not known of what an earlier life had said, nor kept where the policy changed in between.
+                known = len(verdicts) == len(batch.envelopes) and len(policies) == 1
+                self._journal.add_batch(batch, recorded(policies.pop(), verdicts) if known else None)
+                chains.accept(batch)
+            frames.append(frame)
+        self.unsealed = []
+        return frames
