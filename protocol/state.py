@@ -81,6 +81,14 @@ class State:
         if first:
             out.append(Arm(at_ns))
 
+    def due(self, need: Need, at_ns: int, out: list[Effect], *key: Any) -> bool:
+        """Is it time? If not, be woken then; `key` tells what for from other things that are due at one time."""
+        if self.now_ns >= at_ns:
+            return True
+        if need.once("armed", at_ns, *key):
+            self.arm(out, at_ns, need.id)
+        return False
+
     def draft(
         self, out: list[Effect], need: str, kind: str, payload: dict[str, Any], refs: tuple[bytes, ...]
     ) -> None:

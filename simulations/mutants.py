@@ -233,19 +233,19 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "votes-twice": Mutant(
         "a member votes for every proposal of a round",
-        "duties",
+        "planning",
         "if proposal.round < need.promised or proposal.round in need.voted:",
         "if proposal.round < need.promised or proposal.id in need.voted.values():",
     ),
     "votes-below-its-skip": Mutant(
         "a member votes in a round below the one it asked for",
-        "duties",
+        "planning",
         "if proposal.round < need.promised or proposal.round in need.voted:",
         "if proposal.round in need.voted:",
     ),
     "skip-hides-the-vote": Mutant(
         "a member that asks for the next round does not show its vote",
-        "duties",
+        "planning",
         "(need.envelope, latest) if latest else (need.envelope,)",
         "(need.envelope,)",
     ),
@@ -300,13 +300,13 @@ MUTANTS: dict[str, Mutant] = {
     "nobody-expires": Mutant(
         "a need past its deadline stays open",
         "duties",
-        '    if _once(need, "expired"):',
+        '    if need.once("expired"):',
         "    if False:",
     ),
     "nobody-releases": Mutant(
         "a lease whose worker is gone is never released",
         "duties",
-        '    if _due(state, need, at_ns, out, task) and _once(need, "released", task, claim.attempt):',
+        '    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt):',
         "    if False:",
     ),
 }

@@ -215,6 +215,13 @@ class Need:
     voted: dict[int, bytes] = field(default_factory=dict)  # round -> the proposal that has our vote
     waiting_for: str = ""
 
+    def once(self, *key: Any) -> bool:
+        """Has this node not done `key` yet? From now on it has."""
+        if key in self.done_here:
+            return False
+        self.done_here.add(key)
+        return True
+
     # Derivation ----------------------------------------------------------------------------------------
 
     def all_specs(self) -> Iterator[TaskSpec]:

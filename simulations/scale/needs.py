@@ -7,7 +7,7 @@ RELEASE, challenges, second candidates, expiry.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from swarmd.protocol import duties, kinds
+from swarmd.protocol import duties, kinds, planning
 from swarmd.protocol.consensus import committee
 from swarmd.simulations.scale.daemon import Daemon, Envelope, Mesh
 from swarmd.simulations.scale.events import MS_NS
@@ -128,7 +128,7 @@ class Need:
             self._say(daemon, kinds.PROPOSE, self._planners)
             return
         # Of a later round only its proposal is modelled, not the skips that ask for it.
-        at_ns = envelope.ts_ns + duties.round_start_ns(rank)
+        at_ns = envelope.ts_ns + planning.round_start_ns(rank)
         self._backup(
             at_ns,
             daemon,
@@ -143,7 +143,7 @@ class Need:
         if self.plan.rank[daemon] < self.plan.quorum:
             self._vote(daemon)
             return
-        at_ns = max(self._events.now_ns, self.posted_ns + duties.VOTE_BACKUP_NS)
+        at_ns = max(self._events.now_ns, self.posted_ns + planning.VOTE_BACKUP_NS)
         self._backup(at_ns, daemon, lambda: daemon not in self._decided_at, lambda: self._vote(daemon))
 
     def _vote(self, daemon: Daemon) -> None:
@@ -158,7 +158,7 @@ class Need:
         if last is daemon:
             self._decide(daemon)
         elif last is not None:
-            at_ns = self._events.now_ns + duties.CERTIFY_BACKUP_NS
+            at_ns = self._events.now_ns + planning.CERTIFY_BACKUP_NS
             self._backup(at_ns, daemon, lambda: daemon not in self._decided_at, lambda: self._decide(daemon))
 
     def _decide(self, daemon: Daemon) -> None:
@@ -213,7 +213,7 @@ class Need:
             self._finalize(daemon, task)
         elif last is not None:
             self._backup(
-                self._events.now_ns + duties.CERTIFY_BACKUP_NS,
+                self._events.now_ns + planning.CERTIFY_BACKUP_NS,
                 daemon,
                 lambda: daemon not in task.judges.certified,
                 lambda: self._finalize(daemon, task),

@@ -1,0 +1,240 @@
+"""What a member of a need's committee does until there is a plan: skip, propose, vote, decide.
+
+The rules are those of `work/deciding.py`; this is when to use them. Rounds are counted by our own time from when the
+need could first be planned here, so no clock but ours moves us.
+"""
+
+from hashlib import sha256
+from typing import Any
+
+from swarmd.protocol import kinds, limits
+from swarmd.protocol.consensus.committee import Committee
+from swarmd.protocol.effects import Effect
+from swarmd.protocol.identity.manifest import TTL_NS
+from swarmd.protocol.limits import S_NS
+from swarmd.protocol.state import State
+from swarmd.protocol.work import committees, deciding
+from swarmd.protocol.work.need import Need, Proposal, TaskSpec
+
+ROUND_NS = 2_500_000_000  # the first round; each next one takes twice as long, up to
+MAX_ROUND_NS = 60 * S_NS
+VOTE_BACKUP_NS = 1_000_000_000
+CERTIFY_BACKUP_NS = 700_000_000
+SHORTLIST = 3
+UNRELIABLE = 30  # of 100: two failures more than results accepted, for a newcomer
+
+
+def attend(state: State, need: Need, out: list[Effect]) -> None:
+    committee = committees.plan_committee(state.genesis, need, need.epoch)
+    rank = committee.rank(state.me)
+    if rank is None:
+        return
+    if not need.since_ns:
+        # Rounds are no help as long as nobody could propose anything.
+        if not need.proposals and _chosen(state, need) is None:
+            return
+        need.since_ns = state.now_ns
+    _recall(state, need)
+    _skip(state, need, committee, out)
+    _propose(state, need, committee, out)
+    _vote(state, need, committee, rank, out)
+    _decide(state, need, committee, out)
+
+
+def _recall(state: State, need: Need) -> None:
+    """Mind what we said and only heard again: of a node that was restored from a backup others know more than it."""
+    for proposal in need.proposals.values():
+        if state.me in need.votes.get(proposal.id, ()):
+            need.voted.setdefault(proposal.round, proposal.id)
+            need.promised = max(need.promised, proposal.round)
+    for skip in need.skips.values():
+        if skip.voter == state.me:
+            need.promised = max(need.promised, skip.round)
+
+
+def _chosen(state: State, need: Need) -> dict[str, list[list[Any]]] | None:
+    """A plan for all tasks; None, with what it waits for, if there is none to be made now."""
+    plan: dict[str, list[list[Any]]] = {}
+    for spec in need.all_specs():
+        found = candidates(state, need, spec)
+        if not found:
+            need.waiting_for = (
+                f"an agent that offers {spec.capability} for at most {spec.max_price} minor units"
+            )
+            state.waiting[need.id] = None
+            return None
+        plan[spec.id] = [[did, price] for price, did in found]
+    # An owner can add more than one proposal can refer to or plan.
+    if len(need.updates) >= limits.MAX_REFS // 2 or len(plan) > limits.MAX_TASKS_PER_NEED:
+        need.waiting_for = "a smaller plan: more updates or tasks than a proposal can hold"
+        return None
+    need.waiting_for = ""
+    state.waiting.pop(need.id, None)
+    return plan
+
+
+def round_start_ns(round_: int) -> int:
+    """Nanoseconds after the need could be planned: 0, 2.5 s, 7.5 s, 17.5 s, ... at last one a minute."""
+    start_ns, length_ns = 0, ROUND_NS
+    for _ in range(round_):
+        start_ns += length_ns
+        length_ns = min(2 * length_ns, MAX_ROUND_NS)
+    return start_ns
+
+
+def _round_by_time(state: State, need: Need) -> int:
+    round_ = 0
+    while state.now_ns >= need.since_ns + round_start_ns(round_ + 1):
+        round_ += 1
+    return round_
+
+
+def _skip(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+    """Ask for the next round when this one has taken too long, or when others ask and it has for us too."""
+    if len(committee.members) == 1 or _decidable(need, committee):
+        return
+    wanted, ours = need.promised + 1, _round_by_time(state, need)
+    if ours < wanted:
+        state.due(need, need.since_ns + round_start_ns(wanted), out, "round", wanted)
+        # Others may have begun to count earlier; one round ahead of our own count we go with them.
+        if ours == 0 or not any(skip.round == wanted == ours + 1 for skip in need.skips.values()):
+            return
+    own = [need.votes.get(proposal, {}).get(state.me) for proposal in need.voted.values()]
+    if None in own:
+        return  # our vote is on its way into the journal: a skip must show it
+    need.promised = wanted = max(wanted, ours)
+    payload = {"verdict": "skip", "round": wanted, "reason": "no decision in time"}
+    latest = need.votes[need.voted[max(need.voted)]][state.me] if need.voted else None
+    state.draft(
+        out, need.id, kinds.ATTEST_PLAN, payload, (need.envelope, latest) if latest else (need.envelope,)
+    )
+    state.due(need, need.since_ns + round_start_ns(wanted + 1), out, "round", wanted + 1)
+
+
+def _decidable(need: Need, committee: Committee) -> bool:
+    return any(len(votes) >= committee.quorum for votes in need.votes.values())
+
+
+def _propose(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+    round_ = need.promised
+    if committee.proposer(round_) != state.me or ("proposed", round_) in need.done_here:
+        return
+    by_voter = {skip.voter: skip for skip in need.skips.values() if skip.round == round_}
+    skips = [by_voter[did] for did in committee.members if did in by_voter][: committee.quorum]
+    if round_ and len(skips) < committee.quorum:
+        return
+    values = deciding.latest_values(need, skips)
+    if len(values) > 1:
+        return  # their proposer signed two in one round: nobody can tell which was decided
+    if values:
+        repeated = need.proposals[values.pop()]
+        plan, lease_s, updates = repeated.plan, repeated.lease_s, repeated.updates
+    else:
+        fresh = _chosen(state, need)
+        if fresh is None:
+            return
+        plan, lease_s, updates = fresh, state.lease_s, tuple(need.updates)
+    if need.once("proposed", round_):
+        state.draft(
+            out,
+            need.id,
+            kinds.PROPOSE,
+            {"round": round_, "lease_s": lease_s, "plan": plan},
+            (need.envelope, *updates, *(skip.id for skip in skips)),
+        )
+
+
+def candidates(state: State, need: Need, spec: TaskSpec) -> list[tuple[int, str]]:
+    """Who could do a task, best first: by price, then reputation, then a hash that spreads the load."""
+    found = []
+    for did, manifest in state.manifests.items():
+        price = manifest.offers.get(spec.capability)
+        if price is None or price > spec.max_price or state.now_ns - manifest.issued_ns > TTL_NS:
+            continue
+        spread = sha256(f"{need.id}/{spec.id}/{did}".encode()).digest()
+        # Who failed again and again comes last whatever it asks: a low price must not buy the right to stall.
+        rates = state.rates(did)
+        found.append((rates < UNRELIABLE, price, -rates, spread, did))
+    return [(price, did) for _, price, _, _, did in sorted(found)[:SHORTLIST]]
+
+
+def _acceptable(state: State, proposal: Proposal) -> bool:
+    """Do the manifests we know back the proposal's workers and prices?"""
+    for task, workers in proposal.plan.items():
+        del task
+        for did, _ in workers:
+            if did not in state.manifests:
+                return False
+    return True
+
+
+def _backed(state: State, proposal: Proposal) -> bool:
+    for task, workers in proposal.plan.items():
+        capability = proposal.specs[task].capability
+        for did, price in workers:
+            offer = state.manifests[did].offers.get(capability)
+            if offer is None or offer > price:
+                return False
+    return True
+
+
+def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[Effect]) -> None:
+    """For the proposal of the latest round, once a round, and for none below what we promised."""
+    for proposal in sorted(need.proposals.values(), key=lambda p: (-p.round, p.id)):
+        if proposal.round < need.promised or proposal.round in need.voted:
+            return
+        if not _acceptable(state, proposal):
+            need.waiting_for = "the offers of the workers in the proposed plan"
+            state.waiting[need.id] = None
+            continue
+        if not _backed(state, proposal):
+            if need.once("rejected", proposal.id):
+                state.draft(
+                    out,
+                    need.id,
+                    kinds.ATTEST_PLAN,
+                    {"verdict": "reject", "reason": "a price or capability that its worker does not offer"},
+                    (proposal.id,),
+                )
+            continue
+        # The first K are enough as a rule.
+        if (
+            proposal.round == 0
+            and rank >= committee.quorum
+            and not state.due(need, need.since_ns + VOTE_BACKUP_NS, out, "vote")
+        ):
+            return
+        # Two votes in one round are slashable, and so is one below a round that we asked for.
+        need.voted[proposal.round] = proposal.id
+        need.promised = proposal.round
+        state.draft(
+            out,
+            need.id,
+            kinds.ATTEST_PLAN,
+            {"verdict": "accept", "reason": "workers and prices are as offered"},
+            (proposal.id,),
+        )
+        return
+
+
+def _decide(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+    for proposal in need.proposals.values():
+        votes = need.votes.get(proposal.id, {})
+        if len(votes) < committee.quorum:
+            continue
+        # Who cast the completing vote decides at once; the others only if that is not heard of.
+        mine = votes.get(state.me)
+        last = max(votes.values(), key=lambda vote: need.seen[vote])
+        if mine != last and not state.due(
+            need, need.seen[last][1] + CERTIFY_BACKUP_NS, out, "decide", proposal.id
+        ):
+            continue
+        if need.once("decided", need.epoch, proposal.id):
+            chosen = sorted(votes.values(), key=lambda vote: (need.seen[vote], vote))[: committee.quorum]
+            state.draft(
+                out,
+                need.id,
+                kinds.DECIDE,
+                {"round": proposal.round, "k": committee.quorum},
+                (proposal.id, *chosen),
+            )
