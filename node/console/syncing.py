@@ -22,7 +22,9 @@ def run_sync(ctx: Context) -> int:
         out.note("no peers are connected: see swarmd peers and swarmd doctor net")
     else:
         silent = f", {found['silent']} of them silent" if found["silent"] else ""
-        out.line(f"asked {found['asked']} peers{silent}; {found['repaired']} batches were missing and came")
+        peers = "1 peer" if found["asked"] == 1 else f"{found['asked']} peers"
+        came = "1 batch was" if found["repaired"] == 1 else f"{found['repaired']} batches were"
+        out.line(f"asked {peers}{silent}; {came} missing and came")
     return OK if found["asked"] > found["silent"] else FAILED
 
 

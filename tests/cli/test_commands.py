@@ -223,6 +223,29 @@ def test_a_graph_for_people_programs_and_graphviz(swarmd: Swarmd, canned: Canned
     assert swarmd("need graph need-aaaa --task b --dot").code == 2
 
 
+@pytest.mark.parametrize(
+    ("found", "code", "text"),
+    [
+        ({"asked": 1, "silent": 0, "repaired": 1}, 0, "asked 1 peer; 1 batch was missing and came\n"),
+        (
+            {"asked": 3, "silent": 1, "repaired": 0},
+            0,
+            "asked 3 peers, 1 of them silent; 0 batches were missing",
+        ),
+        ({"asked": 2, "silent": 2, "repaired": 0}, 1, "asked 2 peers, 2 of them silent"),
+        ({"asked": 0, "silent": 0, "repaired": 0}, 1, "no peers are connected"),
+    ],
+)
+def test_sync_says_who_was_asked(
+    swarmd: Swarmd, canned: Canned, found: dict[str, int], code: int, text: str
+) -> None:
+    canned({"stream:sync": [{"peer": "p" * 60, "missing": 9, "got": 1}, found]})
+    ran = swarmd("sync")
+    assert ran.code == code and text in ran.out + ran.err
+    assert swarmd("sync --json").json == found
+    assert swarmd("sync -q").out == f"{found['repaired']}\n"
+
+
 def test_watching_line_by_line(swarmd: Swarmd, canned: Canned) -> None:
     canned({"stream:need.watch": [EVENT, EVENT, NEED]})
     ran = swarmd("need watch need-aaaa")
