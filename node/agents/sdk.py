@@ -258,13 +258,13 @@ class _Session:
 
     def _post(self, client: AsyncLocalClient, results: Sequence[dict[str, Any]]) -> None:
         try:
-            client.post("agent.result", {"results": results})
+            client.tell("agent.result", {"results": results})
         except LocalFault as fault:
             if fault.code != "message-too-big":
                 raise
             if len(results) == 1:
                 fields = {"error": "output-too-big", "detail": fault.message}
-                client.post("agent.result", {"results": [{"job": results[0]["job"]} | fields]})
+                client.tell("agent.result", {"results": [{"job": results[0]["job"]} | fields]})
             else:
                 for result in results:
                     self._post(client, [result])

@@ -51,7 +51,7 @@ class Client:
             while planned and planned[0][0] <= now_ns:
                 due.append(planned.popleft()[1])
             if due:
-                client.post("publish", {"envelopes": due})
+                client.tell("publish", {"envelopes": due})
             if planned:
                 await trio.sleep(max(_TICK_S, (planned[0][0] - now_ns) / 1e9))
 

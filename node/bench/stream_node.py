@@ -1,5 +1,6 @@
 """Two processes that move bytes over one libp2p request stream: one asks, one answers."""
 
+import gc
 import os
 import time
 from typing import Any
@@ -29,6 +30,7 @@ class Handler:
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
+    gc.set_threshold(50_000, 20, 50)  # as the daemon
     handler = Handler()
     transport = P2PTransport(os.urandom(32), "bench", static_peers=settings["peers"])
     moved = 0
@@ -36,6 +38,7 @@ async def main(settings: Any, ready: Ready) -> dict[str, Any]:
         await nursery.start(transport.run, handler)
         if settings["peers"]:
             await handler.up.wait()
+        gc.freeze()
         await ready(transport.addrs[0])
         began_cpu_s = time.process_time()
         began_s = trio.current_time()

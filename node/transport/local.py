@@ -44,16 +44,23 @@ Handler = Callable[["LocalCall"], Awaitable[Any]]
 class LocalCall:
     """One request of a local client."""
 
-    __slots__ = ("op", "args", "connection", "size_bytes", "_id")
+    __slots__ = ("op", "args", "connection", "size_bytes", "_id", "_quiet")
 
     def __init__(
-        self, op: str, args: dict[str, Any], connection: "LocalConnection", call_id: int, size_bytes: int
+        self,
+        op: str,
+        args: dict[str, Any],
+        connection: "LocalConnection",
+        call_id: int,
+        size_bytes: int,
+        quiet: bool = False,
     ) -> None:
         self.op = op
         self.args = args
         self.connection = connection
         self.size_bytes = size_bytes  # of the whole request on the wire
         self._id = call_id
+        self._quiet = quiet
 
     async def emit(self, event: Any) -> None:
         """Send an event before the answer. Waits while the client is behind; see `LocalConnection`."""
@@ -258,7 +265,7 @@ class LocalServer:
             return
         if type(op) is not str or type(args) is not dict or not all(type(key) is str for key in args):
             raise BadMessage("bad-message", "op must be text and args a map with text keys")
-        call = LocalCall(op, args, connection, call_id, len(body))
+        call = LocalCall(op, args, connection, call_id, len(body), message.get("quiet") is True)
         if op in self._inline:
             await self._answer(call, None)
         elif calls.in_flight >= MAX_CALLS_IN_FLIGHT:
@@ -271,7 +278,8 @@ class LocalServer:
     async def _answer(self, call: LocalCall, calls: "_Calls | None") -> None:
         try:
             result = await self._handler(call)
-            call.connection.send({"id": call._id, "ok": True, "result": result})
+            if not call._quiet:
+                call.connection.send({"id": call._id, "ok": True, "result": result})
         except CorruptState:
             raise
         except Fault as fault:

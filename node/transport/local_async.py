@@ -65,6 +65,18 @@ class AsyncLocalClient:
         self._has_work.set()
         return pending
 
+    def tell(self, op: str, args: Mapping[str, Any] | None = None) -> None:
+        """Send a call whose result nobody wants: it is not answered, unless it fails, and then nobody looks.
+
+        Raises LocalFault as `post` does if it cannot be sent.
+        """
+        if self._gone is not None:
+            raise self._gone
+        self._next_id += 1
+        message = {"v": LOCAL_VERSION, "id": self._next_id, "op": op, "args": dict(args or {}), "quiet": True}
+        self._queue.append(encode_message(message))
+        self._has_work.set()
+
     async def stream(self, op: str, args: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
         """Yield the events of `op`, then its result as the last item."""
         pending = self.post(op, args)

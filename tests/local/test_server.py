@@ -82,6 +82,23 @@ async def test_many_calls_in_flight_answer_out_of_order(serve):
                 assert call.result() == {"n": n}
 
 
+async def test_a_quiet_call_is_answered_only_if_it_fails(serve):
+    async with serve() as (path, _, _):
+        async with await raw(path) as stream:
+            quiet = {"v": 1, "op": "echo", "args": {"n": 1}, "quiet": True}
+            await stream.send_all(frame({**quiet, "id": 1}) + frame({**quiet, "id": 2, "op": "refuse"}))
+            told = await answer(stream)
+            assert (told["id"], told["ok"], told["error"]["code"]) == (2, False, "no-way")
+            await stream.send_all(frame({**quiet, "id": 3}) + frame({**quiet, "id": 4, "quiet": False}))
+            assert (await answer(stream))["id"] == 4
+        async with connect_local(path) as client:
+            client.tell("echo", {"n": 1})
+            client.tell("refuse")
+            assert await client.call("echo", {"n": 2}) == {"n": 2}
+            with pytest.raises(LocalFault, match="cannot be sent"):
+                client.tell("echo", {"n": object()})
+
+
 async def test_faults_reach_the_caller_and_bugs_stay_inside(serve, caplog):
     async with serve() as (path, _, _):
         async with connect_local(path) as client:
