@@ -18,10 +18,12 @@ from swarmd.protocol.work.need import Need, Proposal, TaskSpec
 
 ROUND_NS = 2_500_000_000  # the first round; each next one takes twice as long, up to
 MAX_ROUND_NS = 60 * S_NS
+_GROWING_ROUNDS = (MAX_ROUND_NS // ROUND_NS).bit_length()  # how many are shorter than that
 VOTE_BACKUP_NS = 1_000_000_000
 CERTIFY_BACKUP_NS = 700_000_000
 SHORTLIST = 3
 UNRELIABLE = 30  # of 100: two failures more than results accepted, for a newcomer
+Plan = dict[str, list[list[Any]]]  # task -> [[worker, price], ...]
 
 
 def attend(state: State, need: Need, out: list[Effect]) -> None:
@@ -29,14 +31,15 @@ def attend(state: State, need: Need, out: list[Effect]) -> None:
     rank = committee.rank(state.me)
     if rank is None:
         return
+    fresh: Plan | None = None
     if not need.since_ns:
         # Rounds are no help as long as nobody could propose anything.
-        if not need.proposals and _chosen(state, need) is None:
+        if not need.proposals and (fresh := _chosen(state, need)) is None:
             return
         need.since_ns = state.now_ns
     _recall(state, need)
     _skip(state, need, committee, out)
-    _propose(state, need, committee, out)
+    _propose(state, need, committee, fresh, out)
     _vote(state, need, committee, rank, out)
     _decide(state, need, committee, out)
 
@@ -52,9 +55,9 @@ def _recall(state: State, need: Need) -> None:
             need.promised = max(need.promised, skip.round)
 
 
-def _chosen(state: State, need: Need) -> dict[str, list[list[Any]]] | None:
+def _chosen(state: State, need: Need) -> Plan | None:
     """A plan for all tasks; None, with what it waits for, if there is none to be made now."""
-    plan: dict[str, list[list[Any]]] = {}
+    plan: Plan = {}
     for spec in need.all_specs():
         found = candidates(state, need, spec)
         if not found:
@@ -75,29 +78,28 @@ def _chosen(state: State, need: Need) -> dict[str, list[list[Any]]] | None:
 
 def round_start_ns(round_: int) -> int:
     """Nanoseconds after the need could be planned: 0, 2.5 s, 7.5 s, 17.5 s, ... at last one a minute."""
-    start_ns, length_ns = 0, ROUND_NS
-    for _ in range(round_):
-        start_ns += length_ns
-        length_ns = min(2 * length_ns, MAX_ROUND_NS)
-    return start_ns
+    growing = min(round_, _GROWING_ROUNDS)
+    return ROUND_NS * ((1 << growing) - 1) + MAX_ROUND_NS * (round_ - growing)
 
 
-def _round_by_time(state: State, need: Need) -> int:
-    round_ = 0
-    while state.now_ns >= need.since_ns + round_start_ns(round_ + 1):
-        round_ += 1
-    return round_
+def _round_at(passed_ns: int) -> int:
+    """The round that is on `passed_ns` after the need could be planned: the inverse of `round_start_ns`."""
+    over_ns = passed_ns - round_start_ns(_GROWING_ROUNDS)
+    if over_ns >= 0:
+        return _GROWING_ROUNDS + over_ns // MAX_ROUND_NS
+    return (passed_ns // ROUND_NS + 1).bit_length() - 1
 
 
 def _skip(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
     """Ask for the next round when this one has taken too long, or when others ask and it has for us too."""
     if len(committee.members) == 1 or _decidable(need, committee):
         return
-    wanted, ours = need.promised + 1, _round_by_time(state, need)
+    wanted, ours = need.promised + 1, _round_at(state.now_ns - need.since_ns)
     if ours < wanted:
         state.due(need, need.since_ns + round_start_ns(wanted), out, "round", wanted)
         # Others may have begun to count earlier; one round ahead of our own count we go with them.
-        if ours == 0 or not any(skip.round == wanted == ours + 1 for skip in need.skips.values()):
+        one_ahead = 0 < ours == wanted - 1
+        if not (one_ahead and any(skip.round == wanted for skip in need.skips.values())):
             return
     own = [need.votes.get(proposal, {}).get(state.me) for proposal in need.voted.values()]
     if None in own:
@@ -115,7 +117,8 @@ def _decidable(need: Need, committee: Committee) -> bool:
     return any(len(votes) >= committee.quorum for votes in need.votes.values())
 
 
-def _propose(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
+def _propose(state: State, need: Need, committee: Committee, fresh: Plan | None, out: list[Effect]) -> None:
+    """In a round of ours, once: what skips bind us to, else `fresh`, a plan that was just made or is made now."""
     round_ = need.promised
     if committee.proposer(round_) != state.me or ("proposed", round_) in need.done_here:
         return
@@ -130,18 +133,18 @@ def _propose(state: State, need: Need, committee: Committee, out: list[Effect]) 
         repeated = need.proposals[values.pop()]
         plan, lease_s, updates = repeated.plan, repeated.lease_s, repeated.updates
     else:
-        fresh = _chosen(state, need)
+        fresh = fresh or _chosen(state, need)
         if fresh is None:
             return
         plan, lease_s, updates = fresh, state.lease_s, tuple(need.updates)
-    if need.once("proposed", round_):
-        state.draft(
-            out,
-            need.id,
-            kinds.PROPOSE,
-            {"round": round_, "lease_s": lease_s, "plan": plan},
-            (need.envelope, *updates, *(skip.id for skip in skips)),
-        )
+    need.done_here.add(("proposed", round_))
+    state.draft(
+        out,
+        need.id,
+        kinds.PROPOSE,
+        {"round": round_, "lease_s": lease_s, "plan": plan},
+        (need.envelope, *updates, *(skip.id for skip in skips)),
+    )
 
 
 def candidates(state: State, need: Need, spec: TaskSpec) -> list[tuple[int, str]]:
@@ -159,16 +162,12 @@ def candidates(state: State, need: Need, spec: TaskSpec) -> list[tuple[int, str]
 
 
 def _acceptable(state: State, proposal: Proposal) -> bool:
-    """Do the manifests we know back the proposal's workers and prices?"""
-    for task, workers in proposal.plan.items():
-        del task
-        for did, _ in workers:
-            if did not in state.manifests:
-                return False
-    return True
+    """Do we have the manifests of all its workers?"""
+    return all(did in state.manifests for workers in proposal.plan.values() for did, _ in workers)
 
 
 def _backed(state: State, proposal: Proposal) -> bool:
+    """Do the workers' manifests, which are here, offer what the proposal says at no more than it says?"""
     for task, workers in proposal.plan.items():
         capability = proposal.specs[task].capability
         for did, price in workers:

@@ -1,6 +1,9 @@
 """The life of a need through engines alone: decisions, leases, results, money, and their convergence."""
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
+from swarmd.protocol import planning
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.effects import Publish
 from swarmd.protocol.engine import step
@@ -335,3 +338,12 @@ def test_who_forgot_its_vote_and_hears_it_again_does_not_vote_twice(mesh_of, mak
         effect for effect in step(forgetful, Ticked(mesh.now_ns + 3 * 10**9)) if isinstance(effect, Publish)
     ]
     assert (skip.payload["verdict"], skip.refs) == ("skip", (asked.id, vote.id))
+
+
+@hypothesis.given(st.integers(0, 50_000), st.integers(0, 10**9))
+def test_rounds_double_up_to_a_minute_and_are_told_by_the_time(round_, part):
+    """A need may be open for 30 days, some 43,000 rounds: both ways are a step, however many have passed."""
+    start_ns, next_ns = planning.round_start_ns(round_), planning.round_start_ns(round_ + 1)
+    assert next_ns - start_ns == min(planning.ROUND_NS << min(round_, 9), planning.MAX_ROUND_NS)
+    assert planning._round_at(start_ns + part * (next_ns - start_ns - 1) // 10**9) == round_
+    assert planning.round_start_ns(0) == 0
