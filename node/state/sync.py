@@ -7,7 +7,8 @@ by sealed batches, as many as fit. Who asks, learns; the peer does its own askin
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -159,19 +160,26 @@ class Sync:
 
     async def _visit(self, peer: str) -> None:
         try:
-            await self._hello(peer)
-            missing: list[int] = []
-            while await self.round(peer, lambda progress: missing.append(progress.missing)):
-                missing.clear()
-            # Not merely that nothing came: it may say it has what it does not give.
-            if missing and not missing[0]:
-                self.on_level(peer)
+            with self._charged(peer):
+                await self._hello(peer)
+                missing: list[int] = []
+                while await self.round(peer, lambda progress: missing.append(progress.missing)):
+                    missing.clear()
+                # Not merely that nothing came: it may say it has what it does not give.
+                if missing and not missing[0]:
+                    self.on_level(peer)
+        except LocalFault as fault:
+            log.info("sync with %s waits: %s", peer, fault)
+
+    @contextmanager
+    def _charged(self, peer: str) -> Iterator[None]:
+        """What is wrong with a peer's answers is charged to it; that it is gone, and what is ours, goes on up."""
+        try:
+            yield
         except RemoteFault as fault:
             log.info("sync with %s: %s", peer, fault)
             self._transport.report(peer, fault.code)
-        except LocalFault as fault:
-            log.info("sync with %s waits: %s", peer, fault)
-        except (PeerGone, CorruptState):
+        except (PeerGone, LocalFault, CorruptState):
             raise
         except Exception:
             # The isolation boundary of one peer's answers (P10).
@@ -195,7 +203,9 @@ class Sync:
         async def with_one(peer: str) -> None:
             nonlocal silent
             try:
-                await self._rounds(peer, told)
+                with self._charged(peer):
+                    while await self.round(peer, told):
+                        pass
             except PeerGone:
                 silent += 1
             except LocalFault as fault:  # such as a full disk; not in a group, so that who asked is told it
@@ -207,13 +217,6 @@ class Sync:
         if ours:
             raise ours[0]
         return {"asked": len(peers), "silent": silent, "repaired": self.repaired - before}
-
-    async def _rounds(self, peer: str, told: Callable[[Progress], None]) -> None:
-        try:
-            while await self.round(peer, told):
-                pass
-        except RemoteFault as fault:
-            self._transport.report(peer, fault.code)
 
     async def round(self, peer: str, told: Callable[[Progress], None] = lambda progress: None) -> bool:
         """Ask once for everything that differs; True if something new came."""

@@ -215,3 +215,21 @@ def test_any_losses_duplicates_and_orders_converge(data, tmp_path_factory, mesh_
     trio.run(rounds)
     assert len(mesh.digests()) == 1
     assert all(len(bench.runner.state.needs) >= heard for bench in mesh.benches)
+
+
+async def test_one_peer_with_odd_answers_does_not_keep_us_from_the_others(mesh_of, author_of, caplog):
+    """P10: whatever its answer breaks here is charged to it."""
+    mesh = mesh_of(3)
+    for frame in frames_of(author_of("ann"), 5):
+        mesh.hear(1, frame)
+        mesh.hear(2, frame)
+
+    async def odd(message):
+        raise ZeroDivisionError("a bug of ours that its answer finds")
+
+    mesh.wires[0].bend["p1"] = odd
+    with trio.fail_after(30):
+        found = await mesh.sync(0)
+    assert found == {"asked": 2, "silent": 0, "repaired": 5}
+    assert mesh.wires[0].reports == {("p1", "internal"): 1}
+    assert "sync with p1 failed" in caplog.text
