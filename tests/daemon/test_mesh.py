@@ -64,7 +64,9 @@ async def test_a_batch_that_was_lost_is_asked_for_when_the_next_one_comes(mesh, 
 
     await two[0].attach(agent)
     await two.until_met()
-    await wait_until(lambda: two[1].daemon.sync.rounds > 0, "its first round")
+    sync = two[1].daemon.sync
+    # Over, not only begun: a round under way would find what we are about to lose.
+    await wait_until(lambda: sync.rounds > 0 and not sync._slots.borrowed_tokens, "its first round")
     ears = deaf(two[1])
     need = await two[0].post(task())
     await wait_until(lambda: two[0].state.needs[need].state() == "RUNNING", "it is claimed")
