@@ -112,8 +112,18 @@ def attest_plan(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] |
     if envelope.payload["verdict"] != "accept":
         return []
     need.votes.setdefault(proposal.id, {}).setdefault(envelope.sender, envelope.id)
+    twice = [
+        ref
+        for ref, (voter, other) in need.vote_of.items()
+        if voter == envelope.sender and other != proposal.id and need.proposals[other].round == proposal.round
+    ]
     need.vote_of[envelope.id] = (envelope.sender, proposal.id)
-    _note_contradictions(need, envelope.sender)
+    skipped = [
+        skip.id
+        for skip in need.skips.values()
+        if skip.voter == envelope.sender and _hides_or_returns(need, skip, envelope.id, proposal)
+    ]
+    _note(need, envelope.sender, envelope.id, twice + skipped)
     return []
 
 
@@ -132,36 +142,35 @@ def _skip(need: Need, envelope: Envelope) -> list[str] | None:
     if latest is not None and latest.round >= asked:
         raise Void(f"its sender has voted in round {latest.round}")
     accepted = latest.id if latest is not None else None
-    need.skips[envelope.id] = Skip(envelope.id, envelope.sender, asked, accepted, envelope.lamport)
-    _note_contradictions(need, envelope.sender)
+    skip = Skip(envelope.id, envelope.sender, asked, accepted, envelope.lamport)
+    need.skips[envelope.id] = skip
+    votes = [
+        ref
+        for ref, (voter, proposal) in need.vote_of.items()
+        if voter == envelope.sender and _hides_or_returns(need, skip, ref, need.proposals[proposal])
+    ]
+    _note(need, envelope.sender, envelope.id, votes)
     return []
 
 
-def _note_contradictions(need: Need, voter: str) -> None:
-    """Two votes in one round, a vote below a skip, a skip that hides a vote: any two are proof against `voter`.
+def _note(need: Need, voter: str, said: bytes, contradicted: Iterable[bytes]) -> None:
+    """`said` contradicts these of the same voter: any pair is proof, and of all the smallest is kept."""
+    known = need.equivocators.get(voter)
+    pairs = [(min(said, other), max(said, other)) for other in contradicted] + ([known] if known else [])
+    if pairs:
+        need.equivocators[voter] = min(pairs)
+
+
+def _hides_or_returns(need: Need, skip: Skip, vote: bytes, proposal: Proposal) -> bool:
+    """Does a vote of who skipped stand below the skip, said after it, or before it and not shown by it?
 
     An author's lamports order what it said, so it does not matter which of the two was heard first.
     """
-    votes = [
-        (need.seen[ref][0], ref, need.proposals[proposal])
-        for ref, (who, proposal) in need.vote_of.items()
-        if who == voter
-    ]
-    skips = [skip for skip in need.skips.values() if skip.voter == voter]
-    pairs = [
-        (min(one, other), max(one, other))
-        for _, one, first_of in votes
-        for _, other, second_of in votes
-        if one < other and first_of.round == second_of.round and first_of.id != second_of.id
-    ]
-    for skip in skips:
-        shown = need.proposals[skip.accepted].round if skip.accepted is not None else -1
-        for lamport, vote, proposal in votes:
-            hidden = lamport < skip.lamport and proposal.round > shown
-            if proposal.round < skip.round and (lamport > skip.lamport or hidden):
-                pairs.append((min(vote, skip.id), max(vote, skip.id)))
-    if pairs:
-        need.equivocators[voter] = min(pairs)
+    if proposal.round >= skip.round:
+        return False
+    lamport = need.seen[vote][0]
+    shown = need.proposals[skip.accepted].round if skip.accepted is not None else -1
+    return lamport > skip.lamport or (lamport < skip.lamport and proposal.round > shown)
 
 
 def decide(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
