@@ -191,10 +191,16 @@ class LocalApi:
             async for step in receive:
                 await call.emit(step)
 
+        fault: LocalFault | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pass_on)
             with send:
-                found = await self._sync.now(told)
+                try:
+                    found = await self._sync.now(told)
+                except LocalFault as ours:  # raised here it would come out in a group, and be "internal"
+                    fault = ours
+        if fault is not None:
+            raise fault
         return found
 
     async def _shutdown(self, call: LocalCall) -> Any:

@@ -7,7 +7,7 @@ import trio
 from swarmd.node.daemon import Daemon
 from swarmd.protocol.cids import parse_cid
 from swarmd.protocol.envelope import bucket_of
-from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.faults import CorruptState, LocalFault
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
 DECIMAL = re.compile(r"\d+(\.\d{1,6})?")
@@ -244,6 +244,16 @@ async def test_what_cannot_be_answered(mesh):
 
 def flip(body, at):
     return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+
+
+async def test_sync_says_what_keeps_us_from_taking_what_comes(mesh, monkeypatch):
+    [node] = await mesh(1)
+
+    async def full(told):
+        raise LocalFault("disk-full", "no room for what came")
+
+    monkeypatch.setattr(node.daemon.sync, "now", full)
+    assert (await node.refused("sync")).code == "disk-full"
 
 
 async def test_a_flipped_byte_is_never_shown_as_verified(finished):
