@@ -42,3 +42,9 @@ def test_the_build_has_its_tools_pinned(repo: Path) -> None:
     """fastecdsa, python-baseconv and varint have no wheels: without build isolation they need these two."""
     assert {"pip", "setuptools", "wheel"} <= {pin.name for pin in pins(repo / "requirements-build.lock")}
     assert "hatchling" in {pin.name for pin in pins(repo / "requirements.lock")}
+
+
+def test_what_npm_installs_is_pinned_without_an_address(repo: Path) -> None:
+    locks = [path for path in repo.rglob("package-lock.json") if "node_modules" not in path.parts]
+    assert len(locks) == 3
+    assert not [path for path in locks if "://" in path.read_text()]
