@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from libp2p.peer.id import ID
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
-from swarmd.bootstrap.addresses import peer_of
+from swarmd.bootstrap.addresses import names, parse, peer_of
 from swarmd.protocol.faults import LocalFault
-
-_EXAMPLE = "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..."
 
 
 def parse_listen(text: str) -> Multiaddr:
     """A TCP multiaddr to listen on, as /ip4/0.0.0.0/tcp/4001."""
-    addr = _parse(text)
-    if [p.name for p in addr.protocols()] not in (["ip4", "tcp"], ["ip6", "tcp"]):
+    addr = parse(text)
+    if names(addr) not in (("ip4", "tcp"), ("ip6", "tcp")):
         raise LocalFault(
             "bad-address",
             f"cannot listen on {text!r}",
@@ -27,17 +25,7 @@ def parse_listen(text: str) -> Multiaddr:
 def parse_peer(text: str) -> tuple[Multiaddr, ID]:
     """(address, peer id) of a peer's multiaddr, which must end in /p2p/PEER_ID."""
     peer_id = ID.from_base58(peer_of(text))
-    return _parse(text), peer_id
-
-
-def _parse(text: str) -> Multiaddr:
-    try:
-        return Multiaddr(text)
-    except Exception as error:
-        # multiaddr raises many unrelated types on bad text.
-        raise LocalFault(
-            "bad-address", f"not a multiaddr: {text!r} ({error})", fix=f"use {_EXAMPLE}"
-        ) from None
+    return parse(text), peer_id
 
 
 def dialable(addrs: Sequence[Multiaddr], peer_id: ID) -> tuple[str, ...]:
@@ -55,7 +43,7 @@ def require_free(addr: Multiaddr) -> None:
     """LocalFault `address-in-use` if somebody listens there. libp2p sets SO_REUSEPORT, with which a second
     daemon of the same user binds the same port and takes half of the connections."""
     port = int(addr.value_for_protocol("tcp") or 0)
-    v6 = next(iter(addr.protocols())).name == "ip6"
+    v6 = names(addr)[0] == "ip6"
     host = addr.value_for_protocol("ip6" if v6 else "ip4") or ""
     with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

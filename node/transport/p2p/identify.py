@@ -10,7 +10,6 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from swarmd.bootstrap.addresses import peer_of, worth_dialing
 from swarmd.node.transport.p2p.host import MeshHost
 from swarmd.node.transport.p2p.rpc import ask
-from swarmd.protocol.faults import LocalFault
 
 PROTOCOL = TProtocol("/ipfs/id/1.0.0")
 MAX_BYTES = 16_384
@@ -50,9 +49,7 @@ def readable(peer: ID, packed: Iterable[bytes]) -> list[str]:
                 text += f"/p2p/{peer}"
             if peer_of(text) == str(peer) and worth_dialing(text) and text not in found:
                 found.append(text)
-        except LocalFault:
-            continue
         except Exception:
-            # multiaddr raises many unrelated types on bad bytes.
+            # multiaddr raises many unrelated types on bad bytes; peer_of, a LocalFault on what cannot be dialed.
             continue
     return found
