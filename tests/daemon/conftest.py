@@ -26,7 +26,7 @@ ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
 BALANCE = 1_000_000_000
 
 
-async def until(true: Callable[[], Any], what: str = "", timeout_s: float = 15.0) -> None:
+async def until(true: Callable[[], Any], what: str = "", timeout_s: float = 30.0) -> None:
     """Poll a state that has no event to wait for."""
     with trio.move_on_after(timeout_s):
         while not true():  # noqa: ASYNC110
@@ -185,7 +185,7 @@ class Mesh:
 
         await until(met, "all daemons know each other")
 
-    async def until_agreed(self, timeout_s: float = 15.0) -> None:
+    async def until_agreed(self, timeout_s: float = 30.0) -> None:
         """All running daemons have one digest of the mesh's state."""
         await until(
             lambda: len({mesh_digest(node.state) for node in self.running}) == 1, "equal digests", timeout_s
@@ -296,7 +296,7 @@ class Life:
             return {}
         return {key: value for line in lines for key, value in json.loads(line).items()}
 
-    async def until_ready(self, timeout_s: float = 15.0) -> str:
+    async def until_ready(self, timeout_s: float = 30.0) -> str:
         """Its address."""
         await until(lambda: {"ready", "end"} & self.told().keys(), f"daemon {self.pid} serves", timeout_s)
         assert "ready" in self.told(), self.told()
