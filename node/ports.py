@@ -3,7 +3,7 @@
 The runner knows these and nothing of libp2p, web3, wasmtime or SQLite; the simulator fits its own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,13 +79,72 @@ class Transport(Protocol):
 
 
 class BlockStore(Protocol):
-    """Blocks by binary CIDv1. Every read is verified against its CID."""
+    """Blocks by binary CIDv1 (36 bytes: raw, dag-pb or dag-cbor, sha2-256). What goes in is verified against its CID
+    (RemoteFault `cid-mismatch`, `bad-cid`, `block-too-big`), and so is what comes out: a block that rotted is missing.
+
+    Calls are short but may wait for a disk. `put_many` of more than a few blocks belongs in a worker thread, where the
+    implementation may be called from one.
+    """
 
     def put(self, cid: bytes, block: bytes) -> None: ...
+
+    def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int:
+        """Store `(cid, block)` pairs as they come, at constant memory; returns how many were given."""
 
     def get(self, cid: bytes) -> bytes | None: ...
 
     def has(self, cid: bytes) -> bool: ...
+
+    def size_of(self, cid: bytes) -> int | None:
+        """The bytes of a block that is here, without reading it; None if it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What is kept: a block, or with `recursive` all that it links to as well."""
+
+    cid: bytes
+    recursive: bool
+    name: str  # for people; may be empty
+    at_s: int  # Unix time
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a store holds and may hold."""
+
+    blocks: int
+    bytes: int  # of the blocks
+    disk_bytes: int  # of its files
+    max_bytes: int  # quota over `bytes`; 0: none
+    corrupt: int  # blocks found not to hash to their CIDs since it was opened
+    pins: int
+
+
+class ContentStore(BlockStore, Protocol):
+    """Blocks that stay: pins, quota, garbage collection. Safe to call from any thread; the embedded store
+    (`node.content.repo`) and a kubo daemon are the two that there are.
+    """
+
+    def sync(self) -> None:
+        """Whatever was put before survives a power cut once this returns."""
+
+    def delete(self, cid: bytes) -> bool:
+        """Forget a block, pinned or not; False if there was none."""
+
+    def cids(self) -> Iterator[bytes]:
+        """Every block that is here, in no order."""
+
+    def pin(self, cid: bytes, *, recursive: bool = True, name: str = "") -> Pin:
+        """Keep a block or a whole DAG. LocalFault `content-missing` names a block of it that is not here."""
+
+    def unpin(self, cid: bytes) -> bool:
+        """Let go; what nothing else keeps goes with the next garbage collection. False if it was not pinned."""
+
+    def pins(self) -> Sequence[Pin]:
+        """Oldest first."""
+
+    def usage(self) -> Usage: ...
 
 
 @dataclass(frozen=True, slots=True)

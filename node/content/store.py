@@ -156,6 +156,14 @@ class SqliteBlockStore:
                 self._query("SELECT 1 FROM blocks WHERE cid = ?", (cid,)) is not None
             )
 
+    def size_of(self, cid: bytes) -> int | None:
+        """The length of a block that is here; None for one that is not, or is known to be corrupt."""
+        with self._lock:
+            if cid in self._corrupt:
+                return None
+            row = self._query("SELECT LENGTH(block) FROM blocks WHERE cid = ?", (cid,))
+            return None if row is None else int(row[0])
+
     def delete(self, cid: bytes) -> bool:
         """Forget a block; False if there was none."""
         with self._transaction():

@@ -26,10 +26,10 @@ def overwrite(path: Path, cid: bytes, block: object) -> None:
 def test_put_get_has_delete_stat(store: SqliteBlockStore) -> None:
     block = b"hello"
     cid = raw_cid(block)
-    assert store.get(cid) is None and not store.has(cid)
+    assert store.get(cid) is None and not store.has(cid) and store.size_of(cid) is None
     store.put(cid, block)
     store.put(cid, block)
-    assert store.get(cid) == block and store.has(cid)
+    assert store.get(cid) == block and store.has(cid) and store.size_of(cid) == 5
     stat = store.stat()
     assert (stat.blocks, stat.bytes, stat.corrupt) == (1, 5, 0)
     assert store.delete(cid) and not store.delete(cid)
@@ -95,7 +95,7 @@ def test_a_corrupt_row_is_missing_counted_and_healed(tmp_path: Path, rot: object
     with SqliteBlockStore(path) as store:
         assert store.has(cid)  # not known yet: `has` does not read
         assert store.get(cid) is None
-        assert not store.has(cid) and store.stat().corrupt == 1
+        assert not store.has(cid) and store.size_of(cid) is None and store.stat().corrupt == 1
         store.put(cid, block)
         assert store.get(cid) == block and store.has(cid) and store.stat().corrupt == 0
     with SqliteBlockStore(path) as store:
