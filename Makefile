@@ -127,8 +127,14 @@ $(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/
 	@mkdir -p $(TOOLS)/bin
 	@cd tests/interop/go && go vet . && go build -mod=readonly -trimpath -o "$(CURDIR)/$@" .
 
+# kubo, pinned with all it is made of in go.sum. Without cgo and FUSE: it needs no C compiler, and builds faster.
+$(TOOLS)/bin/ipfs: tests/interop/kubo/go.mod tests/interop/kubo/go.sum
+	@mkdir -p $(TOOLS)/bin
+	@cd tests/interop/kubo && CGO_ENABLED=0 go build -mod=readonly -trimpath -tags nofuse -ldflags '-s -w' \
+	  -o "$(CURDIR)/$@" github.com/ipfs/kubo/cmd/ipfs
+
 INTEROP_NPM := tests/interop/js/node_modules/.package-lock.json tests/interop/automerge/node_modules/.package-lock.json
-interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go ## Get js-libp2p, Automerge (npm) and go-libp2p (go) for tests/interop
+interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs ## Get js-libp2p, Automerge (npm), go-libp2p and kubo (go) for tests
 
 check: lint test seeds contracts-check policies-check ## All that CI runs
 
