@@ -66,7 +66,7 @@ class Cluster:
         balance: int,
         mesh: str,
         fan_out: int = 2,
-        **params: int,
+        **params: Any,
     ) -> None:
         self.base = base
         self.fan_out = fan_out

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmd.protocol.cbor import decode, encode, encode_ordered
-from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.envelope import Envelope, parse
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import parse_manifest
 from swarmd.protocol.inputs import (
     Admitted,
     AgentDone,
+    Arbitrated,
     Authored,
     ChainSeen,
     Commanded,
@@ -52,6 +53,8 @@ def encode_input(given: Input) -> bytes:
             body = [8, at_ns, manifest.raw, manifest.signature]
         case Commanded(op, args, at_ns):
             body = [9, at_ns, op, dict(args)]
+        case Arbitrated(need, epoch, proposal, at_ns):
+            body = [10, at_ns, need, epoch, proposal]
         case Admitted():
             raise TypeError("admitted batches are recorded by encode_admitted")
     return encode(body)
@@ -81,9 +84,10 @@ _DECODERS: dict[int, Callable[[Any, bytes, Load], Input]] = {
     7: lambda b, m, _: ChainSeen(b[2], b[3], b[4], b[5], b[6], b[1]),
     8: lambda b, m, _: ManifestSeen(parse_manifest(m, [2, b[2], b[3]], verify=False), b[1]),
     9: lambda b, m, _: Commanded(b[2], b[3], b[1]),
+    10: lambda b, m, _: Arbitrated(b[2], b[3], b[4], b[1]),
 }
 
-Kept = RunAgent | Judge | Fetch | Submit
+Kept = RunAgent | Judge | Fetch | Submit | Arbitrate
 
 
 def effect_id(effect: Kept) -> str:
@@ -95,6 +99,8 @@ def effect_id(effect: Kept) -> str:
             return "fetch-" + effect.cid.hex()
         case Submit():
             return "anchor-" + effect.anchor_id.hex()
+        case Arbitrate():
+            return f"arbitrate-{effect.epoch}-{effect.need}"
 
 
 def encode_effect(effect: Kept) -> bytes:
@@ -110,6 +116,9 @@ def encode_effect(effect: Kept) -> bytes:
             body = [3, effect.cid, list(effect.holders)]
         case Submit():
             body = [4, effect.anchor_id, effect.root, list(effect.leaves)]
+        case Arbitrate():
+            body = [5, effect.need, effect.epoch, effect.proposal, effect.lamport, effect.decider]
+            body += [effect.at_ns, effect.until_ns]
     return encode(body)
 
 
@@ -144,4 +153,6 @@ def decode_effect(record: bytes) -> Kept:
             return Fetch(body[1], tuple(body[2]))
         case 4:
             return Submit(body[1], body[2], tuple(body[3]))
+        case 5:
+            return Arbitrate(*body[1:])
     raise CorruptState("bad-outbox", f"no such effect: {body[0]!r}")

@@ -26,13 +26,25 @@ from swarmd.node.voice import PreflightDenied, Voice
 from swarmd.protocol import engine
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
 from swarmd.protocol.chains import Chains
-from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
+from swarmd.protocol.effects import (
+    Arbitrate,
+    Arm,
+    Effect,
+    Fetch,
+    Judge,
+    Publish,
+    Report,
+    RunAgent,
+    Store,
+    Submit,
+)
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import (
     Admitted,
     AgentDone,
+    Arbitrated,
     Authored,
     ChainSeen,
     ContentReady,
@@ -444,6 +456,8 @@ class Runner:
             self.journal.settle("fetch-" + given.cid.hex())
         elif isinstance(given, ChainSeen):
             self.journal.settle("anchor-" + given.anchor_id.hex())
+        elif isinstance(given, Arbitrated):
+            self.journal.settle(f"arbitrate-{given.epoch}-{given.need}")
         self._follow(effects, given.at_ns, out, reply)
 
     def _follow(self, effects: list[Effect], now_ns: int, out: Out, reply: Reply | None = None) -> None:
@@ -472,7 +486,7 @@ class Runner:
                     if cid not in self._new_blocks and not self.blocks.has(cid):
                         self.journal.keep(effect)
                         out.effects.append(effect)
-                case RunAgent() | Judge() | Submit():
+                case RunAgent() | Judge() | Submit() | Arbitrate():
                     self.journal.keep(effect)
                     out.effects.append(effect)
                 case Report(did, code):

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from swarmd.node.keys import KEY_FILE, Identity, create_key, load_key
 from swarmd.protocol.canonical_json import parse_json
@@ -40,7 +41,7 @@ def init_home(home: Path, genesis: Genesis | None = None, *, name: str = "solo")
     return identity, genesis
 
 
-def found_mesh(name: str, verifiers: Sequence[str], balances: Mapping[str, int], **params: int) -> Genesis:
+def found_mesh(name: str, verifiers: Sequence[str], balances: Mapping[str, int], **params: Any) -> Genesis:
     """A checked genesis; LocalFault `bad-genesis` if the parts do not fit."""
     draft = Genesis(name, tuple(sorted(set(verifiers))), dict(balances), **params)
     return parse_genesis(draft.to_map())

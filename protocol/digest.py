@@ -95,6 +95,7 @@ def state_digest(state: State) -> bytes:
                 sorted(map(repr, state.needs[name].done_here)),
                 [state.needs[name].since_ns, state.needs[name].promised],
                 sorted(state.needs[name].voted.items()),
+                state.needs[name].arbitrated,
             ]
             for name in sorted(state.needs)
         ],

@@ -78,6 +78,20 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
+class Arbitrate:
+    """Record `proposal` (the id of the PROPOSE that named the plan) with the arbiter as what is decided about `need`,
+    unless something is recorded for the epoch; after `until_ns`, the need's deadline, only look."""
+
+    need: str
+    epoch: int
+    proposal: bytes
+    lamport: int
+    decider: str
+    at_ns: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
     """Send a Ticked at or after this time."""
 
@@ -92,4 +106,4 @@ class Report:
     code: str
 
 
-Effect = Publish | Store | Fetch | RunAgent | Judge | Submit | Arm | Report
+Effect = Publish | Store | Fetch | RunAgent | Judge | Submit | Arbitrate | Arm | Report

@@ -13,11 +13,13 @@ from typing import Any
 from swarmd.protocol import commands, duties, invariants, kinds, limits, merkle
 from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
+from swarmd.protocol.consensus import arbitration
 from swarmd.protocol.effects import Effect, Fetch, Report, Store, Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.inputs import (
     Admitted,
     AgentDone,
+    Arbitrated,
     Authored,
     ChainSeen,
     Commanded,
@@ -179,6 +181,8 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
     state.views.moved(need, moved)
     if envelope.kind in (kinds.FINALIZE, kinds.DECIDE):
         state.ledger.settle(need.id, need.payments(), need.closing_state())
+    if envelope.kind == kinds.DECIDE:
+        arbitration.settle_dispute(state, need, out)
     _remember(state, need, envelope)
     _follow_up(state, need, envelope, out)
     duties.attend(state, need, moved, out)
@@ -362,6 +366,19 @@ def _chain_seen(state: State, given: ChainSeen, out: list[Effect]) -> None:
         state.draft(out, thread, kinds.UPDATE_PLAN, {"ops": [op]}, (state.needs[thread].envelope,))
 
 
+def _arbitrated(state: State, given: Arbitrated, out: list[Effect]) -> None:
+    """The arbiter said who wins. It says so once: whatever came later could only be its being wiped."""
+    need = state.needs.get(given.need)
+    if need is None or need.arbitrated or given.epoch != need.epoch:
+        return
+    need.arbitrated = given.proposal
+    if need.derive_decided():
+        need.derive_all()
+        state.views.moved(need, None)
+        state.ledger.settle(need.id, need.payments(), need.closing_state())
+    duties.attend(state, need, None, out)
+
+
 def _commanded(state: State, given: Commanded, out: list[Effect]) -> None:
     commands.run(state, given.op, given.args, out)
 
@@ -375,6 +392,7 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     ContentReady: _content_ready,
     ManifestSeen: _manifest_seen,
     ChainSeen: _chain_seen,
+    Arbitrated: _arbitrated,
     Commanded: _commanded,
 }
 

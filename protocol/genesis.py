@@ -14,10 +14,19 @@ from swarmd.protocol.cbor import encode
 from swarmd.protocol.cids import cid_text, dag_cbor_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
+# How many of a committee decide: K of 2K-1, which outvotes silence, or 2f+1 of 3f+1, which outvotes f liars.
+MAJORITY, BFT = "majority", "bft"
+# What keeps two decisions apart: the committee's signatures alone, or a compare-and-set in etcd beside them.
+COMMITTEE, ETCD = "committee", "etcd"
+MAX_BFT_K = 15  # 2K-1 votes, or as many skips beside the updates they come with, fit into 64 refs
+
 
 @dataclass(frozen=True, slots=True)
 class Genesis:
-    """`roster` sorted; `balances` in USDC minor units; `alpha_permille` is the seed's alpha (0.3) x 1000."""
+    """`roster` sorted; `balances` in USDC minor units; `alpha_permille` is the seed's alpha (0.3) x 1000.
+
+    `quorum_mode` (adr/0023) and `arbiter` (adr/0022) stand in genesis because all members must go by the same.
+    """
 
     name: str
     roster: tuple[str, ...]
@@ -27,8 +36,13 @@ class Genesis:
     bootstrap_threshold: int = 10
     claim_timeout_s: int = limits.CLAIM_TIMEOUT_S
     expiry_grace_s: int = limits.EXPIRY_GRACE_S
+    quorum_mode: str = MAJORITY
+    arbiter: str = COMMITTEE
 
     def to_map(self) -> dict[str, Any]:
+        """The canonical map. What came later stands in it only where it is not the default, so that a mesh which was
+        founded before keeps its id."""
+        later = {"quorum_mode": (self.quorum_mode, MAJORITY), "arbiter": (self.arbiter, COMMITTEE)}
         return {
             "name": self.name,
             "roster": list(self.roster),
@@ -38,6 +52,7 @@ class Genesis:
             "bootstrap_threshold": self.bootstrap_threshold,
             "claim_timeout_s": self.claim_timeout_s,
             "expiry_grace_s": self.expiry_grace_s,
+            **{name: value for name, (value, default) in later.items() if value != default},
         }
 
     @property
@@ -61,7 +76,8 @@ _shape = schema.record(
         "bootstrap_threshold": schema.uint(4096),
         "claim_timeout_s": schema.uint(86_400),
         "expiry_grace_s": schema.uint(86_400),
-    }
+    },
+    {"quorum_mode": schema.one_of(MAJORITY, BFT), "arbiter": schema.one_of(COMMITTEE, ETCD)},
 )
 
 
@@ -78,4 +94,6 @@ def parse_genesis(value: Any) -> Genesis:
         raise LocalFault("bad-genesis", "the opening balances add up to more than 2^63-1 minor units")
     if value["k_target"] < 1:
         raise LocalFault("bad-genesis", "k_target must be at least 1")
+    if value.get("quorum_mode") == BFT and value["k_target"] > MAX_BFT_K:
+        raise LocalFault("bad-genesis", f"k_target must be at most {MAX_BFT_K} in quorum mode {BFT}")
     return Genesis(**{**value, "roster": roster})

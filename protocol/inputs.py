@@ -78,6 +78,17 @@ class ChainSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Arbitrated:
+    """What the arbiter has on record about `need`: the plan that `proposal` named; empty if nothing, and it is too late
+    to record anything."""
+
+    need: str
+    epoch: int
+    proposal: bytes
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestSeen:
     """A verified manifest: what a node offers, ours included."""
 
@@ -95,5 +106,14 @@ class Commanded:
 
 
 Input = (
-    Admitted | Authored | Ticked | AgentDone | Judged | ContentReady | ChainSeen | ManifestSeen | Commanded
+    Admitted
+    | Authored
+    | Ticked
+    | AgentDone
+    | Judged
+    | ContentReady
+    | ChainSeen
+    | Arbitrated
+    | ManifestSeen
+    | Commanded
 )

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import kinds, limits
+from swarmd.protocol.consensus import arbitration
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.identity.manifest import TTL_NS
@@ -227,6 +228,8 @@ def _decide(state: State, need: Need, committee: Committee, out: list[Effect]) -
         if mine != last and not state.due(
             need, need.seen[last][1] + CERTIFY_BACKUP_NS, out, "decide", proposal.id
         ):
+            continue
+        if not arbitration.may_decide(state, need, proposal.value, out):
             continue
         if need.once("decided", need.epoch, proposal.id):
             chosen = sorted(votes.values(), key=lambda vote: (need.seen[vote], vote))[: committee.quorum]

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from swarmd.protocol import cids
-from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
-from swarmd.protocol.inputs import AgentDone, ChainSeen, ContentReady, Input, Judged
+from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.inputs import AgentDone, Arbitrated, ChainSeen, ContentReady, Input, Judged
 from swarmd.simulations.clock import MS_NS, S_NS
 from swarmd.simulations.disk import Kept, Transaction, effect_id
 from swarmd.simulations.workload import SimChain, right_answer, work_ns
@@ -70,6 +70,8 @@ class Jobs:
                 self._tell(key, 60 * MS_NS, ContentReady, effect.cid)
             case Submit():
                 self._submit(key, effect)
+            case Arbitrate():
+                self._arbitrate(self._node.life, key, effect)
 
     def _tell(self, key: str, delay_ns: int, kind: Any, *fields: Any) -> None:
         self._node.mesh.loop.after(delay_ns, self._told, self._node.life, key, kind, fields)
@@ -113,6 +115,17 @@ class Jobs:
         if node.random.random() < ABSTAIN_SHARE:
             verdict = ("abstain", 0, "no agent for it here")
         self._tell(key, work_ns(node.random), Judged, effect.job_id, *verdict)
+
+    def _arbitrate(self, life: int, key: str, effect: Arbitrate) -> None:
+        """Ask until an answer comes back; a question or an answer that is lost is asked again."""
+        node, arbiter = self._node, self._node.mesh.arbiter
+        if life != node.life:
+            return
+        winner = arbiter.decide(effect, node.clock.now_ns(), node.mesh.loop.now_ns)
+        if winner is None:
+            node.mesh.loop.after(arbiter.patience_ns(), self._arbitrate, life, key, effect)
+        else:
+            self._tell(key, arbiter.delay_ns(), Arbitrated, effect.need, effect.epoch, winner)
 
     def _submit(self, key: str, effect: Submit) -> None:
         now_ns = self._node.mesh.loop.now_ns

@@ -13,7 +13,7 @@ from swarmd.protocol import cids
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.genesis import BFT, Genesis
 from swarmd.protocol.inputs import Admitted, Authored
 from swarmd.simulations.books import books as books_of
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
@@ -79,6 +79,7 @@ class Auditor:
             genesis.bootstrap_threshold,
             genesis.claim_timeout_s,
             genesis.expiry_grace_s,
+            genesis.quorum_mode == BFT,
         )
         self.oracle = Oracle(terms)
         self.supply = sum(genesis.balances.values())
@@ -203,8 +204,11 @@ class Auditor:
         fact = self.oracle.facts[envelope.id]
         known = self._decisions.setdefault(envelope.thread, set())
         known.add(fact.proposal)
-        # Among honest members two decisions cannot be: only one who is seen to contradict itself explains a second.
-        excused = any(not self._honest[did] for did in self._double_voters.get(envelope.thread, ()))
+        # Among honest members two decisions cannot be: only more than may lie, each seen to contradict itself, explain
+        # a second.
+        liars = [did for did in self._double_voters.get(envelope.thread, ()) if not self._honest[did]]
+        members, _ = self.oracle.planners(envelope.thread)
+        excused = len(liars) > self.oracle.liars_borne(len(members))
         self._check("P1", len(known) == 1 or excused, node, f"{len(known)} decisions in {envelope.thread}")
 
     def _result(self, node: SimNode, envelope: Envelope) -> None:
@@ -250,8 +254,12 @@ class Auditor:
 
     def examine(self, node: SimNode) -> None:
         """In depth: needs, escrows and accounts against the model's reading of the same envelopes."""
-        books = books_of(self.oracle, self._held[node.index])
         state = node.state
+        ruled = {thread: need.arbitrated for thread, need in state.needs.items() if need.arbitrated}
+        for thread, plan in ruled.items():
+            said = node.mesh.arbiter.records.get((thread, 0))
+            self._check("P1", said == plan, node, f"the arbiter did not say so of {thread}")
+        books = books_of(self.oracle, self._held[node.index], ruled)
         needs = {thread: (need.state(), need.payments()) for thread, need in state.needs.items()}
         model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}
         self._same("P6", node, "needs", needs, model)

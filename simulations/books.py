@@ -4,7 +4,7 @@ Derived from scratch and slowly, from what the oracle says of each envelope: the
 written a second time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -39,12 +39,12 @@ class Books:
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
 
 
-def books(oracle: Oracle, held: Iterable[bytes]) -> Books:
-    """What a node that holds exactly these envelopes must believe."""
+def books(oracle: Oracle, held: Iterable[bytes], ruled: Mapping[str, bytes]) -> Books:
+    """What a node that holds exactly these envelopes must believe. `ruled`: need -> the plan that an arbiter chose."""
     found = Books()
     threads = _closed(oracle, held, found)
     for thread, facts in threads.items():
-        found.needs[thread] = _outcome(oracle, facts)
+        found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""))
     _settle(oracle, found, threads)
     return found
 
@@ -81,7 +81,7 @@ def _closed(oracle: Oracle, held: Iterable[bytes], books: Books) -> dict[str, li
     return threads
 
 
-def _outcome(oracle: Oracle, facts: list[Fact]) -> Outcome:
+def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes) -> Outcome:
     def of(*kinds: str) -> list[Fact]:
         return [fact for fact in facts if fact.said.kind in kinds]
 
@@ -89,6 +89,7 @@ def _outcome(oracle: Oracle, facts: list[Fact]) -> Outcome:
     closed = min(ends, key=lambda f: (f.said.ts_ns, f.said.id), default=None)
     closing = closed.said.payload["outcome"] if closed else None
     decides = of("DECIDE")
+    decides = [decide for decide in decides if decide.proposal == ruled] or decides
     if not decides:
         state = closing.upper() if closing else ("PROPOSED" if of("PROPOSE") else "OPEN")
         return Outcome(state, {}, closing)

@@ -11,12 +11,12 @@ from random import Random
 
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.chains import Chain, Head, chain_of
-from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.inputs import Input
 from swarmd.simulations.clock import MS_NS
 
-Kept = RunAgent | Judge | Fetch | Submit
+Kept = RunAgent | Judge | Fetch | Submit | Arbitrate
 
 
 class DiskFull(Exception):
@@ -32,6 +32,8 @@ def effect_id(effect: Kept) -> str:
             return "fetch-" + effect.cid.hex()
         case Submit():
             return "anchor-" + effect.anchor_id.hex()
+        case Arbitrate():
+            return f"arbitrate-{effect.epoch}-{effect.need}"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.genesis import BFT, COMMITTEE, ETCD, MAJORITY
 from swarmd.simulations.nemesis import ALL, NEMESES
 from swarmd.simulations.run import Config, Report, Simulation
 from swarmd.simulations.shrink import shrink
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--active-s", type=int, default=30, help="simulated seconds of faults and new needs")
     parser.add_argument("--liars", type=int, default=20, metavar="PERCENT", help="share of nodes that lie")
+    parser.add_argument("--quorum-mode", choices=(MAJORITY, BFT), default=MAJORITY, help="as genesis has it")
+    parser.add_argument("--arbiter", choices=(COMMITTEE, ETCD), default=COMMITTEE, help="as genesis has it")
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
@@ -55,6 +58,8 @@ def main(args: argparse.Namespace) -> int:
             keep_needs=args.keep_needs,
             everything=args.everything,
             replay=not args.no_replay,
+            quorum_mode=args.quorum_mode,
+            arbiter=args.arbiter,
         )
     except LocalFault as fault:
         print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
@@ -97,6 +102,10 @@ def command(config: Config) -> str:
     for option, kept in (("--keep-faults", config.keep_faults), ("--keep-needs", config.keep_needs)):
         if kept is not None:
             parts.append(f"{option} {','.join(map(str, kept)) or ','}")
+    if config.quorum_mode != MAJORITY:
+        parts.append(f"--quorum-mode {config.quorum_mode}")
+    if config.arbiter != COMMITTEE:
+        parts.append(f"--arbiter {config.arbiter}")
     if config.everything:
         parts.append("--everything")
     return " ".join([*parts, "--json"])

@@ -18,7 +18,18 @@ from swarmd.protocol import engine, limits
 from swarmd.protocol.batch import Batch, Sign
 from swarmd.protocol.chains import Chain, Chains, Gap, chain_of
 from swarmd.protocol.digest import state_digest
-from swarmd.protocol.effects import Arm, Effect, Fetch, Judge, Publish, Report, RunAgent, Store, Submit
+from swarmd.protocol.effects import (
+    Arbitrate,
+    Arm,
+    Effect,
+    Fetch,
+    Judge,
+    Publish,
+    Report,
+    RunAgent,
+    Store,
+    Submit,
+)
 from swarmd.protocol.envelope import Envelope, build
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
@@ -26,6 +37,7 @@ from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import (
     Admitted,
     AgentDone,
+    Arbitrated,
     Authored,
     ChainSeen,
     Commanded,
@@ -42,7 +54,7 @@ from swarmd.simulations.disk import Disk, DiskFull, Kept, Transaction, effect_id
 from swarmd.simulations.network import Network
 from swarmd.simulations.syncing import Syncing
 from swarmd.simulations.wire import Wire, seal
-from swarmd.simulations.workload import SimChain
+from swarmd.simulations.workload import SimArbiter, SimChain
 
 MAX_TURN_ITEMS = 512
 MAX_QUEUE = 8_192
@@ -101,6 +113,7 @@ class Mesh:
     network: Network
     wire: Wire
     chain: SimChain
+    arbiter: SimArbiter
     watch: Watch
     lease_s: int
     sync_every_ns: int
@@ -463,6 +476,8 @@ class SimNode:
             transaction.kept["fetch-" + given.cid.hex()] = None
         elif isinstance(given, ChainSeen):
             transaction.kept["anchor-" + given.anchor_id.hex()] = None
+        elif isinstance(given, Arbitrated):
+            transaction.kept[f"arbitrate-{given.epoch}-{given.need}"] = None
         return self._follow(effects, given.at_ns, transaction, out)
 
     def _follow(self, effects: list[Effect], now_ns: int, transaction: Transaction, out: Out) -> str | None:
@@ -480,7 +495,7 @@ class SimNode:
                     transaction.said.append(envelope)
                     self._unsealed.append(envelope)
                     todo.extend(engine.step(self.state, given))
-                case RunAgent() | Judge() | Submit() | Fetch():
+                case RunAgent() | Judge() | Submit() | Fetch() | Arbitrate():
                     transaction.kept[effect_id(effect)] = effect
                     out.effects.append(effect)
                 case Report(_, code):

@@ -27,6 +27,7 @@ class Terms:
     bootstrap_threshold: int
     claim_timeout_s: int
     expiry_grace_s: int
+    bft: bool = False
 
 
 @dataclass(slots=True)
@@ -151,9 +152,17 @@ class Oracle:
             left = [did for did in terms.roster if did not in gone]
             order = sorted(((sha256(salt + did.encode()).digest(), did) for did in left), reverse=True)
             members = [did for _, did in order if did not in out] or [did for _, did in order]
-            members = members[: 2 * k - 1]
-            known = self._committees[key] = (tuple(members), len(members) // 2 + 1)
+            members = members[: 1 + (3 if terms.bft else 2) * (k - 1)]
+            known = self._committees[key] = (tuple(members), self._quorum(len(members)))
         return known
+
+    def liars_borne(self, size: int) -> int:
+        """How many of a committee may lie."""
+        return (size + 2) // 3 - 1 if self.terms.bft else 0
+
+    def _quorum(self, size: int) -> int:
+        """The smallest number of which any two sets have more in common than there may be liars."""
+        return next(number for number in range(1, size + 1) if 2 * number - size > self.liars_borne(size))
 
     def planners(self, thread: str) -> tuple[tuple[str, ...], int]:
         return self._draw("plan", thread, "", frozenset({self.need[thread].sender}))

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.faults import LocalFault
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.genesis import COMMITTEE, MAJORITY, Genesis
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.auditor import Auditor
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop, dice
@@ -18,7 +18,7 @@ from swarmd.simulations.nemesis import ALL, LYING, NEMESES, Fault, Field, behavi
 from swarmd.simulations.network import Network
 from swarmd.simulations.node import Mesh, SimNode
 from swarmd.simulations.wire import Wire, keys_of
-from swarmd.simulations.workload import OPENING_BALANCE, NeedPlan, SimChain, offers_of, plan_needs
+from swarmd.simulations.workload import OPENING_BALANCE, NeedPlan, SimArbiter, SimChain, offers_of, plan_needs
 
 LEASE_S = 6
 CLAIM_TIMEOUT_S = 3
@@ -43,6 +43,8 @@ class Config:
     keep_needs: tuple[int, ...] | None = None
     everything: bool = False
     replay: bool = True
+    quorum_mode: str = MAJORITY
+    arbiter: str = COMMITTEE
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.nemeses if name not in NEMESES]
@@ -109,6 +111,8 @@ class Simulation:
             {did: OPENING_BALANCE for did, _ in keys},
             claim_timeout_s=CLAIM_TIMEOUT_S,
             expiry_grace_s=EXPIRY_GRACE_S,
+            quorum_mode=config.quorum_mode,
+            arbiter=config.arbiter,
         )
         self.loop = Loop()
         self.auditor = Auditor(self.genesis, self.loop)
@@ -119,6 +123,7 @@ class Simulation:
             self.network,
             Wire(self.genesis.mesh_id),
             SimChain(),
+            SimArbiter(dice(seed, "arbiter")),
             self.auditor,
             LEASE_S,
             config.sync_every_s * S_NS,

@@ -8,6 +8,7 @@ from typing import Any
 
 from swarmd.protocol import cids
 from swarmd.protocol.cbor import Link, encode
+from swarmd.protocol.effects import Arbitrate
 from swarmd.simulations.clock import MS_NS, S_NS
 
 CAPABILITIES = ("text.count", "text.split", "image.label", "code.test")
@@ -88,6 +89,39 @@ def work_ns(random: Random) -> int:
     if luck < 0.01:
         return 8 * S_NS
     return 20 * MS_NS + int(random.expovariate(1.0) * 120 * MS_NS)
+
+
+class SimArbiter:
+    """etcd as its users see it: one record a need and epoch, the first wins; questions and answers get lost, and now
+    and then nobody answers for a while."""
+
+    def __init__(self, random: Random) -> None:
+        self.records: dict[tuple[str, int], bytes] = {}
+        self.refused = 0  # another plan was recorded before
+        self._random = random
+        self._away_until_ns = 0
+
+    def delay_ns(self) -> int:
+        return self._random.randint(1, 20) * MS_NS
+
+    def patience_ns(self) -> int:
+        return self._random.randint(200, 2_000) * MS_NS
+
+    def decide(self, effect: Arbitrate, node_ns: int, now_ns: int) -> bytes | None:
+        """The plan on record after the question; None if no answer came, whether or not the question did."""
+        if now_ns < self._away_until_ns:
+            return None
+        luck = self._random.random()
+        if luck < 0.02:
+            self._away_until_ns = now_ns + 5 * S_NS
+        if luck < 0.1:
+            return None
+        key = (effect.need, effect.epoch)
+        if node_ns > effect.until_ns:
+            return self.records.get(key, b"")
+        winner = self.records.setdefault(key, effect.proposal)
+        self.refused += winner != effect.proposal
+        return None if luck < 0.2 else winner
 
 
 class SimChain:

@@ -1,7 +1,8 @@
 """Who decides: K, and committees drawn by rendezvous hashing over the epoch's roster.
 
 K alone gives no single decision (two disjoint sets of K verifiers could each decide), so each need has a
-committee of 2K-1 members of whom K are a majority (ARCHITECTURE, "Work").
+committee of 2K-1 members of whom K are a majority (ARCHITECTURE, "Work"). With f = K-1, a mesh of mode `bft` draws 3f+1,
+of whom 2f+1 decide (adr/0023).
 """
 
 from collections.abc import Collection, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.genesis import BFT, MAJORITY, Genesis
 
 
 def k_plan(active: int, genesis: Genesis) -> int:
@@ -51,16 +52,34 @@ class Committee:
         return self.members.index(did) if did in self.members else None
 
 
-def draw(order: Sequence[str], k: int, exclude: Collection[str]) -> Committee:
-    """The first 2K-1 of `order` that are not excluded; all of a roster that has nobody else.
+def draw(order: Sequence[str], k: int, exclude: Collection[str], mode: str = MAJORITY) -> Committee:
+    """The first `committee_size` of `order` that are not excluded; all of a roster that has nobody else.
 
-    With fewer than 2K-1 left, those that are left decide by majority. A mesh of one daemon judges itself.
+    Where fewer are left, those decide by their own quorum. A mesh of one daemon judges itself.
     """
-    return _drawn(tuple(order), k, frozenset(exclude))
+    return _drawn(tuple(order), k, frozenset(exclude), mode)
 
 
 @lru_cache(maxsize=8192)  # nearly every envelope of a need asks for its committees again
-def _drawn(order: tuple[str, ...], k: int, exclude: frozenset[str]) -> Committee:
+def _drawn(order: tuple[str, ...], k: int, exclude: frozenset[str], mode: str) -> Committee:
     eligible = [did for did in order if did not in exclude] or list(order)
-    members = tuple(eligible[: 2 * k - 1])
-    return Committee(members, len(members) // 2 + 1)
+    members = tuple(eligible[: committee_size(k, mode)])
+    return Committee(members, quorum_of(len(members), mode))
+
+
+def committee_size(k: int, mode: str) -> int:
+    """2K-1; in mode bft 3f+1 with f = K-1."""
+    return 3 * k - 2 if mode == BFT else 2 * k - 1
+
+
+def liars_borne(size: int, mode: str) -> int:
+    """How many of `size` members may lie without two quorums that share only liars: f of 3f+1; 0 by majority."""
+    return (size - 1) // 3 if mode == BFT else 0
+
+
+def quorum_of(size: int, mode: str) -> int:
+    """The fewest of `size` members of whom any two sets share one member more than may lie.
+
+    A majority; in mode bft 2f+1 of 3f+1 (Castro, Liskov, "Practical Byzantine Fault Tolerance", 1999).
+    """
+    return (size + liars_borne(size, mode)) // 2 + 1

@@ -16,7 +16,9 @@ from swarmd.protocol.work.void import Void
 def plan_committee(genesis: Genesis, need: Need, epoch: int) -> Committee:
     """The committee that decides about `need`: drawn from the roster, the owner only if nobody else is there."""
     order = committee.ranked(genesis.roster, "plan", need.id, "", epoch)
-    return committee.draw(order, committee.k_plan(len(genesis.roster), genesis), {need.owner})
+    return committee.draw(
+        order, committee.k_plan(len(genesis.roster), genesis), {need.owner}, genesis.quorum_mode
+    )
 
 
 def result_committee(
@@ -27,7 +29,7 @@ def result_committee(
     k = committee.k_result(len(genesis.roster), genesis)
     if abstained:
         order = tuple(did for did in order if did not in abstained)
-    return committee.draw(order, k, {need.owner, worker})
+    return committee.draw(order, k, {need.owner, worker}, genesis.quorum_mode)
 
 
 def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:

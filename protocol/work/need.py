@@ -198,6 +198,7 @@ class Need:
     closings: dict[bytes, Closing] = field(default_factory=dict)
     challenges: dict[bytes, str] = field(default_factory=dict)
     equivocators: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    arbitrated: bytes = b""  # what the arbiter, where the mesh has one, has on record as decided
     # Derived:
     decided: Decide | None = None
     closed: Closing | None = None
@@ -245,10 +246,12 @@ class Need:
     def derive_decided(self) -> bool:
         """Pick the winning decision: highest epoch, then lamport, then the smaller decider id; True if it moved.
 
-        Decisions for one plan, in whatever round, are one decision: the earliest stands for it.
+        Decisions for one plan, in whatever round, are one decision: the earliest stands for it. An arbiter's choice
+        goes before all that, once a decision for it is here.
         """
         best: Decide | None = None
-        for decide in self.decides.values():
+        chosen = [d for d in self.decides.values() if d.proposal == self.arbitrated]
+        for decide in chosen or self.decides.values():
             if best is None or _beats(decide, best):
                 best = decide
         if best is not None:

@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from swarmd.protocol.consensus.committee import Committee, draw, in_bootstrap, k_plan, k_result, ranked
+from swarmd.protocol.consensus.committee import (
+    Committee,
+    committee_size,
+    draw,
+    in_bootstrap,
+    k_plan,
+    k_result,
+    liars_borne,
+    quorum_of,
+    ranked,
+)
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.envelope import need_id
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.genesis import BFT, COMMITTEE, ETCD, MAJORITY, Genesis, parse_genesis
 
 VECTORS = Path(__file__).parent / "vectors" / "committee.txt"
 ROSTER = tuple(sorted(did_of(sha256(b"member %d" % i).digest()) for i in range(16)))
@@ -129,18 +140,19 @@ def test_the_spread_is_even():
 def vectors():
     lines = [line for line in VECTORS.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     roster = tuple(line.split()[1] for line in lines if line.startswith("member "))
-    return roster, [line.split() for line in lines if line.startswith("draw ")]
+    return roster, [line.split() for line in lines if line.startswith(("draw ", "bft "))]
 
 
 def test_draws_of_the_vectors():
     """tests/protocol/vectors/committee.txt, for other implementations; recomputed here without the module, too."""
     roster, draws = vectors()
     assert roster == ROSTER
-    assert len(draws) == 48
-    for _, purpose, thread, task, epoch, k, excluded, quorum, members in draws:
+    assert [draw[0] for draw in draws].count("draw") == 48
+    for word, purpose, thread, task, epoch, k, excluded, quorum, members in draws:
+        mode = BFT if word == "bft" else MAJORITY
         task = "" if task == "-" else task
         out = {roster[int(i)] for i in excluded.split(",") if i != "-"}
-        committee = draw(ranked(roster, purpose, thread, task, int(epoch)), int(k), out)
+        committee = draw(ranked(roster, purpose, thread, task, int(epoch)), int(k), out, mode)
         assert [roster.index(did) for did in committee.members] == [int(i) for i in members.split(",")]
         assert committee.quorum == int(quorum)
 
@@ -148,4 +160,69 @@ def test_draws_of_the_vectors():
             return sha256((seed + did).encode()).hexdigest()
 
         left = sorted((did for did in roster if did not in out), key=weight, reverse=True)
-        assert tuple(left[: 2 * int(k) - 1]) == committee.members
+        size = 3 * int(k) - 2 if mode == BFT else 2 * int(k) - 1
+        assert tuple(left[:size]) == committee.members
+
+
+def test_the_k_of_the_vectors():
+    rows = [line.split()[1:] for line in VECTORS.read_text("utf-8").splitlines() if line.startswith("k ")]
+    assert len(rows) == 14
+    for active, *expected in (map(int, row) for row in rows):
+        k = k_plan(active, genesis())
+        drawn = [(size := committee_size(k, mode), quorum_of(size, mode)) for mode in (MAJORITY, BFT)]
+        assert [k, k_result(active, genesis()), *drawn[0], *drawn[1]] == expected
+
+
+# Quorum mode bft.
+
+
+@pytest.mark.property_id("P1")
+@pytest.mark.parametrize("size", range(1, 20))
+def test_two_quorums_in_mode_bft_share_an_honest_member(size):
+    liars, quorum = liars_borne(size, BFT), quorum_of(size, BFT)
+    assert liars == (size - 1) // 3
+    shared = 2 * quorum - size  # the least that two sets of that size have in common
+    assert shared > liars
+    assert 2 * (quorum - 1) - size <= liars  # and no smaller quorum would do
+    assert quorum <= size - liars  # those that live and are honest are enough
+    if size < 8:
+        members = range(size)
+        quorums = [set(chosen) for chosen in combinations(members, quorum)]
+        for bad in combinations(members, liars):
+            assert all((one & other) - set(bad) for one in quorums for other in quorums)
+
+
+@pytest.mark.parametrize("k", range(1, 6))
+def test_a_full_committee_in_mode_bft_has_3f_plus_1_of_whom_2f_plus_1_decide(k):
+    f = k - 1
+    committee = draw(ROSTER, k, (), BFT)
+    assert (len(committee.members), committee.quorum) == (3 * f + 1, 2 * f + 1)
+    assert committee.members[: 2 * k - 1] == draw(ROSTER, k, ()).members
+
+
+def test_genesis_names_mode_and_arbiter_only_where_they_are_not_the_default():
+    """A mesh that was founded before there were any keeps its id."""
+    plain = genesis()
+    assert {"quorum_mode", "arbiter"}.isdisjoint(plain.to_map())
+    said = parse_genesis({**plain.to_map(), "quorum_mode": MAJORITY, "arbiter": COMMITTEE})
+    assert (said, said.mesh_id) == (plain, plain.mesh_id)
+    others = [genesis(quorum_mode=BFT), genesis(arbiter=ETCD), genesis(quorum_mode=BFT, arbiter=ETCD)]
+    assert len({other.mesh_id for other in [plain, *others]}) == 4
+    assert [parse_genesis(other.to_map()) for other in others] == others
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"quorum_mode": "paxos"}, "one of"),
+        ({"quorum_mode": None}, "one of"),
+        ({"arbiter": "zookeeper"}, "one of"),
+        ({"arbiter": ["etcd"]}, "one of"),
+        ({"quorum_mode": BFT, "k_target": 16}, "at most 15"),
+        ({"quorum": "bft"}, "quorum"),
+    ],
+)
+def test_genesis_with_another_mode_or_arbiter_is_refused(change, why):
+    with pytest.raises(LocalFault, match=why) as caught:
+        parse_genesis({**genesis().to_map(), **change})
+    assert caught.value.code == "bad-genesis"
