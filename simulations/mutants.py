@@ -84,20 +84,32 @@ MUTANTS: dict[str, Mutant] = {
     "worker-judges-itself": Mutant(
         "the worker sits in the committee about its own result",
         "work.committees",
-        "k, {need.owner, worker})",
-        "k, {need.owner})",
+        "k, {need.owner, worker},",
+        "k, {need.owner},",
     ),
     "even-committee": Mutant(
         "committees have 2K members, so two halves can each decide",
         "consensus.committee",
-        "members = tuple(eligible[: 2 * k - 1])",
-        "members = tuple(eligible[: 2 * k])",
+        "else 2 * k - 1",
+        "else 2 * k",
     ),
     "half-is-a-quorum": Mutant(
         "half of a committee decides",
         "consensus.committee",
-        "len(members) // 2 + 1",
-        "len(members) // 2",
+        "(size + liars_borne(size, mode)) // 2 + 1",
+        "(size + liars_borne(size, mode)) // 2",
+    ),
+    "bft-by-majority": Mutant(
+        "in quorum mode bft a majority of 3f+1 decides",
+        "consensus.committee",
+        "(size + liars_borne(size, mode)) // 2 + 1",
+        "size // 2 + 1",
+    ),
+    "before-the-arbiter": Mutant(
+        "a member decides without the arbiter",
+        "consensus.arbitration",
+        "    need.waiting_for = WAITING\n    return False\n",
+        "    return True\n",
     ),
     "lease-never-ends": Mutant(
         "a result after the end of the lease is taken",
