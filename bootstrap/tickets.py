@@ -44,7 +44,7 @@ class Ticket:
         return f"Ticket({self.name!r} by {self.inviter}{', private' if self.psk else ''})"
 
 
-def _none_or_psk(value: object, path: str) -> None:
+def _none_or_psk(value: object, path: schema.Path) -> None:
     if value is not None:
         schema.blob(PSK_BYTES, PSK_BYTES)(value, path)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from swarmd.node import migrations
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
-from swarmd.protocol.batch import Batch, batch_to_list, reload_batch
+from swarmd.protocol.batch import Batch, encode_sealed, reload_batch
 from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
@@ -141,7 +141,7 @@ class Journal:
                 batch.hash,
                 last.lamport,
                 last.ts_ns,
-                encode_ordered(batch_to_list(batch)),
+                encode_sealed(batch),
                 None if verdicts is None else encode_ordered(verdicts),
             )
         )

@@ -20,6 +20,7 @@ from swarmd.protocol.cbor import decode, encode_ordered
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import Envelope, bucket_of, parse
 from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.heads import match_batch, uint
 
 GENESIS_PREV = bytes(32)
 FRAME_FLUSH = 1
@@ -38,6 +39,19 @@ class Seal:
 
     def to_list(self) -> list[Any]:
         return [self.signature, self.index, self.count, list(self.path)]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a batch's header says."""
+
+    author: str
+    epoch: int
+    bucket: int
+    seq: int
+    prev: bytes
+    root: bytes
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +145,8 @@ def parse_flush(mesh_id: bytes, value: Any) -> list[Batch]:
             raise RemoteFault("bad-flush", "a batch is [header, envelopes]")
         headers.append(entry[0])
     heads = [_parse_header(header) for header in headers]
-    author = heads[0]["author"]
-    if any(head["author"] != author for head in heads):
+    author = heads[0].author
+    if any(head.author != author for head in heads):
         raise RemoteFault("bad-flush", "one flush, one author")
     # Verify before the costlier parsing of envelopes: an unsigned flood is cheap to refuse.
     flush_root, paths = merkle.root_and_proofs(headers)
@@ -149,6 +163,38 @@ def batch_to_list(batch: Batch) -> list[Any]:
     return [batch.header, [envelope.raw for envelope in batch.envelopes], batch.seal.to_list()]
 
 
+def encode_sealed(batch: Batch) -> bytes:
+    """`batch_to_list`, encoded; put together from bytes that are there."""
+    raws, seal = [envelope.raw for envelope in batch.envelopes], batch.seal
+    return b"".join(
+        (
+            b"\x83",
+            _head(0x40, len(batch.header)),
+            batch.header,
+            _head(0x80, len(raws)),
+            *(part for raw in raws for part in (_head(0x40, len(raw)), raw)),
+            b"\x84",
+            _head(0x40, len(seal.signature)),
+            seal.signature,
+            _head(0x00, seal.index),
+            _head(0x00, seal.count),
+            _head(0x80, len(seal.path)),
+            *(part for node in seal.path for part in (b"\x58\x20", node)),
+        )
+    )
+
+
+def _head(major: int, number: int) -> bytes:
+    """The CBOR head of a major type (shifted) and a number below 2^32."""
+    if number < 24:
+        return bytes((major + number,))
+    if number < 1 << 8:
+        return bytes((major + 24, number))
+    if number < 1 << 16:
+        return bytes((major + 25, number >> 8, number & 0xFF))
+    return bytes((major + 26,)) + number.to_bytes(4, "big")
+
+
 def parse_sealed(mesh_id: bytes, value: Any, verified: set[bytes] | None = None) -> Batch:
     """A batch from its list form. `verified` remembers (signature || root)s already checked in this exchange."""
     if type(value) is not list or len(value) != 3 or type(value[0]) is not bytes:
@@ -159,9 +205,9 @@ def parse_sealed(mesh_id: bytes, value: Any, verified: set[bytes] | None = None)
     root = merkle.root_from_proof(header, seal.index, seal.count, seal.path)
     if root is None:
         raise RemoteFault("bad-seal", "the merkle path does not fit")
-    key = seal.signature + root + head["author"].encode()
+    key = seal.signature + root + head.author.encode()
     if verified is None or key not in verified:
-        _verify(mesh_id, head["author"], root, seal.count, seal.signature)
+        _verify(mesh_id, head.author, root, seal.count, seal.signature)
         if verified is not None:
             verified.add(key)
     return _parse_batch(head, header, envelopes, seal)
@@ -201,7 +247,25 @@ def _verify(mesh_id: bytes, author: str, root: bytes, count: int, signature: Any
         raise RemoteFault("bad-signature", f"not signed by {author} for this mesh") from None
 
 
-def _parse_header(header: bytes) -> dict[str, Any]:
+def _parse_header(header: bytes) -> Head:
+    found = match_batch(header)
+    if found is None:
+        head = _header_by_decoder(header)
+    else:
+        seq, prev, root, count, epoch, author, bucket = found.groups()
+        head = Head(author.decode(), uint(epoch), uint(bucket), uint(seq), prev, root, uint(count))
+    if head.seq >= 1 << 62 or head.epoch >= 1 << 62:
+        raise RemoteFault("bad-batch", "seq and epoch must be small non-negative integers")
+    if head.bucket >= limits.BUCKETS or not 1 <= head.count <= limits.MAX_ENVELOPES_PER_BATCH:
+        raise RemoteFault("bad-batch", "bucket or count out of range")
+    if (head.seq == 0) != (head.prev == GENESIS_PREV):
+        raise RemoteFault("bad-batch", "prev is zero exactly for seq 0")
+    public_key_of(head.author)
+    return head
+
+
+def _header_by_decoder(header: bytes) -> Head:
+    """For what the pattern does not know: it says what is wrong."""
     head = decode(header) if len(header) <= 512 else None
     if type(head) is not dict or tuple(head) != _HEADER_FIELDS:
         raise RemoteFault("bad-batch", f"the header's fields must be {', '.join(_HEADER_FIELDS)}")
@@ -211,38 +275,34 @@ def _parse_header(header: bytes) -> dict[str, Any]:
     for name in ("prev", "root"):
         if type(head[name]) is not bytes or len(head[name]) != 32:
             raise RemoteFault("bad-batch", f"{name} must be 32 bytes")
-    if head["v"] != limits.PROTOCOL_VERSION:
-        raise RemoteFault("bad-version", f"version {head['v']}; we speak {limits.PROTOCOL_VERSION}")
-    if head["bucket"] >= limits.BUCKETS or not 1 <= head["count"] <= limits.MAX_ENVELOPES_PER_BATCH:
-        raise RemoteFault("bad-batch", "bucket or count out of range")
-    if (head["seq"] == 0) != (head["prev"] == GENESIS_PREV):
-        raise RemoteFault("bad-batch", "prev is zero exactly for seq 0")
-    public_key_of(head["author"])
-    return head
+    if head.pop("v") != limits.PROTOCOL_VERSION:
+        raise RemoteFault("bad-version", f"a batch of another version; we speak {limits.PROTOCOL_VERSION}")
+    return Head(**head)
 
 
-def _parse_batch(head: dict[str, Any], header: bytes, raws: Any, seal: Seal) -> Batch:
-    if type(raws) is not list or len(raws) != head["count"]:
+def _parse_batch(head: Head, header: bytes, raws: Any, seal: Seal) -> Batch:
+    if type(raws) is not list or len(raws) != head.count:
         raise RemoteFault("bad-batch", "the header counts other envelopes")
     envelopes = []
+    author, epoch, bucket = head.author, head.epoch, head.bucket
     for raw in raws:
         if type(raw) is not bytes:
             raise RemoteFault("bad-batch", "an envelope is a byte string")
         envelope = parse(raw)
-        if envelope.sender != head["author"]:
+        if envelope.sender != author:
             raise RemoteFault("sender-mismatch", f"{envelope.kind} of {envelope.sender} in another's batch")
-        if envelope.epoch != head["epoch"] or bucket_of(envelope.thread) != head["bucket"]:
+        if envelope.epoch != epoch or bucket_of(envelope.thread) != bucket:
             raise RemoteFault("bucket-mismatch", f"{envelope.kind} does not belong to this chain")
         envelopes.append(envelope)
-    if merkle.root_of([envelope.id for envelope in envelopes]) != head["root"]:
+    if merkle.root_of([envelope.id for envelope in envelopes]) != head.root:
         raise RemoteFault("bad-batch", "the envelopes do not hash to the header's root")
     return Batch(
-        author=head["author"],
-        epoch=head["epoch"],
-        bucket=head["bucket"],
-        seq=head["seq"],
-        prev=head["prev"],
-        root=head["root"],
+        author=head.author,
+        epoch=head.epoch,
+        bucket=head.bucket,
+        seq=head.seq,
+        prev=head.prev,
+        root=head.root,
         envelopes=tuple(envelopes),
         header=header,
         hash=sha256(header).digest(),
@@ -282,18 +342,18 @@ def verify_proof(mesh_id: bytes, proof: EnvelopeProof) -> Envelope:
     """The proven envelope; RemoteFault if any step of the proof does not hold."""
     envelope = parse(proof.raw)
     head = _parse_header(proof.header)
-    if proof.count != head["count"] or head["root"] != merkle.root_from_proof(
+    if proof.count != head.count or head.root != merkle.root_from_proof(
         envelope.id, proof.index, proof.count, proof.path
     ):
         raise RemoteFault("bad-proof", "the envelope is not in the batch")
-    if envelope.sender != head["author"]:
+    if envelope.sender != head.author:
         raise RemoteFault("sender-mismatch", "the batch is another author's")
-    if envelope.epoch != head["epoch"] or bucket_of(envelope.thread) != head["bucket"]:
+    if envelope.epoch != head.epoch or bucket_of(envelope.thread) != head.bucket:
         raise RemoteFault("bucket-mismatch", "the envelope does not belong to the batch's chain")
     root = merkle.root_from_proof(proof.header, proof.seal.index, proof.seal.count, proof.seal.path)
     if root is None:
         raise RemoteFault("bad-proof", "the merkle path does not fit")
-    _verify(mesh_id, head["author"], root, proof.seal.count, proof.seal.signature)
+    _verify(mesh_id, head.author, root, proof.seal.count, proof.seal.signature)
     return envelope
 
 

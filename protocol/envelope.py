@@ -7,6 +7,7 @@ batch it travels in does (protocol/batch.py), and a merkle path shows that it be
 import re
 from base64 import b32encode
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +16,7 @@ from swarmd.protocol.cbor import Link, decode, encode
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.heads import CID_AT, LINK_BYTES, match_envelope, uint
 from swarmd.protocol.kinds import NEED_ID, check_payload
 
 _is_need_id = re.compile(NEED_ID).fullmatch
@@ -115,6 +117,52 @@ def evaluated(envelope: Envelope, eval_digest: bytes) -> Envelope:
 
 def parse(raw: bytes) -> Envelope:
     """Decode and check one envelope; RemoteFault with a reason code for anything else."""
+    return _parse_at_a_look(raw) or parse_by_decoder(raw)
+
+
+def _parse_at_a_look(raw: bytes) -> Envelope | None:
+    """What `parse_by_decoder` would give, in half the time; None for what that shall look at or refuse."""
+    # A larger one may have too large a payload.
+    head = match_envelope(raw) if len(raw) <= limits.MAX_PAYLOAD_BYTES else None
+    if head is None:
+        return None
+    digest, kind, count, links, epoch, trace, ts, policy, author, thread, clock = head.groups()
+    refs = [Link(links[at + CID_AT : at + LINK_BYTES]) for at in range(0, len(links), LINK_BYTES)]
+    epoch, ts_ns, lamport = uint(epoch), uint(ts), uint(clock)
+    if (
+        len(refs) != (count[0] & 0x1F if len(count) == 1 else count[1])
+        or (len(refs) > 1 and len(set(refs)) != len(refs))
+        or not 1 <= lamport <= limits.MAX_LAMPORT
+        or ts_ns >= 1 << 63
+        or epoch >= 1 << 62
+    ):
+        return None
+    sender, name = author.decode(), kind[1:].decode()
+    try:
+        public_key_of(sender)
+        payload = decode(raw[head.end() :])
+        check_payload(name, payload)
+    except RemoteFault:
+        return None
+    return Envelope(
+        kind=name,
+        thread=thread.decode(),
+        sender=sender,
+        lamport=lamport,
+        ts_ns=ts_ns,
+        epoch=epoch,
+        payload=payload,
+        refs=tuple(refs),
+        policy=policy,
+        eval=digest,
+        trace=trace.decode() if trace else "",
+        raw=raw,
+        id=dag_cbor_cid(raw),
+    )
+
+
+def parse_by_decoder(raw: bytes) -> Envelope:
+    """`parse` for everything: whatever is wrong, it says what."""
     if len(raw) > limits.MAX_ENVELOPE_BYTES:
         raise RemoteFault("envelope-too-big", f"{len(raw)} bytes, at most {limits.MAX_ENVELOPE_BYTES}")
     fields = decode(raw)
@@ -174,6 +222,7 @@ def need_id(owner: str, fund_seq: int) -> str:
     return "need-" + b32encode(digest[:20]).decode("ascii").lower()
 
 
+@lru_cache(maxsize=8192)  # asked for each envelope of a need
 def bucket_of(need: str) -> int:
     """The bucket of a need (0..255): the first byte of SHA-256 of its id (seed 004, command 33)."""
     return sha256(need.encode()).digest()[0]

@@ -58,16 +58,13 @@ def root_and_proofs(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, .
     levels = [[leaf_hash(data) for data in leaves]]
     while len(levels[-1]) > 1:
         levels.append(_up(levels[-1]))
-    paths = []
-    for leaf in range(len(leaves)):
-        path = []
-        index = leaf
-        for level in levels[:-1]:
-            sibling = index ^ 1
-            if sibling < len(level):
-                path.append(level[sibling])
-            index >>= 1
-        paths.append(tuple(path))
+    # From the top down: a node's path is its sibling and then its parent's path.
+    paths: list[tuple[bytes, ...]] = [()]
+    for level in levels[-2::-1]:
+        lone = len(level) - 1 if len(level) % 2 else -1
+        paths = [
+            paths[at >> 1] if at == lone else (level[at ^ 1], *paths[at >> 1]) for at in range(len(level))
+        ]
     return levels[-1][0], paths
 
 

@@ -1,4 +1,7 @@
-"""Small checkers for decoded payloads. A checker takes (value, path) and raises RemoteFault `bad-payload`."""
+"""Small checkers for decoded payloads. A checker takes (value, path) and raises RemoteFault `bad-payload`.
+
+A path is a text, or a path and what follows it: a field's name, a position, KEY. It is spelled only in a fault.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,15 +11,26 @@ from swarmd.protocol.cbor import Link
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
 
-Check = Callable[[Any, str], None]
+Path = str | tuple["Path", "str | int | None"]
+Check = Callable[[Any, Path], None]
+KEY = None
 
 
-def _bad(path: str, want: str) -> RemoteFault:
-    return RemoteFault("bad-payload", f"{path}: {want}")
+def spelled(path: Path) -> str:
+    """Such as `NEED.tasks[3].id`; at most 200 characters."""
+    ends = []
+    while not isinstance(path, str):
+        path, step = path
+        ends.append(" key" if step is KEY else f"[{step}]" if isinstance(step, int) else f".{step}")
+    return f"{path}{''.join(reversed(ends))}"[:200]
+
+
+def _bad(path: Path, want: str) -> RemoteFault:
+    return RemoteFault("bad-payload", f"{spelled(path)}: {want}")
 
 
 def uint(maximum: int) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not int or not 0 <= value <= maximum:
             raise _bad(path, f"an integer from 0 to {maximum}")
 
@@ -24,7 +38,7 @@ def uint(maximum: int) -> Check:
 
 
 def text(max_bytes: int) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not str or len(value.encode()) > max_bytes:
             raise _bad(path, f"text of at most {max_bytes} bytes")
 
@@ -34,7 +48,7 @@ def text(max_bytes: int) -> Check:
 def pattern(regex: str, what: str) -> Check:
     match = re.compile(regex).fullmatch
 
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not str or match(value) is None:
             raise _bad(path, what)
 
@@ -42,7 +56,7 @@ def pattern(regex: str, what: str) -> Check:
 
 
 def blob(minimum: int, maximum: int) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not bytes or not minimum <= len(value) <= maximum:
             raise _bad(path, f"a byte string of {minimum} to {maximum} bytes")
 
@@ -52,25 +66,25 @@ def blob(minimum: int, maximum: int) -> Check:
 def one_of(*choices: str) -> Check:
     allowed = frozenset(choices)
 
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not str or value not in allowed:
             raise _bad(path, f"one of {', '.join(choices)}")
 
     return check
 
 
-def link(value: Any, path: str) -> None:
+def link(value: Any, path: Path) -> None:
     if type(value) is not Link:
         raise _bad(path, "a link (tag 42)")
 
 
-def did(value: Any, path: str) -> None:
+def did(value: Any, path: Path) -> None:
     if type(value) is not str:
         raise _bad(path, "a did:key")
     public_key_of(value)
 
 
-def scalar(value: Any, path: str) -> None:
+def scalar(value: Any, path: Path) -> None:
     """What an annotation may hold: text up to 1 KiB, an integer or a bool."""
     if type(value) is bool or type(value) is int or (type(value) is str and len(value.encode()) <= 1024):
         return
@@ -78,22 +92,22 @@ def scalar(value: Any, path: str) -> None:
 
 
 def list_of(item: Check, minimum: int, maximum: int) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not list or not minimum <= len(value) <= maximum:
             raise _bad(path, f"a list of {minimum} to {maximum}")
         for position, entry in enumerate(value):
-            item(entry, f"{path}[{position}]")
+            item(entry, (path, position))
 
     return check
 
 
 def map_of(key: Check, item: Check, minimum: int, maximum: int) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not dict or not minimum <= len(value) <= maximum:
             raise _bad(path, f"a map of {minimum} to {maximum} entries")
         for name, entry in value.items():
-            key(name, f"{path} key")
-            item(entry, f"{path}.{name}")
+            key(name, (path, KEY))
+            item(entry, (path, name))
 
     return check
 
@@ -104,14 +118,14 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
     known = {**required, **extra}
     shape = required.keys()
 
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not dict:
             raise _bad(path, "a map")
         for name, entry in value.items():
             checker = known.get(name)
             if checker is None:
-                raise _bad(f"{path}.{name}"[:200], "no such field")
-            checker(entry, f"{path}.{name}")
+                raise _bad((path, name), "no such field")
+            checker(entry, (path, name))
         if len(value) < len(shape) or not shape <= value.keys():
             raise _bad(path, f"fields missing: {', '.join(sorted(shape - value.keys()))}")
 
@@ -121,11 +135,11 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
 def tagged(key: str, shapes: Mapping[str, Check]) -> Check:
     """A map whose text field `key` picks the shape of the whole."""
 
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         tag = value.get(key) if type(value) is dict else None
         shape = shapes.get(tag) if type(tag) is str else None
         if shape is None:
-            raise _bad(f"{path}.{key}", f"one of {', '.join(shapes)}")
+            raise _bad((path, key), f"one of {', '.join(shapes)}")
         shape(value, path)
 
     return check
@@ -134,7 +148,7 @@ def tagged(key: str, shapes: Mapping[str, Check]) -> Check:
 def any_of(shapes: Mapping[str, Check]) -> Check:
     """A map that has exactly one of the given keys, which picks its shape."""
 
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is dict:
             for key, shape in shapes.items():
                 if key in value:
@@ -145,10 +159,10 @@ def any_of(shapes: Mapping[str, Check]) -> Check:
 
 
 def pair(first: Check, second: Check) -> Check:
-    def check(value: Any, path: str) -> None:
+    def check(value: Any, path: Path) -> None:
         if type(value) is not list or len(value) != 2:
             raise _bad(path, "a pair")
-        first(value[0], f"{path}[0]")
-        second(value[1], f"{path}[1]")
+        first(value[0], (path, 0))
+        second(value[1], (path, 1))
 
     return check

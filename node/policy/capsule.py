@@ -38,9 +38,9 @@ _FIX: Final = "ask its author for a whole one"
 MAX_GAS_LIMIT: Final = 10_000_000
 
 
-def _bool(value: Any, path: str) -> None:
+def _bool(value: Any, path: schema.Path) -> None:
     if type(value) is not bool:
-        raise RemoteFault("bad-payload", f"{path}: true or false")
+        raise RemoteFault("bad-payload", f"{schema.spelled(path)}: true or false")
 
 
 _hash = schema.blob(32, 32)

@@ -37,9 +37,9 @@ _roots = schema.list_of(schema.blob(32, 32), limits.BUCKETS, limits.BUCKETS)
 _seq = schema.uint(1 << 62)
 
 
-def _want(value: Any, path: str) -> None:
+def _want(value: Any, path: schema.Path) -> None:
     if type(value) is not list or len(value) != 5:
-        raise RemoteFault("bad-sync", f"{path}: [author, epoch, bucket, first, last]")
+        raise RemoteFault("bad-sync", f"{schema.spelled(path)}: [author, epoch, bucket, first, last]")
     schema.did(value[0], path)
     for number in value[1:]:
         _seq(number, path)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiformats import CID
-from swarmd.protocol.cbor import Link, decode, encode, encode_ordered
+from swarmd.protocol.cbor import Link, decode, encode, encode_ordered, size_of
 from swarmd.protocol.cids import DAG_CBOR, DAG_PB, RAW, cid_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import MAX_NESTING
@@ -303,3 +303,30 @@ def test_keys_are_sorted_by_length_first():
     assert encode({"bb": 1, "a": 2, "c": 3, "aaa": 4, "\u00e9": 5}) == bytes.fromhex(
         "a5616102616303626262 01 62c3a905 6361616104".replace(" ", "")
     )
+
+
+@given(values)
+def test_the_size_is_that_of_the_encoding(value):
+    raw = encode(value)
+    assert size_of(decode(raw)) == len(raw)
+
+
+@pytest.mark.parametrize("length", [0, 23, 24, 255, 256, 65_535, 65_536])
+def test_sizes_around_the_heads_of_cbor(length):
+    found = ["t" * length, b"b" * length, [None] * length, length, -1 - length, "\u00e9" * length]
+    keys = {f"{number:05d}": 0 for number in range(length)}
+    assert [size_of(each) for each in [*found, keys]] == [len(encode(each)) for each in [*found, keys]]
+
+
+@given(values, st.data())
+def test_what_is_taken_is_what_encoding_it_again_gives(value, data):
+    """The size alone decides about minimal heads and what comes after: no bytes but the canonical ones pass."""
+    raw = bytearray(encode(value))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 1))] = data.draw(st.binary(max_size=2))
+    try:
+        found = decode(bytes(raw))
+    except RemoteFault:
+        return
+    assert encode(found) == bytes(raw)
