@@ -7,7 +7,7 @@ Everything follows from the arguments, so a history is made once and kept in the
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -240,5 +240,3 @@ def read_frames(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while head := file.read(_LENGTH.size):
             yield file.read(_LENGTH.unpack(head)[0])
-
-
