@@ -1,10 +1,10 @@
 """Fetching a DAG from peers: each block verified, the next peer when one lies, stalls or leaves.
 
-Works over `Transport.request` only, so the simulator runs it as it is. One `fetch` asks few peers at a time;
-a small content costs one request to the first peer.
+A peer is a `Source`: it is asked over `Transport.request` (`fetch`, which the simulator runs as it is) or by Bitswap.
+One fetch asks few peers at a time; a small content costs one request to the first of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -18,18 +18,29 @@ from swarmd.node.content.wire import (
     decode_answer,
 )
 from swarmd.node.ports import BlockStore, PeerGone, Transport
-from swarmd.protocol.cids import cid_text, verify_block
+from swarmd.protocol.cids import cid_text, raw_cid, verify_block
 from swarmd.protocol.faults import Fault, LocalFault, RemoteFault
 from swarmd.protocol.limits import MAX_CONTENT_BYTES
 
 # How much is hashed and written between two checkpoints: a few milliseconds of the daemon's loop.
 _SLICE_BYTES: Final = 1_048_576
+_EMPTY: Final = raw_cid(b"")
 
 
 class BatchBlockStore(BlockStore, Protocol):
     """A BlockStore that also writes many blocks at once."""
 
     def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int: ...
+
+
+class Source(Protocol):
+    """A peer and a way to ask it."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    async def ask(self, cids: Sequence[bytes]) -> Answer:
+        """What it has of `cids`. PeerGone if it left, RemoteFault if it misbehaves or is silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,28 @@ class FetchLimits:
     unknown_block_bytes: int = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class RequestSource:
+    """Asks a peer of our own protocol: all its blocks in one answer."""
+
+    transport: Transport
+    peer_id: str
+    timeout_s: float
+
+    async def ask(self, cids: Sequence[bytes]) -> Answer:
+        try:
+            with trio.fail_after(self.timeout_s):
+                body = await self.transport.request(
+                    self.peer_id, content_request(cids), timeout_s=self.timeout_s
+                )
+        except trio.TooSlowError:
+            raise RemoteFault("content-timeout", f"no answer in {self.timeout_s} s") from None
+        return decode_answer(body, cids)
+
+
 @dataclass(slots=True)
 class _Peer:
-    peer_id: str
+    source: Source
     in_flight: int = 0
     gone: bool = False  # lied, stalled or left: not asked again in this fetch
     asked: bool = False
@@ -67,30 +97,45 @@ async def fetch(
     later fetch resumes. RemoteFault (`bad-dag`, `bad-dag-pb`, ...) when the content itself is bad, which is
     its author's fault and nobody's here.
     """
-    await _Fetch(transport, peers, cid, store, limits).run()
+    sources = [RequestSource(transport, peer, limits.request_timeout_s) for peer in dict.fromkeys(peers)]
+    await fetch_from(sources, transport.report, cid, store, limits)
+
+
+async def fetch_from(
+    sources: Sequence[Source],
+    report: Callable[[str, str], None],
+    cid: bytes,
+    store: BatchBlockStore,
+    limits: FetchLimits = FetchLimits(),
+) -> None:
+    """As `fetch`, from any sources, best first. `report(peer_id, code)` hears of those that misbehave."""
+    await _Fetch(sources, report, cid, store, limits).run()
 
 
 class _Fetch:
     def __init__(
         self,
-        transport: Transport,
-        peers: Sequence[str],
+        sources: Sequence[Source],
+        report: Callable[[str, str], None],
         root: bytes,
         store: BatchBlockStore,
         limits: FetchLimits,
     ) -> None:
-        self._transport = transport
+        self._report = report
         self._store = store
         self._limits = limits
         self._root = root
         self._walk = DagWalk(root, max_bytes=limits.max_bytes)
-        self._peers = [_Peer(peer_id) for peer_id in dict.fromkeys(peers)]
+        self._peers = [_Peer(source) for source in sources]
         self._todo: dict[bytes, None] = {}  # an ordered set: the file's order
         self._in_flight = 0
         self._fault: Fault | None = None
         self._changed = trio.Event()
 
     async def run(self) -> None:
+        if self._root == _EMPTY:
+            # Everybody has it, and kubo's Bitswap never sends it.
+            self._store.put(_EMPTY, b"")
         await self._expect([self._root])
         async with trio.open_nursery() as nursery:
             while self._todo or self._in_flight:
@@ -163,17 +208,12 @@ class _Fetch:
 
     async def _answer_of(self, peer: _Peer, cids: list[bytes]) -> Answer | None:
         """The peer's answer; None (and the fault reported) if it left, stalled or talks nonsense."""
-        timeout_s = self._limits.request_timeout_s
         try:
-            with trio.fail_after(timeout_s):
-                body = await self._transport.request(peer.peer_id, content_request(cids), timeout_s=timeout_s)
-            return decode_answer(body, cids)
-        except trio.TooSlowError:
-            self._transport.report(peer.peer_id, "content-timeout")
+            return await peer.source.ask(cids)
         except RemoteFault as fault:
-            self._transport.report(peer.peer_id, fault.code)
+            self._report(peer.source.peer_id, fault.code)
         except PeerGone:
-            return None  # leaving is no fault
+            pass  # leaving is no fault
         return None
 
     async def _take(self, peer: _Peer, answer: Answer, open_cids: dict[bytes, None]) -> None:
@@ -184,8 +224,8 @@ class _Fetch:
             size = 0
             while todo and size < _SLICE_BYTES:
                 cid, block = todo.pop(0)
-                if not verify_block(cid, block):
-                    self._transport.report(peer.peer_id, "bad-block")
+                if not answer.verified and not verify_block(cid, block):
+                    self._report(peer.source.peer_id, "bad-block")
                     peer.gone = True
                     break
                 good.append((cid, block))

@@ -26,10 +26,11 @@ _MAX_NESTING: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A peer's answer, well-formed but not yet verified: do the bytes hash to the CIDs?"""
+    """A peer's answer, well-formed. Unless `verified`, do the bytes hash to the CIDs?"""
 
     blocks: dict[bytes, bytes]
     missing: frozenset[bytes]
+    verified: bool = False
 
 
 def content_request(cids: Sequence[bytes]) -> bytes:

@@ -256,6 +256,7 @@ class MeshHost(BasicHost):
         self.single_stream: set[str] = (
             set()
         )  # protocols of which a peer has one stream; a newer one replaces it
+        self.stream_limits: dict[str, int] = {}  # those of which it may have more than others
         self._limits = limits
         self._on_violation = on_violation
         self._serving: dict[tuple[ID, str], list[INetStream]] = {}
@@ -299,9 +300,8 @@ class MeshHost(BasicHost):
         streams = self._serving.setdefault((peer_id, protocol), [])
         streams.append(stream)
         try:
-            if len(streams) > (
-                1 if protocol in self.single_stream else self._limits.max_streams_per_protocol
-            ):
+            most = self.stream_limits.get(protocol, self._limits.max_streams_per_protocol)
+            if len(streams) > (1 if protocol in self.single_stream else most):
                 await streams[0].reset()
             await handler(stream)
         finally:

@@ -198,6 +198,10 @@ class MeshYamux(Yamux):
         self.buffered_bytes += count
         self.budget.hold(self.peer_id, count)
 
+    def refund_stream(self) -> None:
+        """A stream that the peer opened brought what we had asked for: it does not count against its rate."""
+        self._open_rate.give()
+
     # Sending.
 
     def push(self, data: bytes) -> None:

@@ -39,6 +39,11 @@ class Bucket:
         self.level -= count
         return True
 
+    def give(self, count: float = 1.0) -> None:
+        """Give back what was taken and turned out to be welcome."""
+        self._refill()
+        self.level = min(self._burst, self.level + count)
+
     def full(self) -> bool:
         self._refill()
         return self.level >= self._burst

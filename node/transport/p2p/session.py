@@ -51,6 +51,7 @@ class Owner(Protocol):
     drops: Counter[str]
     plugins: list[Plugin]
     frames_are_signed: bool
+    keeps: list[Callable[[str], bool]]
 
     def report(self, peer_id: str, code: str) -> None: ...
 
@@ -177,24 +178,8 @@ class MeshSession:
 
     async def connect(self, addr: Multiaddr, peer_id: ID) -> None:
         """Dial unless connected; return when the peer is up."""
-        access = self._owner.access
-        verdict = access.verdict(str(peer_id))
-        denied_s = self._owner.scores.denied_for_s(str(peer_id))
-        if verdict == "deny" or (access.only_allowed and verdict != "allow"):
-            raise PeerGone(f"{peer_id}: this node's lists do not let it in (swarmd peers allow)")
-        if denied_s and verdict != "allow":
-            raise PeerGone(f"{peer_id}: denied for another {denied_s:.0f} s after its faults")
-        if self._pool.rests(peer_id):
-            raise PeerGone(f"{peer_id}: rotated out for its score a short time ago")
         with trio.move_on_after(self._limits.dial_timeout_s):
-            if peer_id not in self._links:
-                try:
-                    await self._swarm.dial_addr(addr, peer_id)
-                except SwarmException as error:
-                    raise PeerGone(f"{addr}: {_why(error)}") from error
-            link = self._links.get(peer_id)
-            if link is None:
-                raise PeerGone(f"{addr}: it closed the connection")
+            link = await self._dial(addr, peer_id)
             async with trio.open_nursery() as nursery:
 
                 async def until_gone() -> None:
@@ -208,6 +193,33 @@ class MeshSession:
                 return
             raise PeerGone(f"{addr}: it closed the connection; it may be of another mesh")
         raise PeerGone(f"{addr}: no answer in {self._limits.dial_timeout_s} s")
+
+    async def dial(self, addr: Multiaddr, peer_id: ID) -> None:
+        """Dial unless connected; return when there is a connection, to whatever software."""
+        with trio.move_on_after(self._limits.dial_timeout_s):
+            await self._dial(addr, peer_id)
+            return
+        raise PeerGone(f"{addr}: no answer in {self._limits.dial_timeout_s} s")
+
+    async def _dial(self, addr: Multiaddr, peer_id: ID) -> PeerLink:
+        access = self._owner.access
+        verdict = access.verdict(str(peer_id))
+        denied_s = self._owner.scores.denied_for_s(str(peer_id))
+        if verdict == "deny" or (access.only_allowed and verdict != "allow"):
+            raise PeerGone(f"{peer_id}: this node's lists do not let it in (swarmd peers allow)")
+        if denied_s and verdict != "allow":
+            raise PeerGone(f"{peer_id}: denied for another {denied_s:.0f} s after its faults")
+        if self._pool.rests(peer_id):
+            raise PeerGone(f"{peer_id}: rotated out for its score a short time ago")
+        if peer_id not in self._links:
+            try:
+                await self._swarm.dial_addr(addr, peer_id)
+            except SwarmException as error:
+                raise PeerGone(f"{addr}: {_why(error)}") from error
+        link = self._links.get(peer_id)
+        if link is None:
+            raise PeerGone(f"{addr}: it closed the connection")
+        return link
 
     def cut_off(self, peer_id: str, why: str) -> None:
         """Close every connection to a peer, soon."""
@@ -351,12 +363,15 @@ class MeshSession:
                 log.exception("the handler failed on a peer that left")
 
     def _drop_useless(self, peer_id: ID, why: str) -> None:
-        """A peer of other software that only gossips on our topic is of use; it is just never up."""
-        if why != "foreign" or not self._subscribed(peer_id):
+        """A peer of other software that gossips on our topic or exchanges blocks is of use; it is just never up."""
+        if why != "foreign" or not self._of_use(peer_id):
             self.cut_off(str(peer_id), why)
 
     def _subscribed(self, peer_id: ID) -> bool:
         return peer_id in self._pubsub.peer_topics.get(self._topic, ())
+
+    def _of_use(self, peer_id: ID) -> bool:
+        return self._subscribed(peer_id) or any(keep(str(peer_id)) for keep in self._owner.keeps)
 
     async def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
         await self._gossip_meter.take(str(peer_id))
@@ -413,7 +428,7 @@ class _Connections:
 
     def useful(self, peer_id: ID) -> bool:
         link = self._session._links.get(peer_id)
-        return (link is not None and link.up.is_set()) or self._session._subscribed(peer_id)
+        return (link is not None and link.up.is_set()) or self._session._of_use(peer_id)
 
     def age_s(self, peer_id: ID) -> float:
         link = self._session._links.get(peer_id)

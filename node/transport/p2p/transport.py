@@ -74,6 +74,7 @@ class P2PTransport:
         self.frames_are_signed = frames_are_signed
         self.restarts = 0
         self.plugins: list[Plugin] = []  # before `run`
+        self.keeps: list[Callable[[str], bool]] = []  # do these want to keep a peer of other software?
         self.more_addrs: Callable[[], Sequence[str]] = (
             tuple  # where others reach us beside those we listen on
         )
@@ -194,6 +195,16 @@ class P2PTransport:
         if self._session is None:
             raise PeerGone("the transport is not running")
         await self._session.connect(target, peer_id)
+        return str(peer_id)
+
+    async def dial(self, addr: str) -> str:
+        """As `connect`, to whatever libp2p software: it need not speak the protocols of a mesh."""
+        target, peer_id = parse_peer(addr)
+        if peer_id == self._id:
+            raise LocalFault("self-dial", f"{addr} is this node")
+        if self._session is None:
+            raise PeerGone("the transport is not running")
+        await self._session.dial(target, peer_id)
         return str(peer_id)
 
     def report(self, peer_id: str, code: str) -> None:
