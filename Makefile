@@ -14,11 +14,12 @@ UPGRADE ?=
 
 LOCKS := requirements-build.lock requirements.lock
 UV_VERSION := 0.13.8
+SLITHER_VERSION := 0.11.6
 # --no-build-isolation: what has no wheel is built with the setuptools of the lock, never with one from elsewhere.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check policies policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check contracts-test policies policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +109,19 @@ contracts-check: ## Recompile the contracts with the pinned solc and compare wit
 	elif [ -n "$${CI:-}" ]; then echo "contracts-check: npm is not installed" >&2; exit 1; \
 	else echo "contracts-check: skipped, npm is not installed"; fi
 
+# slither needs another web3 than swarmd: it has an environment and a lock file of its own.
+$(TOOLS)/slither/.installed: contracts/requirements-slither.lock
+	@$(BIN)/python -m venv --clear $(TOOLS)/slither
+	@$(TOOLS)/slither/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+contracts-test: $(STAMP) ## Test the contracts: unit, fuzz, invariants, gas snapshot, coverage, slither
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory contracts/node_modules/.package-lock.json $(TOOLS)/slither/.installed && \
+	  contracts/check.sh "$(CURDIR)/$(TOOLS)/slither/bin/slither"; \
+	elif [ -n "$${CI:-}" ]; then echo "contracts-test: npm is not installed" >&2; exit 1; \
+	else echo "contracts-test: skipped, npm is not installed"; fi
+
 policies: ## Check, test and compile the policies with the pinned opa
 	@policies/build.sh
 
@@ -136,7 +150,7 @@ $(TOOLS)/bin/ipfs: tests/interop/kubo/go.mod tests/interop/kubo/go.sum
 INTEROP_NPM := tests/interop/js/node_modules/.package-lock.json tests/interop/automerge/node_modules/.package-lock.json
 interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs ## Get js-libp2p, Automerge (npm), go-libp2p and kubo (go) for tests
 
-check: lint test seeds contracts-check policies-check ## All that CI runs
+check: lint test seeds contracts-check contracts-test policies-check ## All that CI runs
 
 wheel: $(STAMP) ## Build dist/swarmd-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
@@ -149,6 +163,8 @@ lock: ## Renew the lock files from pyproject.toml
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
 	  $(if $(UPGRADE),--upgrade)"; \
 	eval "$$compile pyproject.toml --extra dev --output-file requirements.lock"; \
+	printf '%s\n' slither-analyzer==$(SLITHER_VERSION) | \
+	  eval "$$compile - --output-file contracts/requirements-slither.lock"; \
 	printf '%s\n' pip setuptools wheel | eval "$$compile - --output-file requirements-build.lock"
 
 clean: ## Remove what was built, .venv included

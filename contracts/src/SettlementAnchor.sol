@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {ReceiptTree} from "./ReceiptTree.sol";
+
 /// @title SettlementAnchor
 /// @notice A registry of merkle roots. A node anchors the root of its payment receipts once; afterwards anybody
 ///         can show that a receipt is under that root, and nobody, the node included, can replace it.
 /// @dev No owner, no funds, no upgrade: there is nothing to administer and nothing to steal. Entries are keyed by
 ///      (msg.sender, id), so nobody can take the id of somebody else.
-///
-///      The tree: leaf = sha256(0x00 || data), node = sha256(0x01 || left || right). The last node of a level
-///      with an odd number of nodes moves up unchanged, so that level adds nothing to its path. The prefixes keep
-///      a leaf from being passed off as a node (second preimage).
+///      The tree is that of ReceiptTree.
 contract SettlementAnchor {
     /// @dev Two slots: the root, and the rest packed. A root is never zero, so a zero root means "not anchored".
     struct Anchor {
@@ -75,28 +74,13 @@ contract SettlementAnchor {
     /// @notice Is `leafData` the leaf `index` of a tree of `count` leaves with this `root`?
     /// @dev Does not revert on bad input: anything but a correct proof is false.
     /// @param path The siblings from the leaf up; levels where the node has none are left out.
-    function verify(bytes32 root, bytes calldata leafData, uint256 index, uint256 count, bytes32[] calldata path)
-        public
-        pure
-        returns (bool)
-    {
-        if (index >= count) return false;
-        bytes32 node = sha256(abi.encodePacked(bytes1(0x00), leafData));
-        uint256 used = 0;
-        while (count > 1) {
-            bool isRight = index & 1 == 1;
-            if (isRight || index + 1 < count) {
-                if (used == path.length) return false;
-                bytes32 sibling = path[used++];
-                node = isRight ? _parent(sibling, node) : _parent(node, sibling);
-            }
-            index >>= 1;
-            count = (count >> 1) + (count & 1);
-        }
-        return used == path.length && node == root;
-    }
-
-    function _parent(bytes32 left, bytes32 right) private pure returns (bytes32) {
-        return sha256(abi.encodePacked(bytes1(0x01), left, right));
+    function verify(
+        bytes32 root,
+        bytes calldata leafData,
+        uint256 index,
+        uint256 count,
+        bytes32[] calldata path
+    ) public pure returns (bool) {
+        return ReceiptTree.verify(root, leafData, index, count, path);
     }
 }
