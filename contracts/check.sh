@@ -12,7 +12,8 @@ forge fmt --check
 FORGE_SNAPSHOT_CHECK=true forge test
 
 # A line such as: | src/Escrow.sol | 99.23% (129/130) | ...
-forge coverage --report summary | tee /dev/stderr | awk -F '|' -v least="$least_percent" '
+# Without the optimizer, hence other gas: not for the snapshot.
+FORGE_SNAPSHOT_EMIT=false forge coverage --no-match-contract GasTest --report summary | tee /dev/stderr | awk -F '|' -v least="$least_percent" '
   $2 ~ /^ src\// { seen++; if ($3 + 0 < least) { print "coverage:" $2 "has" $3 "of lines, " least " % are needed"; low = 1 } }
   END { if (!seen) print "coverage: no contract was seen"; exit low || !seen }'
 

@@ -33,7 +33,9 @@ def build(*arguments: str, folder: Path = CONTRACTS) -> subprocess.CompletedProc
 def copied(tmp_path: Path) -> Path:
     """A copy of the contracts folder to break."""
     copy = tmp_path / "contracts"
-    shutil.copytree(CONTRACTS, copy, ignore=shutil.ignore_patterns("node_modules", "__pycache__", "out", "cache"))
+    shutil.copytree(
+        CONTRACTS, copy, ignore=shutil.ignore_patterns("node_modules", "__pycache__", "out", "cache")
+    )
     (copy / "node_modules").symlink_to(CONTRACTS / "node_modules")
     return copy
 
@@ -59,7 +61,11 @@ def test_the_check_sees_an_artifact_without_a_source(copied):
 
 def test_a_warning_of_the_compiler_fails_the_build(copied):
     source = copied / "src" / "SettlementAnchor.sol"
-    source.write_text(source.read_text().replace("bytes32 known = entry.root;", "bytes32 known = entry.root; uint256 unused;"))
+    source.write_text(
+        source.read_text().replace(
+            "bytes32 known = entry.root;", "bytes32 known = entry.root; uint256 unused;"
+        )
+    )
     done = build(folder=copied)
     assert (done.returncode, "Unused local variable" in done.stderr) == (1, True)
 

@@ -19,7 +19,9 @@ def pins(path: Path) -> list[Requirement]:
     ]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-build.lock", "contracts/requirements-slither.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-build.lock", "contracts/requirements-slither.lock"]
+)
 def test_a_lock_is_pins_and_hashes_and_no_address(repo: Path, name: str) -> None:
     lines = [line for line in (repo / name).read_text().splitlines() if not line.startswith("#")]
     assert lines and not [line for line in lines if not PIN.match(line) and not HASH.match(line)]
