@@ -42,10 +42,10 @@ def encode_file_node(links: list[tuple[bytes, int, int]], size: int) -> bytes:
     parts = []
     for cid, dag_bytes, _ in links:
         # The empty name is written out, as go-merkledag and @ipld/dag-pb do.
-        link = b"\x0a" + _varint(len(cid)) + cid + b"\x12\x00\x18" + _varint(dag_bytes)
-        parts.append(b"\x12" + _varint(len(link)) + link)
-    unixfs = b"\x08\x02\x18" + _varint(size) + b"".join(b"\x20" + _varint(part) for _, _, part in links)
-    parts.append(b"\x0a" + _varint(len(unixfs)) + unixfs)
+        link = b"\x0a" + varint(len(cid)) + cid + b"\x12\x00\x18" + varint(dag_bytes)
+        parts.append(b"\x12" + varint(len(link)) + link)
+    unixfs = b"\x08\x02\x18" + varint(size) + b"".join(b"\x20" + varint(part) for _, _, part in links)
+    parts.append(b"\x0a" + varint(len(unixfs)) + unixfs)
     return b"".join(parts)
 
 
@@ -53,37 +53,37 @@ def decode_file_node(block: bytes) -> FileNode:
     """The node in `block`; RemoteFault `bad-dag-pb` for bytes that are not a canonical UnixFS file node."""
     links: list[bytes] = []
     unixfs: bytes | None = None
-    for field, value in _fields(block):
+    for field, value in fields(block):
         if field == 2 and unixfs is None and isinstance(value, bytes):
             if len(links) == MAX_LINKS:
-                raise _bad(f"more than {MAX_LINKS} links")
+                raise bad(f"more than {MAX_LINKS} links")
             links.append(_link_cid(value))
         elif field == 1 and unixfs is None and isinstance(value, bytes):
             unixfs = value
         else:
-            raise _bad(f"field {field} has no place here")
+            raise bad(f"field {field} has no place here")
     if unixfs is None:
-        raise _bad("no UnixFS data")
+        raise bad("no UnixFS data")
     data, size, sizes = _unixfs(unixfs)
     if len(sizes) != len(links):
-        raise _bad(f"{len(links)} links but {len(sizes)} block sizes")
+        raise bad(f"{len(links)} links but {len(sizes)} block sizes")
     # No importer makes a child of no bytes; a DAG of them would cost work without end for nothing.
     if 0 in sizes:
-        raise _bad("a child of zero bytes")
+        raise bad("a child of zero bytes")
     if size != len(data) + sum(sizes):
-        raise _bad(f"declares {size} bytes, its parts {len(data) + sum(sizes)}")
+        raise bad(f"declares {size} bytes, its parts {len(data) + sum(sizes)}")
     return FileNode(tuple(map(Link, links, sizes)), data, size)
 
 
 def _link_cid(link: bytes) -> bytes:
-    fields = list(_fields(link))
-    if [field for field, _ in fields] != [1, 2, 3]:
-        raise _bad("a link has Hash, Name and Tsize")
-    (_, cid), (_, name), (_, dag_bytes) = fields
+    found = fields(link)
+    if [field for field, _ in found] != [1, 2, 3]:
+        raise bad("a link has Hash, Name and Tsize")
+    (_, cid), (_, name), (_, dag_bytes) = found
     if name != b"" or not isinstance(dag_bytes, int):
-        raise _bad("a file's link has no name, and its Tsize is a number")
+        raise bad("a file's link has no name, and its Tsize is a number")
     if not isinstance(cid, bytes) or not is_cid(cid) or codec_of(cid) not in (RAW, DAG_PB):
-        raise _bad("a link is not a sha2-256 CIDv1 of raw or dag-pb")
+        raise bad("a link is not a sha2-256 CIDv1 of raw or dag-pb")
     return cid
 
 
@@ -94,9 +94,9 @@ def _unixfs(message: bytes) -> tuple[bytes, int, list[int]]:
     kind: int | None = None
     sizes: list[int] = []
     last = 0
-    for field, value in _fields(message):
+    for field, value in fields(message):
         if field < last or (field == last and field != 4):
-            raise _bad("UnixFS fields out of order or twice")
+            raise bad("UnixFS fields out of order or twice")
         last = field
         if field == 1 and isinstance(value, int):
             kind = value
@@ -109,48 +109,48 @@ def _unixfs(message: bytes) -> tuple[bytes, int, list[int]]:
         elif field == 4 and isinstance(value, int):
             sizes.append(value)
         elif field not in (_MODE, _MTIME):  # kept by importers that preserve them; no part of the content
-            raise _bad(f"UnixFS field {field} does not belong to a file")
+            raise bad(f"UnixFS field {field} does not belong to a file")
     if kind is None:
-        raise _bad("a UnixFS node without a type")
+        raise bad("a UnixFS node without a type")
     return data, size, sizes
 
 
-def _fields(message: bytes) -> list[tuple[int, int | bytes]]:
+def fields(message: bytes) -> list[tuple[int, int | bytes]]:
     """The (field number, value) pairs of a protobuf message, minimal encodings only."""
     out: list[tuple[int, int | bytes]] = []
     at, end = 0, len(message)
     while at < end:
-        key, at = _read_varint(message, at)
+        key, at = read_varint(message, at)
         field, wire = key >> 3, key & 7
         if not 1 <= field <= 15:
-            raise _bad(f"field number {field}")
-        value, at = _read_varint(message, at)
+            raise bad(f"field number {field}")
+        value, at = read_varint(message, at)
         if wire == _VARINT:
             out.append((field, value))
         elif wire == _BYTES:
             if value > end - at:
-                raise _bad("truncated")
+                raise bad("truncated")
             out.append((field, message[at : at + value]))
             at += value
         else:
-            raise _bad(f"wire type {wire}")
+            raise bad(f"wire type {wire}")
     return out
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     for position in range(at, min(at + 9, len(message))):
         byte = message[position]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             if byte == 0 and shift:
-                raise _bad("a varint longer than it needs to be")
+                raise bad("a varint longer than it needs to be")
             return value, position + 1
         shift += 7
-    raise _bad("truncated or overlong varint")
+    raise bad("truncated or overlong varint")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     if not 0 <= value <= _MAX_VARINT:
         raise ValueError(value)
     out = bytearray()
@@ -161,5 +161,5 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _bad(why: str) -> RemoteFault:
+def bad(why: str) -> RemoteFault:
     return RemoteFault("bad-dag-pb", why)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final, Protocol
 
-from swarmd.node.content.dagpb import FileNode, Link, decode_file_node, encode_file_node
+from swarmd.node.content.dagpb import MAX_LINKS, FileNode, Link, decode_file_node, encode_file_node
 from swarmd.protocol.cids import DAG_CBOR, DAG_PB, RAW, cid_of, cid_text, codec_of, is_cid, raw_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import MAX_BLOCK_BYTES, MAX_CONTENT_BYTES
@@ -48,11 +48,8 @@ def import_file(
 
     Holds one chunk and one unfinished node a level. LocalFault `content-too-big` past `max_bytes`.
     """
-    if not 0 < chunk_bytes <= MAX_BLOCK_BYTES or links_per_node < 2:
-        raise LocalFault(
-            "bad-layout", f"{chunk_bytes} bytes a chunk, {links_per_node} links", fix="use the defaults"
-        )
-    tree = _Tree(put, links_per_node)
+    check_layout(chunk_bytes, links_per_node)
+    tree = Tree(put, links_per_node)
     size = 0
     while chunk := _read_chunk(stream, chunk_bytes):
         size += len(chunk)
@@ -68,6 +65,14 @@ def import_file(
         put(empty, b"")
         return FileRoot(empty, 0)
     return FileRoot(tree.finish(), size)
+
+
+def check_layout(chunk_bytes: int, links_per_node: int) -> None:
+    """LocalFault `bad-layout` for what nobody could read back."""
+    if not 0 < chunk_bytes <= MAX_BLOCK_BYTES or not 2 <= links_per_node <= MAX_LINKS:
+        raise LocalFault(
+            "bad-layout", f"{chunk_bytes} bytes a chunk, {links_per_node} links", fix="use the defaults"
+        )
 
 
 def import_bytes(data: bytes, put: Put) -> FileRoot:
@@ -195,7 +200,7 @@ def file_node(cid: bytes, block: bytes, declared: int | None, max_bytes: int) ->
     return node
 
 
-class _Tree:
+class Tree:
     """The balanced tree, built from the left: one unfinished node a level is all that is held."""
 
     def __init__(self, put: Put, links_per_node: int) -> None:

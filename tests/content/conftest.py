@@ -7,6 +7,7 @@ from typing import Any
 import cbor2
 import pytest
 import trio
+from swarmd.node.content.repo import ContentRepo
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve
 from swarmd.node.ports import PeerGone, PeerInfo, TransportHandler
@@ -103,3 +104,22 @@ def make_store(tmp_path: Path) -> Iterator[Callable[[str], SqliteBlockStore]]:
 @pytest.fixture
 def store(make_store: Callable[[str], SqliteBlockStore]) -> SqliteBlockStore:
     return make_store("blocks")
+
+
+@pytest.fixture
+def make_repo(tmp_path: Path) -> Iterator[Callable[..., ContentRepo]]:
+    """Content stores by name in a temporary folder, with small packs, closed at the end."""
+    opened: list[ContentRepo] = []
+
+    def make(name: str = "content", **options: Any) -> ContentRepo:
+        opened.append(ContentRepo(tmp_path / name, **{"pack_bytes": 1_000_000, "reserve_bytes": 0} | options))
+        return opened[-1]
+
+    yield make
+    for repo in opened:
+        repo.close()
+
+
+@pytest.fixture
+def repo(make_repo: Callable[..., ContentRepo]) -> ContentRepo:
+    return make_repo()
