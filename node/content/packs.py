@@ -1,7 +1,7 @@
 """Pack files: large blocks one after another in append-only files, found through the index of the store.
 
 SQLite writes what it stores twice (its log, then the database); a pack is written once, and only what a crash of the
-machine could have torn is looked at again (docs/adr/0018-packs-beside-the-index.md). A pack knows nothing of blocks:
+machine could have torn is looked at again (docs/adr/0024-packs-beside-the-index.md). A pack knows nothing of blocks:
 where each one lies and how much of a file counts is in the index, so bytes behind that are overwritten.
 """
 
