@@ -69,3 +69,16 @@ async def ask(
     finally:
         with trio.move_on_after(1.0, shield=True):
             await stream.reset()
+
+
+async def tell(host: MeshHost, peer: ID, protocol: TProtocol, message: Message, *, timeout_s: float) -> None:
+    """One message that is not answered, on a stream of its own. PeerGone if it cannot be sent."""
+    stream = await open_stream(host, peer, protocol, timeout_s)
+    try:
+        with trio.fail_after(timeout_s):
+            await write_message(stream, message)
+            await stream.close()
+    except NOT_ANSWERED as error:
+        with trio.move_on_after(1.0, shield=True):
+            await stream.reset()
+        raise PeerGone(f"{peer}: not told on {protocol} ({type(error).__name__})") from None

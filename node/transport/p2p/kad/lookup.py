@@ -15,9 +15,18 @@ Query = Callable[[Contact, bytes], Awaitable[list[Contact]]]
 
 
 class Lookup:
-    """`query` asks a contact for its nearest to the target; PeerGone if it does not answer."""
+    """`query` asks a contact for its nearest to the target; PeerGone if it does not answer. Nobody more is asked once
+    there is `enough`."""
 
-    def __init__(self, target: bytes, own_id: bytes, begin: Sequence[Contact], query: Query) -> None:
+    def __init__(
+        self,
+        target: bytes,
+        own_id: bytes,
+        begin: Sequence[Contact],
+        query: Query,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._enough = enough
         self._target = target
         self._key = key_of(target)
         self._own_id = own_id
@@ -46,7 +55,7 @@ class Lookup:
 
     def _next(self) -> Contact | None:
         """The nearest that was not asked yet, among the BUCKET_SIZE nearest that may still answer."""
-        if len(self._asked) >= MAX_ASKED:
+        if len(self._asked) >= MAX_ASKED or self._enough():
             return None
         return next((each for each in self._nearest() if each.peer_id not in self._asked), None)
 

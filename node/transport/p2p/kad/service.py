@@ -1,14 +1,14 @@
-"""Kademlia of one mesh on the wire of libp2p's kad-dht: answers FIND_NODE and PING, looks up peers.
+"""Kademlia of one mesh on the wire of libp2p's kad-dht: looks up peers and who has what, and answers who asks.
 
-Its protocol is named after the mesh, so only its members meet in it. It stores no values and no provider records:
-nothing of ours needs them, and what is not stored cannot be filled up. Why not the KadDHT that libp2p 0.8.1 brings:
-docs/adr/0011-own-kademlia-and-relay.md.
+Its protocol is named after the mesh, so only its members meet in it. It keeps provider records (`providers`, bounded)
+and no values: nothing of ours needs them, and what is not stored cannot be filled up. Why not the KadDHT that libp2p
+0.8.1 brings: docs/adr/0011-own-kademlia-and-relay.md.
 """
 
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import trio
@@ -20,10 +20,12 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from swarmd.node.ports import PeerGone, PeerInfo
 from swarmd.node.transport.p2p.host import MeshHost, public_key_of
 from swarmd.node.transport.p2p.identify import identify, readable
+from swarmd.node.transport.p2p.kad.content import ContentRouting
 from swarmd.node.transport.p2p.kad.lookup import Lookup
+from swarmd.node.transport.p2p.kad.providers import is_content_key
 from swarmd.node.transport.p2p.kad.table import BUCKET_SIZE, Contact, RoutingTable, key_of
 from swarmd.node.transport.p2p.rates import Bucket
-from swarmd.node.transport.p2p.rpc import NOT_ANSWERED, ask, read_message, write_message
+from swarmd.node.transport.p2p.rpc import NOT_ANSWERED, ask, read_message, tell, write_message
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ MAX_QUESTIONS_PER_STREAM = 64
 # A token bucket per peer: a lookup asks a peer once.
 QUESTIONS_PER_S = 5.0
 QUESTIONS_BURST = 50
+# ADD_PROVIDER costs less, and comes in rows.
+ADDS_PER_S = 20.0
+ADDS_BURST = 1_000
 REFRESH_MIN_S = 1.0
 REFRESH_MAX_S = 300.0
 # Addresses change: who asks us is asked where it listens, at most so often.
@@ -76,7 +81,12 @@ class Kademlia:
         self._woken = trio.Event()
         self._meeting: set[bytes] = set()
         self._met_at_s: dict[bytes, float] = {}
-        self._allowance: dict[bytes, Bucket] = {}
+        self._allowance: dict[tuple[bytes, bool], Bucket] = {}
+        self.content = ContentRouting(self)
+
+    @property
+    def own_id(self) -> bytes:
+        return self._own.to_bytes()
 
     # Plugin --------------------------------------------------------------------------------------------
 
@@ -89,6 +99,7 @@ class Kademlia:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
+                nursery.start_soon(self.content.run)
                 for peer in self._connected():
                     nursery.start_soon(self._meet, peer)
                 pause_s = REFRESH_MIN_S
@@ -172,16 +183,40 @@ class Kademlia:
         found = await self.lookup(target.to_bytes())
         return next((contact.addrs for contact in found if contact.peer_id == target.to_bytes()), ())
 
+    def provide(self, cid: bytes) -> None:
+        """Let the mesh know soon that we have the content under `cid`."""
+        self.content.provide(cid)
+
+    async def find_providers(self, cid: bytes) -> list[tuple[str, tuple[str, ...]]]:
+        """(peer id, multiaddrs) of some who say that they have the content under `cid`."""
+        self.counters["content-lookups"] += 1
+        found = await self.content.find(cid)
+        return [(str(ID(contact.peer_id)), contact.addrs) for contact in found]
+
     async def _query(self, contact: Contact, target: bytes) -> list[Contact]:
         """Whom the contact knows near the target. PeerGone if it cannot be asked."""
+        answer = await self._ask(contact, Message(type=Message.FIND_NODE, key=target))
+        return self._contacts(answer.closerPeers)
+
+    async def get_providers(self, contact: Contact, key: bytes) -> tuple[list[Contact], list[Contact]]:
+        """(who has it, as the contact heard; whom it knows nearer). PeerGone if it cannot be asked."""
+        answer = await self._ask(contact, Message(type=Message.GET_PROVIDERS, key=key))
+        return self._contacts(answer.providerPeers), self._contacts(answer.closerPeers)
+
+    async def add_provider(self, contact: Contact, key: bytes) -> None:
+        """Tell the contact that we have `key`. PeerGone if it cannot be told."""
+        host = await self._reach(contact)
+        message = Message(type=Message.ADD_PROVIDER, key=key)
+        _pack_contact(message.providerPeers.add(), Contact(self.own_id, tuple(host.announced())))
+        await tell(host, ID(contact.peer_id), self.protocol, message, timeout_s=QUESTION_TIMEOUT_S)
+        self.counters["announced"] += 1
+
+    async def _ask(self, contact: Contact, question: Message) -> Message:
+        host = await self._reach(contact)
         peer = ID(contact.peer_id)
-        if not self._is_connected(contact.peer_id):
-            await self._connect(contact)
-        assert self._host is not None
-        question = Message(type=Message.FIND_NODE, key=target)
         try:
             answer = await ask(
-                self._host,
+                host,
                 peer,
                 self.protocol,
                 question,
@@ -192,17 +227,29 @@ class Kademlia:
         except RemoteFault as fault:
             self._network.report(str(peer), fault.code)
             raise PeerGone(f"{peer}: {fault}") from None
-        if answer.type != Message.FIND_NODE or len(answer.closerPeers) > MAX_CLOSER_PEERS:
+        crowd = max(len(answer.closerPeers), len(answer.providerPeers))
+        if answer.type != question.type or crowd > MAX_CLOSER_PEERS:
             self._network.report(str(peer), "bad-kad-message")
-            raise PeerGone(f"{peer}: not an answer to FIND_NODE")
+            raise PeerGone(f"{peer}: not an answer to what it was asked")
+        return answer
+
+    def _contacts(self, entries: Iterable[Message.Peer]) -> list[Contact]:
+        """Those of an answer that can be dialed, ourselves left out."""
         found = []
-        for each in answer.closerPeers:
+        for each in entries:
             other = _peer_of(each.id)
             if other is not None and other != self._own:
                 found.append(
                     Contact(other.to_bytes(), tuple(readable(other, each.addrs)[:MAX_ADDRS_PER_PEER]))
                 )
         return found
+
+    async def _reach(self, contact: Contact) -> MeshHost:
+        """The host, once it is connected to the contact."""
+        if not self._is_connected(contact.peer_id):
+            await self._connect(contact)
+        assert self._host is not None
+        return self._host
 
     async def _connect(self, contact: Contact) -> None:
         error: Exception = PeerGone("it has no address")
@@ -228,10 +275,13 @@ class Kademlia:
             for _ in range(MAX_QUESTIONS_PER_STREAM):
                 with trio.fail_after(STREAM_IDLE_S):
                     question = await read_message(stream, Message, MAX_REQUEST_BYTES)
-                    if not self._may_ask(peer):
+                    if not self._may_ask(peer, adds=question.type == Message.ADD_PROVIDER):
                         self.counters["refused"] += 1
                         raise RemoteFault("kad-flood", "too many questions")
-                    await write_message(stream, self._answer(question, peer))
+                    if question.type == Message.ADD_PROVIDER:
+                        self._take_provider(question, peer)  # which is not answered
+                    else:
+                        await write_message(stream, self._answer(question, peer))
                 self.counters["answered"] += 1
         except RemoteFault as fault:
             self._network.report(str(peer), fault.code)
@@ -241,27 +291,44 @@ class Kademlia:
             with trio.move_on_after(1.0, shield=True):
                 await stream.reset()
 
-    def _may_ask(self, peer: ID) -> bool:
-        bucket = self._allowance.pop(peer.to_bytes(), None) or Bucket(QUESTIONS_PER_S, QUESTIONS_BURST)
-        self._allowance[peer.to_bytes()] = bucket
-        while len(self._allowance) > 1_024:
+    def _may_ask(self, peer: ID, *, adds: bool) -> bool:
+        who = (peer.to_bytes(), adds)
+        bucket = self._allowance.pop(who, None) or (
+            Bucket(ADDS_PER_S, ADDS_BURST) if adds else Bucket(QUESTIONS_PER_S, QUESTIONS_BURST)
+        )
+        self._allowance[who] = bucket
+        while len(self._allowance) > 2_048:
             del self._allowance[next(iter(self._allowance))]
         return bucket.try_take()
+
+    def _take_provider(self, message: Message, sender: ID) -> None:
+        """The sender has something. What it says of others does not count, as in the specification."""
+        if not is_content_key(message.key) or len(message.providerPeers) > MAX_CLOSER_PEERS:
+            raise RemoteFault("bad-kad-message", "not a provider record of sha2-256")
+        for each in message.providerPeers:
+            if each.id == sender.to_bytes() and public_key_of(sender) is not None:
+                addrs = tuple(readable(sender, each.addrs)[:MAX_ADDRS_PER_PEER])
+                self.content.records.add(message.key, Contact(sender.to_bytes(), addrs))
+                self.counters["records-taken"] += 1
+                return
+        raise RemoteFault("bad-kad-message", "a provider record of somebody else")
 
     def _answer(self, question: Message, asker: ID) -> Message:
         if question.type == Message.PING:
             return Message(type=Message.PING)
-        if question.type != Message.FIND_NODE:
+        if question.type not in (Message.FIND_NODE, Message.GET_PROVIDERS):
             raise RemoteFault("kad-unsupported", f"message type {question.type}")
         if not 0 < len(question.key) <= MAX_KEY_BYTES:
             raise RemoteFault("bad-kad-message", f"a key of {len(question.key)} bytes")
-        answer = Message(type=Message.FIND_NODE)
+        answer = Message(type=question.type)
+        if question.type == Message.GET_PROVIDERS:
+            answer.key = question.key
+            for provider in self.content.records.of(question.key)[:BUCKET_SIZE]:
+                _pack_contact(answer.providerPeers.add(), provider)
         nearest = self.table.closest(key_of(question.key), BUCKET_SIZE, without=(asker.to_bytes(),))
         for contact in nearest:
             entry = answer.closerPeers.add()
-            entry.id = contact.peer_id
-            for addr in contact.addrs:
-                entry.addrs.append(_packed(addr))
+            _pack_contact(entry, contact)
             alive = self._is_connected(contact.peer_id)
             entry.connection = Message.CONNECTED if alive else Message.CAN_CONNECT
         return answer
@@ -270,6 +337,12 @@ class Kademlia:
 def _peer_of(raw: bytes) -> ID | None:
     peer = ID(bytes(raw))
     return peer if public_key_of(peer) is not None else None
+
+
+def _pack_contact(entry: Message.Peer, contact: Contact) -> None:
+    entry.id = contact.peer_id
+    for addr in contact.addrs[:MAX_ADDRS_PER_PEER]:
+        entry.addrs.append(_packed(addr))
 
 
 def _packed(addr: str) -> bytes:
