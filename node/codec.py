@@ -117,7 +117,7 @@ def encode_effect(effect: Kept) -> bytes:
         case Submit():
             body = [4, effect.anchor_id, effect.root, list(effect.leaves)]
         case Arbitrate():
-            body = [5, effect.need, effect.epoch, effect.proposal, effect.lamport, effect.decider]
+            body = [5, effect.need, effect.epoch, effect.proposal, effect.lamport, effect.k, effect.decider]
             body += [effect.at_ns, effect.until_ns]
     return encode(body)
 

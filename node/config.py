@@ -148,6 +148,19 @@ class Config:
     policy_signers: tuple[str, ...] = _setting(
         (), _dids, "Whose signed policies (capsules) this node takes, besides its own: did:key of each."
     )
+    etcd_endpoints: tuple[str, ...] = _setting(
+        (), _texts, "Where the arbiter is, in a mesh whose genesis names etcd: http://host:2379 or https://."
+    )
+    etcd_ca: str = _setting(
+        "", _text, "A PEM file of who signs etcd's certificate; empty: as the system has it."
+    )
+    etcd_cert: str = _setting("", _text, "A PEM file of this node's certificate, where etcd asks for one.")
+    etcd_key: str = _setting("", _text, "A PEM file of its key.")
+    etcd_keep_s: int = _setting(
+        30 * 86_400,
+        _integer(3_600, 365 * 86_400),
+        "How long etcd keeps a decision after the need's deadline.",
+    )
     lease_ttl_s: int = _setting(
         DEFAULT_LEASE_S, _integer(1, MAX_LEASE_S), "How long a claimed task is ours to deliver."
     )

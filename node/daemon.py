@@ -23,6 +23,7 @@ from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.arbiter.settings import EtcdSettings, open_arbiter
 from swarmd.node.backup.ops import backup_ops
 from swarmd.node.backup.silence import Silence
 from swarmd.node.backup.snapshot import remove_snapshot
@@ -62,7 +63,7 @@ from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.node.turns import Out
 from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import ChainSeen, Commanded, ManifestSeen
@@ -98,6 +99,7 @@ class Settings:
     only_allowed_peers: bool = False
     nats_url: str = ""
     nats_hold_s: float = DEFAULT_PREFER_P2P_S
+    etcd: EtcdSettings = EtcdSettings()
 
 
 class Daemon:
@@ -112,6 +114,7 @@ class Daemon:
         self.journal = Journal(home / "journal.db")
         self._clock_ns = SteadyClock()
         self._check_same_mesh()
+        self.arbiter = open_arbiter(settings.etcd, self.genesis, self._clock_ns)
         self.journal.set_meta("did", self.identity.did.encode())
         self.capsules = make_capsules(settings, self.identity.did)
         self.blocks = SqliteBlockStore(self.journal.db)
@@ -162,6 +165,7 @@ class Daemon:
             self.chain,
             settings.verifier_commands,
             scratch,
+            self.arbiter,
         )
         self._configure()
         self._manifest: Manifest | None = None
@@ -207,6 +211,8 @@ class Daemon:
         )
 
         self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
+        if self.arbiter is not None:
+            self.api.arbiter = self.arbiter.status
 
     def _make_bridge(self, settings: Settings) -> NatsBridge | None:
         if not settings.nats_url:
@@ -302,6 +308,8 @@ class Daemon:
         finally:
             self.journal.close()
             self._peer_store.close()
+            if self.arbiter is not None:
+                self.arbiter.client.close()
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -320,7 +328,7 @@ class Daemon:
             except trio.WouldBlock:
                 log.warning("a frame is left to sync: the transport is behind")
         for effect in out.effects:
-            if isinstance(effect, RunAgent | Judge | Fetch | Submit):
+            if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate):
                 kept: Kept = effect
                 self.dispatcher.start(kept)
         for peer, did, code in out.reports:

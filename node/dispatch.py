@@ -11,14 +11,14 @@ from swarmd.node.agents.registry import AgentRegistry
 from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier
 from swarmd.node.codec import Kept, effect_id
 from swarmd.node.jobs import Content
-from swarmd.node.ports import AgentHost, Chain, Job, JobResult
+from swarmd.node.ports import AgentHost, Arbiter, Chain, Job, JobResult
 from swarmd.node.runner import Runner
 from swarmd.node.schemas import SchemaPool
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import dag_cbor_cid
-from swarmd.protocol.effects import Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
-from swarmd.protocol.inputs import AgentDone, ContentReady, Judged
+from swarmd.protocol.inputs import AgentDone, Arbitrated, ContentReady, Judged
 from swarmd.protocol.limits import MAX_INLINE_BYTES
 
 log = logging.getLogger("swarmd.dispatch")
@@ -45,6 +45,7 @@ class Dispatcher:
         chain: Chain,
         verifier_commands: dict[str, list[str]],
         scratch: Path,
+        arbiter: Arbiter | None = None,
     ) -> None:
         self._runner = runner
         self._content = content
@@ -54,6 +55,7 @@ class Dispatcher:
         self._chain = chain
         self._commands = verifier_commands
         self._scratch = scratch
+        self._arbiter = arbiter
         self._jobs = trio.CapacityLimiter(MAX_JOBS)
         self._fetches = trio.CapacityLimiter(MAX_FETCHES)
         self._running: set[str] = set()
@@ -95,6 +97,8 @@ class Dispatcher:
                         await self._fetch(effect)
                 case Submit():
                     await self._submit(effect)
+                case Arbitrate():
+                    await self._arbitrate(effect)
         except CorruptState:
             raise
         except Exception as error:
@@ -248,7 +252,15 @@ class Dispatcher:
             raise LocalFault("no-verifier", f"this node has no verifier command {effect.verify['name']!r}")
         return await CommandVerifier(argv, self._launcher, scratch=self._scratch).judge(job, output)
 
-    # Content and chain ---------------------------------------------------------------------------------
+    # Arbiter, content and chain ---------------------------------------------------------------------------------
+
+    async def _arbitrate(self, effect: Arbitrate) -> None:
+        if self._arbiter is None:
+            raise CorruptState(
+                "no-arbiter", f"{effect.need} is to be arbitrated, and this mesh has no arbiter"
+            )
+        winner = await self._arbiter.decide(effect)
+        self._runner.tell(lambda at_ns: Arbitrated(effect.need, effect.epoch, winner, at_ns))
 
     async def _fetch(self, effect: Fetch) -> None:
         while True:

@@ -83,6 +83,7 @@ class LocalApi:
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
         self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self.arbiter: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.topics = TopicHub()
         runner.watchers.append(self.topics.publish)
         self._ops: dict[str, Op] = {
@@ -158,6 +159,7 @@ class LocalApi:
             "network": dict(self._network()),
             "trouble": runner.trouble,
             "bridge": self.bridge(),
+            "arbiter": self.arbiter(),
             "restored": self._silence(),
             "manifests": len(state.manifests),
             "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),

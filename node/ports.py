@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from swarmd.protocol.effects import Arbitrate
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 
@@ -192,6 +193,17 @@ class Chain(Protocol):
 
     def status(self) -> Mapping[str, Any]:
         """State for operators: kind, chain_id, contract, head, pending, state (named), account."""
+
+
+class Arbiter(Protocol):
+    """Which plan wins, where genesis names one beside the committee."""
+
+    async def decide(self, asked: Arbitrate) -> bytes:
+        """The plan on record for the need and epoch, after recording the one asked for if there was none; b"" where it is
+        too late for that. Tries until it is cancelled or has an answer; may be asked again."""
+
+    def status(self) -> Mapping[str, Any]:
+        """State for operators: kind, state (named), error, pending."""
 
 
 @dataclass(frozen=True, slots=True)

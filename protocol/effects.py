@@ -86,6 +86,7 @@ class Arbitrate:
     epoch: int
     proposal: bytes
     lamport: int
+    k: int
     decider: str
     at_ns: int
     until_ns: int

@@ -229,7 +229,7 @@ def _decide(state: State, need: Need, committee: Committee, out: list[Effect]) -
             need, need.seen[last][1] + CERTIFY_BACKUP_NS, out, "decide", proposal.id
         ):
             continue
-        if not arbitration.may_decide(state, need, proposal.value, out):
+        if not arbitration.may_decide(state, need, proposal.value, committee.quorum, out):
             continue
         if need.once("decided", need.epoch, proposal.id):
             chosen = sorted(votes.values(), key=lambda vote: (need.seen[vote], vote))[: committee.quorum]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -55,16 +56,77 @@ class NatsServer:
             self._process = None
 
 
+def _needs(program: str, package: str) -> None:
+    if shutil.which(program) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{program} is not installed")
+        pytest.skip(f"{program} is not installed: apt-get install {package}")
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 @pytest.fixture
 async def nats_server():
-    if shutil.which("nats-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("nats-server is not installed")
-        pytest.skip("nats-server is not installed: apt-get install nats-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    made = NatsServer(port)
+    _needs("nats-server", "nats-server")
+    made = NatsServer(*_free_ports(1))
     await made.start()
     yield made
     made.stop()
+
+
+class EtcdCluster:
+    """Three real etcd members on loopback, by number: `kill`, `start` again, `pause` and `resume` them."""
+
+    def __init__(self, folder: Path, size: int = 3) -> None:
+        ports = _free_ports(2 * size)
+        self.folder = folder
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports[:size]]
+        self._peers = [f"http://127.0.0.1:{port}" for port in ports[size:]]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, *members: int) -> None:
+        cluster = ",".join(f"m{number}={url}" for number, url in enumerate(self._peers))
+        for number in members or range(len(self.urls)):
+            url, peer = self.urls[number], self._peers[number]
+            command = [
+                "etcd", "--name", f"m{number}", "--data-dir", str(self.folder / f"m{number}"), "--listen-client-urls", url,
+                "--advertise-client-urls", url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", cluster, "--initial-cluster-state", "new", "--heartbeat-interval", "100",
+                "--election-timeout", "600", "--logger", "zap",
+            ]  # fmt: skip
+            with open(self.folder / f"m{number}.log", "ab") as log:
+                self._processes[number] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self, number: int) -> None:
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
+
+    def pause(self, number: int) -> None:
+        self._processes[number].send_signal(signal.SIGSTOP)
+
+    def resume(self, number: int) -> None:
+        self._processes[number].send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        for number in list(self._processes):
+            self.kill(number)
+
+
+@pytest.fixture
+def etcd(tmp_path_factory: pytest.TempPathFactory):
+    """A running cluster; whoever uses it waits until it answers."""
+    _needs("etcd", "etcd-server")
+    cluster = EtcdCluster(tmp_path_factory.mktemp("etcd"))
+    cluster.start()
+    yield cluster
+    cluster.stop()

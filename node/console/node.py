@@ -33,18 +33,22 @@ def run_init(ctx: Context) -> int:
     args, home = ctx.args, ctx.home
     if args.private and args.genesis:
         raise UsageFault("--private makes the key of a new mesh; with --genesis the mesh exists")
-    if args.genesis and (args.verifier or args.fund):
-        raise UsageFault("--genesis is a mesh that exists; --verifier and --fund describe a new one")
+    new = args.verifier or args.fund or args.quorum_mode or args.arbiter
+    if args.genesis and new:
+        raise UsageFault(
+            "--genesis is a mesh that exists; --verifier, --fund, --quorum-mode and --arbiter describe a new one"
+        )
     genesis = setup.load_genesis(Path(args.genesis)) if args.genesis else None
     if args.key_only:
         did = setup.create_home(home).did
         write_config(home, _given(args))
         return _made(ctx, {"home": str(home), "did": did})
-    if args.verifier or args.fund:
+    if new:
         if (home / setup.GENESIS_FILE).exists():
             raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
         own = setup.create_home(home).did
-        genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own))
+        chosen = {name: getattr(args, name) for name in ("quorum_mode", "arbiter") if getattr(args, name)}
+        genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own), **chosen)
     if args.private and not (home / setup.GENESIS_FILE).exists():
         setup.create_home(home)
         write_psk(home, new_psk())
@@ -110,6 +114,7 @@ def run_up(ctx: Context) -> int:
     config = loaded.config
     # Late: all of libp2p, py-evm and wasmtime comes with it.
     from swarmd.node import up
+    from swarmd.node.arbiter.settings import EtcdSettings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
 
@@ -141,6 +146,9 @@ def run_up(ctx: Context) -> int:
         only_allowed_peers=config.only_allowed_peers,
         nats_url=config.nats_url,
         nats_hold_s=config.nats_hold_s,
+        etcd=EtcdSettings(
+            config.etcd_endpoints, config.etcd_ca, config.etcd_cert, config.etcd_key, config.etcd_keep_s
+        ),
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK
@@ -234,6 +242,11 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, object]]:
 def _status_hints(found: dict[str, Any]) -> list[str]:
     """What an operator would otherwise have to guess."""
     hints = []
+    arbiter = found.get("arbiter")
+    if arbiter and arbiter["state"] not in ("idle", "up"):
+        hints.append(
+            f"etcd is {arbiter['state']}, {arbiter['pending']} needs wait: {clean(arbiter['error'])}"
+        )
     if found.get("trouble"):
         hints.append(f"trouble: {clean(found['trouble'])}")
     if restored := found.get("restored"):

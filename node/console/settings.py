@@ -85,6 +85,19 @@ def _check_genesis(ctx: Context) -> str:
     return f"mesh {genesis.name}, {len(genesis.roster)} verifiers"
 
 
+def _check_arbiter(ctx: Context) -> str:
+    from swarmd.node.arbiter.settings import EtcdSettings, open_arbiter
+    from swarmd.node.setup import GENESIS_FILE, load_genesis
+
+    config = load_config(ctx.home, ctx.env).config
+    settings = EtcdSettings(config.etcd_endpoints, config.etcd_ca, config.etcd_cert, config.etcd_key)
+    arbiter = open_arbiter(settings, load_genesis(ctx.home / GENESIS_FILE), lambda: 0)
+    if arbiter is None:
+        return "none: the committee's signatures decide"
+    arbiter.client.close()
+    return f"etcd at {', '.join(config.etcd_endpoints)}"
+
+
 def _check_swarm_key(ctx: Context) -> str:
     from swarmd.bootstrap.swarmkey import load_psk
 
@@ -105,6 +118,7 @@ _CHECKS = (
     ("addresses", _check_addresses),
     ("key", _check_key),
     ("genesis", _check_genesis),
+    ("arbiter", _check_arbiter),
     ("swarm key", _check_swarm_key),
     ("policy", _check_policy),
 )

@@ -12,13 +12,13 @@ from swarmd.protocol.work.need import Need
 WAITING = "the arbiter (etcd): it has not said yet which plan wins"
 
 
-def may_decide(state: State, need: Need, proposal: bytes, out: list[Effect]) -> bool:
+def may_decide(state: State, need: Need, proposal: bytes, k: int, out: list[Effect]) -> bool:
     """May we say DECIDE for the plan that `proposal` named first? Asks the arbiter, once, if it has not said."""
     if state.genesis.arbiter != ETCD:
         return True
     if need.arbitrated:
         return need.arbitrated == proposal
-    _ask(state, need, proposal, out)
+    _ask(state, need, proposal, k, out)
     need.waiting_for = WAITING
     return False
 
@@ -29,10 +29,10 @@ def settle_dispute(state: State, need: Need, out: list[Effect]) -> None:
     if state.genesis.arbiter != ETCD or need.arbitrated or need.decided is None:
         return
     if len({decide.proposal for decide in need.decides.values()}) > 1:
-        _ask(state, need, need.decided.proposal, out)
+        _ask(state, need, need.decided.proposal, len(need.decided.votes), out)
 
 
-def _ask(state: State, need: Need, proposal: bytes, out: list[Effect]) -> None:
+def _ask(state: State, need: Need, proposal: bytes, k: int, out: list[Effect]) -> None:
     if need.once("arbitrate", need.epoch):
         out.append(
             Arbitrate(
@@ -40,6 +40,7 @@ def _ask(state: State, need: Need, proposal: bytes, out: list[Effect]) -> None:
                 epoch=need.epoch,
                 proposal=proposal,
                 lamport=state.lamport,
+                k=k,
                 decider=state.me,
                 at_ns=state.now_ns,
                 until_ns=need.deadline_ns,

@@ -174,6 +174,7 @@ def test_check_finds_everything_that_up_would_refuse(swarmd: Callable[..., Any],
         "addresses",
         "key",
         "genesis",
+        "arbiter",
         "swarm key",
         "policy",
     ]

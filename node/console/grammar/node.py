@@ -31,6 +31,16 @@ def add(commands: Commands) -> None:
         help="an opening balance of a new mesh; DID may be 'me'; repeatable",
     )
     init.add_argument(
+        "--quorum-mode",
+        choices=("majority", "bft"),
+        help="of a new mesh: K of 2K-1 verifiers decide (majority), or 2f+1 of 3f+1, which bears f that lie",
+    )
+    init.add_argument(
+        "--arbiter",
+        choices=("committee", "etcd"),
+        help="of a new mesh: with etcd, a plan wins that is recorded there first (etcd_endpoints in swarmd.toml)",
+    )
+    init.add_argument(
         "--listen", metavar="MULTIADDR", action="append", help="written to swarmd.toml; repeatable"
     )
     init.add_argument(
