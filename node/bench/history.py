@@ -38,13 +38,13 @@ _ANSWER = b'{"echo":1}'
 _LENGTH = struct.Struct(">I")
 
 
-def _key_of(number: int) -> nacl.signing.SigningKey:
+def key_of(number: int) -> nacl.signing.SigningKey:
     return nacl.signing.SigningKey(sha256(b"swarmd/bench/history/" + bytes([number])).digest())
 
 
 def did_number(number: int) -> str:
     """The did of member `number`; from MEMBERS on of somebody who is no verifier."""
-    return did_of(bytes(_key_of(number).verify_key))
+    return did_of(bytes(key_of(number).verify_key))
 
 
 def genesis() -> Genesis:
@@ -84,7 +84,7 @@ class History:
         self.genesis = genesis()
         self.mesh_id = self.genesis.mesh_id
         self._window = window
-        keys = [_key_of(number) for number in range(MEMBERS)]
+        keys = [key_of(number) for number in range(MEMBERS)]
         self._authors = [_Author(key, did_of(bytes(key.verify_key))) for key in keys]
         self._by_did = {author.did: author for author in self._authors}
         self._lamport = 0
@@ -229,10 +229,13 @@ def kept_frames(tasks: int, folder: Path | None = None) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
-            for frame, _ in History().flushes(tasks // TASKS_PER_NEED):
-                file.write(_LENGTH.pack(len(frame)) + frame)
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                for frame, _ in History().flushes(tasks // TASKS_PER_NEED):
+                    file.write(_LENGTH.pack(len(frame)) + frame)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     return path
 
 

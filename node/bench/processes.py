@@ -66,11 +66,18 @@ class Measured:
 
 @asynccontextmanager
 async def crew() -> Any:
-    async with trio.open_nursery() as nursery:
-        try:
-            yield Crew(nursery)
-        finally:
-            nursery.cancel_scope.cancel()
+    """A Crew; its LocalFault comes out as it is."""
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield Crew(nursery)
+            finally:
+                nursery.cancel_scope.cancel()
+    except* LocalFault as group:
+        fault: Any = group
+        while isinstance(fault, BaseExceptionGroup):
+            fault = fault.exceptions[0]
+        raise fault from None
 
 
 async def _until_newline(process: trio.Process) -> bytes:

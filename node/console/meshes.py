@@ -53,6 +53,18 @@ def run_bench_policy(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_state_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.state_main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_state(ctx: Context) -> int:
+    from swarmd.node.bench.state_main import main
+
+    return main(ctx.args, ctx.out)
+
+
 def chaos_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.chaos.main import add_arguments
 

@@ -60,6 +60,12 @@ class ReplicaHost:
     def poke(self) -> None:
         self._news.set()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
     def status(self) -> Mapping[str, Any]:
         """`state`: off, starting, following, failed (for good: `error` says why). `behind`: batches."""
         if self.state == "off":

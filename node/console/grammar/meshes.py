@@ -38,6 +38,15 @@ def add(commands: Commands) -> None:
         "Beside it the same rules in Python and, if @open-policy-agent/opa-wasm is installed, in node.",
     )
     policy.fill = later("meshes:bench_policy_arguments")
+    state = bench.add(
+        "state",
+        "meshes:run_bench_state",
+        "measure receiving, appending, syncing and asking with a long history",
+        "swarmd bench state --json",
+        "Histories are made once and kept in the user's cache folder. Figures of one core are CPU time, the others\n"
+        "by the clock. Exit code 1 if a task got lost, or two nodes differ after their sync.",
+    )
+    state.fill = later("meshes:bench_state_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
