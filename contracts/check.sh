@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 slither=$1
 least_percent=95
-export PATH=$PWD/node_modules/.bin:$PATH
+# The packages of the programs themselves: that around them asks for platforms that npm does not have. Elsewhere
+# than on Linux amd64 a forge of version 1.7.1 has to be on the PATH.
+export PATH=$PWD/node_modules/@foundry-rs/forge-linux-amd64/bin:$PATH
 
 forge fmt --check
 # Each call's gas is compared with snapshots/gas.json.
