@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol.cbor import encode
+from swarmd.protocol.checkpoint.record import EpochBallot
 from swarmd.protocol.ledger.accounts import Account
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
@@ -38,17 +39,29 @@ def need_digest(need: Need) -> bytes:
     return sha256(encode(body)).digest()
 
 
+def _ballot(ballot: EpochBallot | None) -> list[Any]:
+    if ballot is None:
+        return []
+    return [
+        ballot.epoch,
+        sorted(ballot.seen),
+        sorted(ballot.void),
+        ballot.decided,
+        [ballot.since_ns, ballot.promised],
+        sorted(ballot.voted.items()),
+        sorted(map(repr, ballot.done_here)),
+    ]
+
+
 def _plain(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytes) else value
 
 
 def mesh_digest(state: State) -> bytes:
-    """32 bytes over needs, refused needs, accounts and escrows."""
-    digest = sha256(b"swarmd/mesh/1\0")
+    """32 bytes over the epoch, needs, accounts and escrows. What a checkpoint closed is in the accounts."""
+    digest = sha256(b"swarmd/mesh/1\0" + state.epoch.to_bytes(8, "big"))
     for name in sorted(state.needs):
         digest.update(need_digest(state.needs[name]))
-    for name in sorted(state.refused):
-        digest.update(name.encode())
     ledger = state.ledger
     for did in sorted(ledger.accounts):
         account = ledger.accounts[did]
@@ -81,6 +94,10 @@ def state_digest(state: State) -> bytes:
         state.now_ns,
         state.lamport,
         [state.own_seq, state.own_head, state.own_pending],
+        [state.epoch, state.epoch_since_ns, state.advance, state.fenced],
+        sorted([name, epoch] for name, epoch in state.closed.items()),
+        sorted([epoch, [e.id for e in held]] for epoch, held in state.ahead.items()),
+        _ballot(state.ballot),
         sorted([did, manifest.raw] for did, manifest in state.manifests.items()),
         sorted([did, *counts] for did, counts in state.reputation.items()),
         sorted([job, ref.need, ref.task, ref.subject] for job, ref in state.jobs.items()),
@@ -93,7 +110,7 @@ def state_digest(state: State) -> bytes:
             [
                 name,
                 sorted(map(repr, state.needs[name].done_here)),
-                [state.needs[name].since_ns, state.needs[name].promised],
+                [state.needs[name].since_ns, state.needs[name].promised, *state.needs[name].draws],
                 sorted(state.needs[name].voted.items()),
                 state.needs[name].arbitrated,
             ]

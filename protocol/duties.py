@@ -11,7 +11,7 @@ from swarmd.protocol.cbor import Link
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect, Judge, RunAgent
 from swarmd.protocol.limits import S_NS
-from swarmd.protocol.state import JobRef, State
+from swarmd.protocol.state import NOBODY, JobRef, State
 from swarmd.protocol.work import committees
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.need import Attest, Claim, Commit, Need, Proposal, Run, TaskSpec
@@ -23,6 +23,8 @@ EXPIRE_STAGGER_NS = 5 * S_NS
 
 def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect]) -> None:
     """Do what is due about `need`; `tasks` limits the look to tasks that moved (None: all)."""
+    if state.me == NOBODY:
+        return
     if need.complete() or need.closed is not None:
         state.waiting.pop(need.id, None)
         return
@@ -46,6 +48,11 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
             _attend_task(state, need, proposal, name, run, out)
 
 
+def _draw(need: Need) -> int:
+    """The epoch of the decision that stands."""
+    return need.decided.epoch if need.decided is not None else need.draw
+
+
 def _with_children(need: Need, tasks: list[str]) -> list[str]:
     names = dict.fromkeys(tasks)
     for task in tasks:
@@ -56,7 +63,7 @@ def _with_children(need: Need, tasks: list[str]) -> list[str]:
 def _expire(state: State, need: Need, out: list[Effect]) -> bool:
     at_ns = need.deadline_ns + state.genesis.expiry_grace_s * S_NS
     if state.me != need.owner:
-        roster = state.genesis.roster
+        roster = state.terms.roster(state.epoch)
         if state.me not in roster:
             return False
         at_ns += (1 + roster.index(state.me)) * EXPIRE_STAGGER_NS
@@ -162,7 +169,7 @@ def _holders(need: Need, spec: TaskSpec) -> tuple[str, ...]:
 
 
 def _release_unclaimed(state: State, need: Need, task: str, run: Run, out: list[Effect]) -> None:
-    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.terms, need, _draw(need)).rank(state.me)
     if rank is None:
         return
     refs = attempt_refs(need, task, run)
@@ -174,7 +181,7 @@ def _release_unclaimed(state: State, need: Need, task: str, run: Run, out: list[
 
 
 def _release_expired(state: State, need: Need, task: str, claim: Claim, out: list[Effect]) -> None:
-    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.terms, need, _draw(need)).rank(state.me)
     if rank is None:
         return
     at_ns = claim.until_ns + (1 + rank) * RELEASE_STAGGER_NS
@@ -184,7 +191,7 @@ def _release_expired(state: State, need: Need, task: str, claim: Claim, out: lis
 
 
 def _refund(state: State, need: Need, task: str, run: Run, out: list[Effect]) -> None:
-    rank = committees.plan_committee(state.genesis, need, need.epoch).rank(state.me)
+    rank = committees.plan_committee(state.terms, need, _draw(need)).rank(state.me)
     if rank is None or run.ending is None:
         return
     at_ns = run.ending.ts_ns + rank * RELEASE_STAGGER_NS
@@ -202,7 +209,9 @@ def _judge(
 ) -> None:
     attests = [a for a in need.by_task.get("attests/" + task, ()) if a.commit == commit.id]
     gone = frozenset(a.judge for a in attests if a.verdict == "abstain")
-    committee = committees.result_committee(state.genesis, need, task, need.epoch, commit.worker, gone)
+    committee = committees.result_committee(
+        state.terms, need, task, committees.draw_of(need, commit), commit.worker, gone
+    )
     rank = committee.rank(state.me)
     if rank is None:
         return

@@ -107,4 +107,49 @@ class Report:
     code: str
 
 
-Effect = Publish | Store | Fetch | RunAgent | Judge | Submit | Arbitrate | Arm | Report
+@dataclass(frozen=True, slots=True)
+class MakeSnapshot:
+    """Choose a cut, make the snapshot that opens `epoch`, answer with SnapshotMade for `round`."""
+
+    epoch: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSnapshot:
+    """Get the cut of snapshot `state` from `holder` (did:key) and what of it we lack, make it too, compare."""
+
+    epoch: int
+    proposal: bytes
+    root: bytes
+    state: bytes
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A quorum certified snapshot `state`: get it, ours or from `holders`, and answer with Adopted.
+
+    `certificate`: ids of the CHECKPOINT and of the votes for it.
+    """
+
+    epoch: int
+    state: bytes
+    certificate: tuple[bytes, ...]
+    holders: tuple[str, ...]
+
+
+Effect = (
+    Publish
+    | Store
+    | Fetch
+    | RunAgent
+    | Judge
+    | Submit
+    | Arbitrate
+    | Arm
+    | Report
+    | MakeSnapshot
+    | CheckSnapshot
+    | Adopt
+)

@@ -12,12 +12,14 @@ from typing import Any
 
 from swarmd.protocol import commands, duties, invariants, kinds, limits, merkle
 from swarmd.protocol.cbor import Link, encode
+from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
 from swarmd.protocol.consensus import arbitration
 from swarmd.protocol.effects import Effect, Fetch, Report, Store, Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.inputs import (
     Admitted,
+    Adopted,
     AgentDone,
     Arbitrated,
     Authored,
@@ -27,10 +29,12 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    SnapshotChecked,
+    SnapshotMade,
     Ticked,
 )
 from swarmd.protocol.ledger.accounts import fund_entry
-from swarmd.protocol.state import Anchor, State
+from swarmd.protocol.state import NOBODY, Anchor, State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
@@ -51,6 +55,9 @@ def step(state: State, given: Input) -> list[Effect]:
     except commands.LocalFault:
         state.now_ns = before_ns
         raise
+    if not state.epoch_since_ns:
+        state.epoch_since_ns = state.now_ns
+        ballots.attend(state, out)
     _attend_funded(state, out)
     _anchor(state, out)
     invariants.check(state)
@@ -83,8 +90,10 @@ def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> N
     if need is None:
         if envelope.kind == kinds.NEED:
             state.refused.setdefault(envelope.thread, f"denied by policy: {reason}")
+            state.denied[envelope.thread] = None
+            _unpark(state, envelope.thread, b"")
         return
-    need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+    need.record(envelope)
     need.void[envelope.id] = f"denied by policy: {reason}"
 
 
@@ -94,10 +103,19 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
     while todo:
         envelope = todo.pop()
         thread = envelope.thread
-        need = state.needs.get(thread)
-        if thread in state.refused:
+        if envelope.epoch > state.epoch:
+            _park_ahead(state, envelope, out)
             continue
+        need = state.needs.get(thread)
         if need is None:
+            if thread.startswith("epoch-"):
+                todo.extend(_take_ballot(state, envelope, out))
+                continue
+            if thread in state.denied:
+                continue
+            if thread in state.closed or _fenced(state, envelope):
+                state.fenced += 1
+                continue
             if envelope.kind != kinds.NEED:
                 _park(state, envelope, b"", out)
                 continue
@@ -114,6 +132,36 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             continue
         _apply(state, need, envelope, out)
         todo.extend(_unpark(state, thread, envelope.id))
+
+
+def _fenced(state: State, envelope: Envelope) -> bool:
+    """Is it a NEED that a checkpoint closed long ago?"""
+    return envelope.kind == kinds.NEED and adopting.is_closed(
+        state, envelope.sender, envelope.payload["fund"]["seq"]
+    )
+
+
+def _take_ballot(state: State, envelope: Envelope, out: list[Effect]) -> list[Envelope]:
+    """One about the end of this epoch; returns those that waited for it."""
+    if state.me == NOBODY:
+        return []  # a snapshot is of the work; ballots say which one
+    missing = ballots.waits_for(state, envelope)
+    if missing is not None:
+        _park(state, envelope, missing, out)
+        return []
+    ballots.take(state, envelope, out)
+    return _unpark(state, envelope.thread, envelope.id)
+
+
+def _park_ahead(state: State, envelope: Envelope, out: list[Effect]) -> None:
+    """Its author is in an epoch that has not begun here: it waits for the checkpoint."""
+    waiting = state.ahead.setdefault(envelope.epoch, [])
+    count = state.parked_by.get(envelope.sender, 0)
+    if count >= 8 * limits.MAX_PARKED_PER_AUTHOR:
+        out.append(Report(envelope.sender, "too-many-parked"))
+        return
+    state.parked_by[envelope.sender] = count + 1
+    waiting.append(envelope)
 
 
 def _park(state: State, envelope: Envelope, missing: bytes, out: list[Effect]) -> None:
@@ -143,10 +191,12 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
     try:
         need = opening.open_need(envelope)
     except Void as void:
+        # It leaves no trace but for people: another NEED of the thread, should its owner say one, is as good.
         state.refused[envelope.thread] = str(void)
         out.append(Report(envelope.sender, "void-need"))
         return False
     state.needs[need.id] = need
+    state.refused.pop(need.id, None)
     state.views.moved(need, None)
     for block in payload.get("inline", ()):
         out.append(Store(raw_cid(block), block))
@@ -161,12 +211,12 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
 
 def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> None:
     if envelope.kind == kinds.NEED:
-        need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+        need.record(envelope)
         need.void[envelope.id] = "a second need under one account entry"
         out.append(Report(envelope.sender, "double-need"))
         return
     inline = envelope.payload.get("inline") if envelope.kind == kinds.COMMIT else None
-    reason, moved = rules.apply(state.genesis, need, envelope)
+    reason, moved = rules.apply(state.terms, need, envelope)
     if reason:
         if envelope.sender != state.me:
             out.append(Report(envelope.sender, "void-" + envelope.kind.lower()))
@@ -261,6 +311,7 @@ def _ticked(state: State, given: Ticked, out: list[Effect]) -> None:
         need = state.needs.get(thread)
         if need is not None:
             duties.attend(state, need, None, out)
+    ballots.attend(state, out)
 
 
 def _agent_done(state: State, given: AgentDone, out: list[Effect]) -> None:
@@ -268,7 +319,9 @@ def _agent_done(state: State, given: AgentDone, out: list[Effect]) -> None:
     if job is None:
         return
     need = state.needs[job.need]
-    claim = need.claims[job.subject]
+    claim = need.claims.get(job.subject)
+    if claim is None:
+        return  # the decision that it works by was orphaned
     if any(commit.claim == claim.id for commit in need.commits.values()):
         return  # delivered by a life that a backup does not know of
     if given.result is None:
@@ -300,7 +353,9 @@ def _judged(state: State, given: Judged, out: list[Effect]) -> None:
     if job is None:
         return
     need = state.needs[job.need]
-    commit = need.commits[job.subject]
+    commit = need.commits.get(job.subject)
+    if commit is None:
+        return
     if any(a.commit == commit.id and a.judge == state.me for a in need.attests.values()):
         return  # as above: judged before, and two judgements might differ
     excused = [
@@ -362,6 +417,8 @@ def _chain_seen(state: State, given: ChainSeen, out: list[Effect]) -> None:
     anchor.contract = given.contract
     value = f"eip155:{given.chain_id}:0x{given.tx_hash.hex()}"
     for thread in anchor.needs:
+        if thread not in state.needs:
+            continue  # closed by a checkpoint: the receipt says where it is
         op = {"op": "ANNOTATE", "task": "", "key": "anchor", "value": value}
         state.draft(out, thread, kinds.UPDATE_PLAN, {"ops": [op]}, (state.needs[thread].envelope,))
 
@@ -369,7 +426,7 @@ def _chain_seen(state: State, given: ChainSeen, out: list[Effect]) -> None:
 def _arbitrated(state: State, given: Arbitrated, out: list[Effect]) -> None:
     """The arbiter said who wins. It says so once: whatever came later could only be its being wiped."""
     need = state.needs.get(given.need)
-    if need is None or need.arbitrated or given.epoch != need.epoch:
+    if need is None or need.arbitrated or given.epoch != need.draw:
         return
     need.arbitrated = given.proposal
     if need.derive_decided():
@@ -383,6 +440,32 @@ def _commanded(state: State, given: Commanded, out: list[Effect]) -> None:
     commands.run(state, given.op, given.args, out)
 
 
+def _snapshot_made(state: State, given: SnapshotMade, out: list[Effect]) -> None:
+    ballots.made(state, given, out)
+
+
+def _snapshot_checked(state: State, given: SnapshotChecked, out: list[Effect]) -> None:
+    ballots.checked(state, given, out)
+
+
+def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
+    if given.snapshot.epoch <= state.epoch:
+        return
+    done = adopting.adopt(state, given.snapshot, given.threads)
+    state.ballot = None
+    state.advance = False
+    state.epoch_since_ns = state.now_ns
+    state.orphaned |= done.orphaned
+    for envelope in done.todo:
+        _take(state, envelope, out)
+    if state.me == NOBODY:
+        return
+    for need in list(state.needs.values()):
+        state.ledger.settle(need.id, need.payments(), need.closing_state())
+        duties.attend(state, need, None, out)
+    ballots.attend(state, out)
+
+
 _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     Admitted: _admitted,
     Authored: _authored,
@@ -394,6 +477,9 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     ChainSeen: _chain_seen,
     Arbitrated: _arbitrated,
     Commanded: _commanded,
+    SnapshotMade: _snapshot_made,
+    SnapshotChecked: _snapshot_checked,
+    Adopted: _adopted,
 }
 
 

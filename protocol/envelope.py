@@ -17,9 +17,9 @@ from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.heads import CID_AT, LINK_BYTES, match_envelope, uint
-from swarmd.protocol.kinds import NEED_ID, check_payload
+from swarmd.protocol.kinds import THREAD_ID, check_payload
 
-_is_need_id = re.compile(NEED_ID).fullmatch
+_is_thread_id = re.compile(THREAD_ID).fullmatch
 _is_traceparent = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 # dag-cbor order: shorter keys first, then bytewise.
 _FIELDS = (
@@ -204,8 +204,8 @@ def parse_by_decoder(raw: bytes) -> Envelope:
 
 
 def _check_header(thread: Any, lamport: Any, ts_ns: Any, epoch: Any, trace: Any) -> None:
-    if type(thread) is not str or _is_need_id(thread) is None:
-        raise RemoteFault("bad-envelope", "thread is no need id")
+    if type(thread) is not str or _is_thread_id(thread) is None:
+        raise RemoteFault("bad-envelope", "thread is no id of a need or an epoch")
     if type(lamport) is not int or not 1 <= lamport <= limits.MAX_LAMPORT:
         raise RemoteFault("bad-lamport", f"{lamport!r} is outside 1..2^62")
     if type(ts_ns) is not int or not 0 <= ts_ns < 1 << 63:
@@ -220,6 +220,12 @@ def need_id(owner: str, fund_seq: int) -> str:
     """The id of the need that `owner` funds with entry `fund_seq` of its account: nobody can squat or reuse it."""
     digest = sha256(b"swarmd/need/1\0" + owner.encode() + b"\0" + fund_seq.to_bytes(8, "big")).digest()
     return "need-" + b32encode(digest[:20]).decode("ascii").lower()
+
+
+def epoch_thread(epoch: int) -> str:
+    """The thread of the ballot about the checkpoint that opens `epoch`."""
+    digest = sha256(b"swarmd/epoch/1\0" + epoch.to_bytes(8, "big")).digest()
+    return "epoch-" + b32encode(digest[:20]).decode("ascii").lower()
 
 
 @lru_cache(maxsize=8192)  # asked for each envelope of a need

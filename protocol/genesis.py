@@ -38,11 +38,16 @@ class Genesis:
     expiry_grace_s: int = limits.EXPIRY_GRACE_S
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
+    epoch_s: int = limits.EPOCH_S  # how long an epoch lasts at least; 0: for ever
 
     def to_map(self) -> dict[str, Any]:
         """The canonical map. What came later stands in it only where it is not the default, so that a mesh which was
         founded before keeps its id."""
-        later = {"quorum_mode": (self.quorum_mode, MAJORITY), "arbiter": (self.arbiter, COMMITTEE)}
+        later = {
+            "quorum_mode": (self.quorum_mode, MAJORITY),
+            "arbiter": (self.arbiter, COMMITTEE),
+            "epoch_s": (self.epoch_s, limits.EPOCH_S),
+        }
         return {
             "name": self.name,
             "roster": list(self.roster),
@@ -77,7 +82,11 @@ _shape = schema.record(
         "claim_timeout_s": schema.uint(86_400),
         "expiry_grace_s": schema.uint(86_400),
     },
-    {"quorum_mode": schema.one_of(MAJORITY, BFT), "arbiter": schema.one_of(COMMITTEE, ETCD)},
+    {
+        "quorum_mode": schema.one_of(MAJORITY, BFT),
+        "arbiter": schema.one_of(COMMITTEE, ETCD),
+        "epoch_s": schema.uint(30 * 86_400),
+    },
 )
 
 

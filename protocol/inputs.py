@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swarmd.protocol.checkpoint.snapshot import Snapshot
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.identity.manifest import Manifest
 
@@ -105,6 +106,36 @@ class Commanded:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotMade:
+    """Our snapshot for the checkpoint that opens `epoch`, to propose in `round`: its root and hash, 32 bytes each."""
+
+    epoch: int
+    round: int
+    root: bytes
+    state: bytes
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChecked:
+    """Have we made, of the same cut, what the `proposal` (id of a CHECKPOINT) says? `reason` if not."""
+
+    proposal: bytes
+    same: bool
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A certified snapshot is here. `threads`: all envelopes we hold of each need that `to_rebuild` names."""
+
+    snapshot: Snapshot
+    threads: Mapping[str, tuple[Envelope, ...]]
+    at_ns: int
+
+
 Input = (
     Admitted
     | Authored
@@ -116,4 +147,7 @@ Input = (
     | Arbitrated
     | ManifestSeen
     | Commanded
+    | SnapshotMade
+    | SnapshotChecked
+    | Adopted
 )

@@ -16,9 +16,9 @@ def check_all(state: State) -> None:
     """P1, P5, P6 and P9 over the whole state."""
     state.ledger.check_all()
     for need in state.needs.values():
-        proposals = {d.proposal for d in need.decides.values() if d.epoch == need.epoch}
+        proposals = {d.proposal for d in need.decides.values() if d.epoch == need.draw}
         if len(proposals) > 1 and not need.equivocators:
-            raise CorruptState("P1", f"{need.id}: {len(proposals)} decisions in epoch {need.epoch}")
+            raise CorruptState("P1", f"{need.id}: {len(proposals)} decisions in epoch {need.draw}")
         for decide in need.decides.values():
             if not decide.votes:
                 raise CorruptState("P6", f"{need.id}: a decision without a certificate")

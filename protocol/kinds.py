@@ -29,6 +29,8 @@ CHECKPOINT = "CHECKPOINT"
 TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
+# What an envelope is about: a need, or the ballot that ends an epoch.
+THREAD_ID = r"(?:need|epoch)-[a-z2-7]{32}"
 
 
 def is_need_id(text: str) -> bool:
@@ -169,9 +171,10 @@ SCHEMAS: Mapping[str, schema.Check] = {
     ),
     CHECKPOINT: schema.record(
         {
-            "epoch": schema.uint(1 << 62),
+            "epoch": schema.uint(1 << 62),  # the one that it opens
+            "round": schema.uint(1 << 16),
             "root": schema.blob(32, 32),
-            "roster": schema.list_of(schema.did, 0, 4096),
+            "state": schema.blob(32, 32),
         }
     ),
 }

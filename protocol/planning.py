@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import kinds, limits
-from swarmd.protocol.consensus import arbitration
+from swarmd.protocol.consensus import arbitration, ballot
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
-from swarmd.protocol.work import committees, deciding
+from swarmd.protocol.work import committees
 from swarmd.protocol.work.need import Need, Proposal, TaskSpec
 
 ROUND_NS = 2_500_000_000  # the first round; each next one takes twice as long, up to
@@ -28,7 +28,7 @@ Plan = dict[str, list[list[Any]]]  # task -> [[worker, price], ...]
 
 
 def attend(state: State, need: Need, out: list[Effect]) -> None:
-    committee = committees.plan_committee(state.genesis, need, need.epoch)
+    committee = committees.plan_committee(state.terms, need, need.draw)
     rank = committee.rank(state.me)
     if rank is None:
         return
@@ -48,11 +48,11 @@ def attend(state: State, need: Need, out: list[Effect]) -> None:
 def _recall(state: State, need: Need) -> None:
     """Mind what we said and only heard again: of a node that was restored from a backup others know more than it."""
     for proposal in need.proposals.values():
-        if state.me in need.votes.get(proposal.id, ()):
+        if proposal.draw == need.draw and state.me in need.votes.get(proposal.id, ()):
             need.voted.setdefault(proposal.round, proposal.id)
             need.promised = max(need.promised, proposal.round)
     for skip in need.skips.values():
-        if skip.voter == state.me:
+        if skip.draw == need.draw and skip.voter == state.me:
             need.promised = max(need.promised, skip.round)
 
 
@@ -100,7 +100,9 @@ def _skip(state: State, need: Need, committee: Committee, out: list[Effect]) -> 
         state.due(need, need.since_ns + round_start_ns(wanted), out, "round", wanted)
         # Others may have begun to count earlier; one round ahead of our own count we go with them.
         one_ahead = 0 < ours == wanted - 1
-        if not (one_ahead and any(skip.round == wanted for skip in need.skips.values())):
+        if not (
+            one_ahead and any(skip.draw == need.draw and skip.round == wanted for skip in need.skips.values())
+        ):
             return
     own = [need.votes.get(proposal, {}).get(state.me) for proposal in need.voted.values()]
     if None in own:
@@ -115,19 +117,24 @@ def _skip(state: State, need: Need, committee: Committee, out: list[Effect]) -> 
 
 
 def _decidable(need: Need, committee: Committee) -> bool:
-    return any(len(votes) >= committee.quorum for votes in need.votes.values())
+    return any(
+        len(votes) >= committee.quorum and need.proposals[proposal].draw == need.draw
+        for proposal, votes in need.votes.items()
+    )
 
 
 def _propose(state: State, need: Need, committee: Committee, fresh: Plan | None, out: list[Effect]) -> None:
     """In a round of ours, once: what skips bind us to, else `fresh`, a plan that was just made or is made now."""
     round_ = need.promised
-    if committee.proposer(round_) != state.me or ("proposed", round_) in need.done_here:
+    if committee.proposer(round_) != state.me or ("proposed", need.draw, round_) in need.done_here:
         return
-    by_voter = {skip.voter: skip for skip in need.skips.values() if skip.round == round_}
+    by_voter = {
+        skip.voter: skip for skip in need.skips.values() if (skip.draw, skip.round) == (need.draw, round_)
+    }
     skips = [by_voter[did] for did in committee.members if did in by_voter][: committee.quorum]
     if round_ and len(skips) < committee.quorum:
         return
-    values = deciding.latest_values(need, skips)
+    values = ballot.latest_values(need, skips)
     if len(values) > 1:
         return  # their proposer signed two in one round: nobody can tell which was decided
     if values:
@@ -138,7 +145,7 @@ def _propose(state: State, need: Need, committee: Committee, fresh: Plan | None,
         if fresh is None:
             return
         plan, lease_s, updates = fresh, state.lease_s, tuple(need.updates)
-    need.done_here.add(("proposed", round_))
+    need.done_here.add(("proposed", need.draw, round_))
     state.draft(
         out,
         need.id,
@@ -181,6 +188,8 @@ def _backed(state: State, proposal: Proposal) -> bool:
 def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[Effect]) -> None:
     """For the proposal of the latest round, once a round, and for none below what we promised."""
     for proposal in sorted(need.proposals.values(), key=lambda p: (-p.round, p.id)):
+        if proposal.draw != need.draw:
+            continue
         if proposal.round < need.promised or proposal.round in need.voted:
             return
         if not _acceptable(state, proposal):
@@ -220,7 +229,7 @@ def _vote(state: State, need: Need, committee: Committee, rank: int, out: list[E
 def _decide(state: State, need: Need, committee: Committee, out: list[Effect]) -> None:
     for proposal in need.proposals.values():
         votes = need.votes.get(proposal.id, {})
-        if len(votes) < committee.quorum:
+        if len(votes) < committee.quorum or proposal.draw != need.draw:
             continue
         # Who cast the completing vote decides at once; the others only if that is not heard of.
         mine = votes.get(state.me)
@@ -231,7 +240,7 @@ def _decide(state: State, need: Need, committee: Committee, out: list[Effect]) -
             continue
         if not arbitration.may_decide(state, need, proposal.value, committee.quorum, out):
             continue
-        if need.once("decided", need.epoch, proposal.id):
+        if need.once("decided", need.draw, proposal.id):
             chosen = sorted(votes.values(), key=lambda vote: (need.seen[vote], vote))[: committee.quorum]
             state.draft(
                 out,

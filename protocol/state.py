@@ -4,14 +4,18 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
+from swarmd.protocol.checkpoint.record import EpochBallot
 from swarmd.protocol.effects import Arm, Effect, Publish
 from swarmd.protocol.envelope import Envelope, trace_of
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Ledger
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
 from swarmd.protocol.work.need import Need
+
+NOBODY = ""  # no did: an observer is in no committee, owns nothing and works for nobody
 
 
 @dataclass(slots=True)
@@ -48,12 +52,35 @@ class State:
     check_everything: bool = False
 
     ledger: Ledger = field(init=False)
+    terms: Terms = field(init=False)
+    epoch: int = 0  # the one we write in: of the last checkpoint that was adopted
     needs: dict[str, Need] = field(default_factory=dict)
     views: Views = field(default_factory=Views)
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # NEEDs that are void or denied, the latest ones
+    denied: dict[str, None] = field(
+        default_factory=dict
+    )  # by our policy: what is said about these is dropped
     parked: dict[tuple[str, bytes], list[Envelope]] = field(default_factory=dict)
     parked_ids: set[bytes] = field(default_factory=set)
     parked_by: dict[str, int] = field(default_factory=dict)  # author -> how many of its envelopes wait
+    parked_since: dict[tuple[str, bytes], int] = field(
+        default_factory=dict
+    )  # -> the first checkpoint that found it
+    ahead: dict[int, list[Envelope]] = field(
+        default_factory=dict
+    )  # epoch that has not begun -> what waits for it
+    closed: dict[str, int] = field(
+        default_factory=dict
+    )  # needs that the last two checkpoints closed -> which
+    orphaned: dict[str, list[bytes]] = field(
+        default_factory=dict
+    )  # need -> decisions that lost to a later epoch
+    fenced: int = 0  # envelopes about needs that a checkpoint had closed
+    ballot: EpochBallot | None = (
+        None  # about the checkpoint that ends this epoch; none before anything was said
+    )
+    epoch_since_ns: int = 0  # when this epoch began here
+    advance: bool = False  # somebody has a reason to end it before its time
 
     now_ns: int = 0
     lamport: int = 0
@@ -72,6 +99,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(dict(self.genesis.balances))
+        self.terms = Terms(self.genesis)
 
     def arm(self, out: list[Effect], at_ns: int, need: str) -> None:
         """Look at `need` again at `at_ns`."""
@@ -100,7 +128,7 @@ class State:
                 thread=need,
                 lamport=self.lamport,
                 ts_ns=self.now_ns,
-                epoch=0,
+                epoch=self.epoch,
                 payload=payload,
                 refs=refs,
                 trace=trace_of(need, self.lamport),

@@ -100,6 +100,15 @@ class Views:
                     for child in need.graph.children(task):
                         self._place(need, known, child)
 
+    def forget(self, need: str) -> None:
+        """It is no longer here."""
+        for task, state in self._task_state.pop(need, {}).items():
+            del self._tasks[state][(need, task)]
+            self._ready.pop((need, task), None)
+        known = self._need_state.pop(need, None)
+        if known is not None:
+            del self._needs[known][need]
+
     def _place(self, need: Need, known: dict[str, str], task: str) -> bool:
         key, state, before = (need.id, task), need.runs[task].state, known.get(task)
         if state != before:

@@ -30,10 +30,9 @@ class Purse:
 
 @dataclass(slots=True)
 class Books:
-    """needs, refused threads, purses by did, escrows: need -> (state, held, paid, returned)."""
+    """needs, purses by did, escrows: need -> (state, held, paid, returned)."""
 
     needs: dict[str, Outcome] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
     void: set[bytes] = field(default_factory=set)
     purses: dict[str, Purse] = field(default_factory=dict)
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
@@ -67,8 +66,6 @@ def _closed(oracle: Oracle, held: Iterable[bytes], books: Books) -> dict[str, li
                     threads[thread] = [oracle.facts[envelope.id]]
                 elif thread in threads:
                     books.void.add(envelope.id)
-                else:
-                    books.refused.add(thread)
             elif thread not in threads or any(ref not in have for ref in envelope.refs):
                 left.append(envelope)
                 continue

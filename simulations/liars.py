@@ -292,7 +292,7 @@ def _claim(state: State, need: Need, random: Random, heard: bytes) -> Publish:
 def _decide(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     """With the votes so far, perhaps those for other proposals, under the K that it should be."""
     refs = _some(random, need.proposals) + _subset(random, list(need.vote_of))
-    quorum = committees.plan_committee(state.genesis, need, need.epoch).quorum
+    quorum = committees.plan_committee(state.terms, need, need.draw).quorum
     proposal = need.proposals.get(refs[0]) if refs else None
     payload = {"round": proposal.round if proposal else 0, "k": quorum}
     return _draft(state, need.id, "DECIDE", payload, refs)
@@ -389,7 +389,7 @@ def _propose(state: State, need: Need, random: Random, heard: bytes) -> Publish:
     """Everything to itself, for all the owner would pay or a bit more; in its turn or not, asked for or not."""
     more = random.choice((0, 0, 1))
     plan = {task: [[state.me, spec.max_price + more]] for task, spec in need.tasks.items()}
-    members = committees.plan_committee(state.genesis, need, need.epoch).members
+    members = committees.plan_committee(state.terms, need, need.draw).members
     turn = members.index(state.me) if state.me in members else 0
     round_ = random.choice((0, turn, turn, max((skip.round for skip in need.skips.values()), default=0)))
     payload = {"round": round_, "lease_s": 86_400, "plan": plan}

@@ -62,7 +62,6 @@ class Oracle:
         self.facts: dict[bytes, Fact] = {}
         self._why: dict[bytes, str] = {}
         self.need: dict[str, Envelope] = {}
-        self._refused: dict[str, str] = {}
         self._waiting: list[Envelope] = []
         self._committees: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
 
@@ -94,8 +93,6 @@ class Oracle:
         if envelope.thread not in self.need or any(ref not in self._why for ref in envelope.refs):
             return False
         try:
-            if envelope.thread in self._refused:
-                raise Wrong("its need was refused")
             if envelope.epoch != 0:
                 raise Wrong("no such epoch")
             if any(self.seen[ref].lamport >= envelope.lamport for ref in envelope.refs):
@@ -115,7 +112,6 @@ class Oracle:
             return "misplaced"
         if envelope.thread in self.need:
             return "a second need for one entry"
-        self.need[envelope.thread] = envelope
         tasks = payload["tasks"]
         names = [task["id"] for task in tasks]
         wrong = ""
@@ -125,9 +121,8 @@ class Oracle:
             wrong = "the budget does not cover the tasks"
         elif payload["deadline_ns"] - envelope.ts_ns > MAX_DEADLINE_NS:
             wrong = "the deadline is too far away"
-        if wrong:
-            self._refused[envelope.thread] = wrong
-        else:
+        if not wrong:
+            self.need[envelope.thread] = envelope
             self.facts[envelope.id] = Fact(envelope)
         return wrong
 

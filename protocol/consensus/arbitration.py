@@ -33,11 +33,11 @@ def settle_dispute(state: State, need: Need, out: list[Effect]) -> None:
 
 
 def _ask(state: State, need: Need, proposal: bytes, k: int, out: list[Effect]) -> None:
-    if need.once("arbitrate", need.epoch):
+    if need.once("arbitrate", need.draw):
         out.append(
             Arbitrate(
                 need=need.id,
-                epoch=need.epoch,
+                epoch=need.draw,
                 proposal=proposal,
                 lamport=state.lamport,
                 k=k,

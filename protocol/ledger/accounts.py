@@ -7,7 +7,8 @@ incremental path must equal (tests/protocol/test_ledger.py). A spend has one wri
 entries with one seq are proof of a double spend, and the smaller hash stands everywhere.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from swarmd.protocol.cbor import encode
@@ -62,8 +63,10 @@ class Ledger:
     """Opening balances and facts in, balances and escrows out. Raises CorruptState if money is not conserved."""
 
     def __init__(self, opening: dict[str, int]) -> None:
-        self.opening = dict(opening)
         self.supply = sum(opening.values())
+        # Where derivation begins: the opening balances, or what the last checkpoint says.
+        self.base = {did: Account(available=amount) for did, amount in opening.items()}
+        self.base_escrows: dict[str, Escrow] = {}
         self.entries: dict[tuple[str, int], dict[bytes, Entry]] = {}
         self.payments: dict[str, dict[str, tuple[str, int]]] = {}
         self.closings: dict[str, str] = {}
@@ -116,19 +119,41 @@ class Ledger:
             return
         self._pay(need)
 
+    def rebase(
+        self, accounts: Mapping[str, Account], escrows: Mapping[str, Escrow], keep: Container[str]
+    ) -> None:
+        """Begin at a checkpoint: `accounts` and the `escrows` of needs that are open in it are what they are, and facts
+        about needs other than those to `keep` are let go. Derives all anew; CorruptState if money would be made."""
+        self.base = dict(accounts)
+        self.base_escrows = dict(escrows)
+        self.entries = {
+            (owner, seq): known
+            for (owner, seq), known in self.entries.items()
+            if owner not in accounts or seq >= accounts[owner].next_seq
+        }
+        self.payments = {need: paid for need, paid in self.payments.items() if need in keep}
+        self.closings = {need: closing for need, closing in self.closings.items() if need in keep}
+        self.rebuild()
+        self.check_all()
+
     # Derivation ----------------------------------------------------------------------------------------
 
     def rebuild(self) -> None:
         """Derive accounts and escrows from the facts alone."""
         pending = set(self.newly_funded)
         known = {need for need, escrow in self.escrows.items() if escrow.state != "waiting"} - pending
-        self.accounts = {did: Account(available=amount) for did, amount in self.opening.items()}
-        self.escrows = {}
+        self.accounts = {did: replace(account) for did, account in self.base.items()}
+        self.escrows = {
+            need: replace(escrow, paid=dict(escrow.paid)) for need, escrow in self.base_escrows.items()
+        }
         self.newly_funded = []
         for entries in self.entries.values():
             for entry in entries.values():
                 self.escrows.setdefault(entry.need, Escrow(entry.need, entry.owner, entry.amount))
-        for owner in sorted({owner for owner, _ in self.entries}):
+        credited: list[str] = []
+        for need in sorted(self.base_escrows):
+            credited += self._move(need)
+        for owner in sorted({owner for owner, _ in self.entries} | set(credited)):
             self._advance(owner)
         # Funded before this, and not yet attended to by the engine, is news still.
         self.newly_funded = [need for need in self.newly_funded if need not in known]

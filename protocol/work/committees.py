@@ -5,7 +5,7 @@ from typing import Any
 from swarmd.protocol.consensus import committee
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.envelope import Envelope
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work.need import (
     Commit,
     Need,
@@ -13,23 +13,28 @@ from swarmd.protocol.work.need import (
 from swarmd.protocol.work.void import Void
 
 
-def plan_committee(genesis: Genesis, need: Need, epoch: int) -> Committee:
-    """The committee that decides about `need`: drawn from the roster, the owner only if nobody else is there."""
-    order = committee.ranked(genesis.roster, "plan", need.id, "", epoch)
+def plan_committee(terms: Terms, need: Need, draw: int) -> Committee:
+    """The committee of epoch `draw` for `need`: drawn from that roster, the owner only if nobody else is there."""
+    roster = terms.roster(draw)
+    order = committee.ranked(roster, "plan", need.id, "", draw)
     return committee.draw(
-        order, committee.k_plan(len(genesis.roster), genesis), {need.owner}, genesis.quorum_mode
+        order, committee.k_plan(len(roster), terms.genesis), {need.owner}, terms.genesis.quorum_mode
     )
 
 
 def result_committee(
-    genesis: Genesis, need: Need, task: str, epoch: int, worker: str, abstained: frozenset[str]
+    terms: Terms, need: Need, task: str, draw: int, worker: str, abstained: frozenset[str]
 ) -> Committee:
-    """The committee that judges a result of `worker`; members that abstained are replaced by the next in rank."""
-    order = committee.ranked(genesis.roster, "result", need.id, task, epoch)
-    k = committee.k_result(len(genesis.roster), genesis)
+    """The committee that judges a result of `worker`; members that abstained are replaced by the next in rank.
+
+    `draw` is the epoch of the decision that the worker works by: a result is judged by the roster it was promised.
+    """
+    roster = terms.roster(draw)
+    order = committee.ranked(roster, "result", need.id, task, draw)
+    k = committee.k_result(len(roster), terms.genesis)
     if abstained:
         order = tuple(did for did in order if did not in abstained)
-    return committee.draw(order, k, {need.owner, worker}, genesis.quorum_mode)
+    return committee.draw(order, k, {need.owner, worker}, terms.genesis.quorum_mode)
 
 
 def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:
@@ -43,16 +48,19 @@ def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:
     )
 
 
-def judges(genesis: Genesis, need: Need, envelope: Envelope, commit: Commit) -> Committee:
+def draw_of(need: Need, commit: Commit) -> int:
+    """The epoch of the decision that `commit` was made under."""
+    return need.proposals[need.claims[commit.claim].proposal].draw
+
+
+def judges(terms: Terms, need: Need, envelope: Envelope, commit: Commit) -> Committee:
     gone = abstained(need, envelope.refs, commit.id)
-    return result_committee(genesis, need, commit.task, envelope.epoch, commit.worker, gone)
+    return result_committee(terms, need, commit.task, draw_of(need, commit), commit.worker, gone)
 
 
-def quorum(
-    genesis: Genesis, need: Need, envelope: Envelope, commit: Commit, verdict: str
-) -> tuple[bytes, ...]:
+def quorum(terms: Terms, need: Need, envelope: Envelope, commit: Commit, verdict: str) -> tuple[bytes, ...]:
     """The attests among the refs that carry `verdict` with a quorum; Void if they do not."""
-    drawn = judges(genesis, need, envelope, commit)
+    drawn = judges(terms, need, envelope, commit)
     by_judge = {
         attest.judge: ref
         for ref in envelope.refs

@@ -1,8 +1,8 @@
 """ATTEST, FINALIZE and CHALLENGE: what results are worth, and how needs end."""
 
 from swarmd.protocol.envelope import Envelope
-from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.committees import judges, plan_committee, quorum
 from swarmd.protocol.work.need import (
@@ -15,12 +15,12 @@ from swarmd.protocol.work.void import Void, first, member
 from swarmd.protocol.work.working import add_fact
 
 
-def attest(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def attest(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     commit = first(envelope.refs, need.commits, "result")
     payload = envelope.payload
     if payload["task"] != commit.task:
         raise Void("the result is of another task")
-    member(judges(genesis, need, envelope, commit), envelope.sender)
+    member(judges(terms, need, envelope, commit), envelope.sender)
     need.attests[envelope.id] = Attest(
         id=envelope.id,
         commit=commit.id,
@@ -34,21 +34,21 @@ def attest(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None
     return [commit.task]
 
 
-def finalize(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def finalize(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     outcome = envelope.payload["outcome"]
     if outcome == "accepted":
-        return _finalize_accepted(genesis, need, envelope)
+        return _finalize_accepted(terms, need, envelope)
     if outcome == "expired":
-        if envelope.sender != need.owner and envelope.sender not in genesis.roster:
+        if envelope.sender != need.owner and envelope.sender not in terms.roster(envelope.epoch):
             raise Void("only the owner or a verifier says that a need expired")
-        if envelope.ts_ns < need.deadline_ns + genesis.expiry_grace_s * S_NS:
+        if envelope.ts_ns < need.deadline_ns + terms.genesis.expiry_grace_s * S_NS:
             raise Void("the deadline and its grace have not passed")
         task = ""
     else:
         task = envelope.payload["task"]
-        member(plan_committee(genesis, need, envelope.epoch), envelope.sender)
         ending = first(envelope.refs, need.endings, "ending of the last attempt")
         proposal = need.proposals[ending.proposal]
+        member(plan_committee(terms, need, proposal.draw), envelope.sender)
         if ending.task != task or ending.attempt + 1 < len(proposal.plan[task]):
             raise Void("there are candidates left")
     need.closings[envelope.id] = Closing(
@@ -65,12 +65,12 @@ def finalize(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | No
     return None
 
 
-def _finalize_accepted(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def _finalize_accepted(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     commit = first(envelope.refs, need.commits, "result")
     payload = envelope.payload
     if payload["task"] != commit.task or payload["result"] != commit.result:
         raise Void("it names another task or result")
-    attests = quorum(genesis, need, envelope, commit, "accept")
+    attests = quorum(terms, need, envelope, commit, "accept")
     claim = need.claims[commit.claim]
     proposal = need.proposals[claim.proposal]
     _, price = proposal.plan[claim.task][claim.attempt]
@@ -83,7 +83,7 @@ def _finalize_accepted(genesis: Genesis, need: Need, envelope: Envelope) -> list
         worker=commit.worker,
         price=price,
         result=commit.result,
-        epoch=envelope.epoch,
+        epoch=proposal.draw,
         lamport=envelope.lamport,
         ts_ns=envelope.ts_ns,
         sender=envelope.sender,
@@ -92,7 +92,7 @@ def _finalize_accepted(genesis: Genesis, need: Need, envelope: Envelope) -> list
     return add_fact(need, need.finals, final)
 
 
-def challenge(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def challenge(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     final = first(envelope.refs, need.finals, "accepted result")
     if final.task != envelope.payload["task"]:
         raise Void("the result is of another task")

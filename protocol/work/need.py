@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.graph import Graph
 from swarmd.protocol.work.plan import Plan
@@ -52,6 +53,7 @@ class Proposal:
     value: bytes  # the proposal that named this plan first: its own id, or that of the one it repeats
     lamport: int
     ts_ns: int
+    draw: int = 0  # the epoch whose roster its committee was drawn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Skip:
     round: int
     accepted: bytes | None
     lamport: int
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +183,10 @@ class Need:
     title: str
     budget: int
     deadline_ns: int
+    fund_seq: int
     tasks: dict[str, TaskSpec]
     plan: Plan = field(default_factory=Plan)
-    seen: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # id -> (lamport, ts_ns)
+    seen: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)  # id -> (lamport, ts_ns, epoch)
     void: dict[bytes, str] = field(default_factory=dict)
     updates: dict[bytes, tuple[TaskSpec, ...]] = field(default_factory=dict)
     proposals: dict[bytes, Proposal] = field(default_factory=dict)
@@ -199,6 +203,12 @@ class Need:
     challenges: dict[bytes, str] = field(default_factory=dict)
     equivocators: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     arbitrated: bytes = b""  # what the arbiter, where the mesh has one, has on record as decided
+    # By checkpoints (protocol/checkpoint): the epochs whose rosters committees that decide were drawn from, the first
+    # being `epoch`; and what stands whatever else comes: a decision, and results by task.
+    draws: tuple[int, ...] = ()
+    undecided: int = -1  # the first epoch whose checkpoint found no decision
+    fixed_decision: bytes = b""
+    fixed_finals: dict[str, bytes] = field(default_factory=dict)
     # Derived:
     decided: Decide | None = None
     closed: Closing | None = None
@@ -215,6 +225,21 @@ class Need:
     promised: int = 0  # the round below which we vote for nothing any more
     voted: dict[int, bytes] = field(default_factory=dict)  # round -> the proposal that has our vote
     waiting_for: str = ""
+
+    def __post_init__(self) -> None:
+        self.draws = self.draws or (self.epoch,)
+
+    @property
+    def draw(self) -> int:
+        """The epoch whose committee decides: the need's own, or a later one if that one never did."""
+        return self.draws[-1]
+
+    def draw_at(self, epoch: int) -> int:
+        """The one that who writes in `epoch` knows of."""
+        return next(draw for draw in reversed(self.draws) if draw <= epoch)
+
+    def record(self, envelope: Envelope) -> None:
+        self.seen[envelope.id] = (envelope.lamport, envelope.ts_ns, envelope.epoch)
 
     def once(self, *key: Any) -> bool:
         """Has this node not done `key` yet? From now on it has."""
@@ -249,12 +274,13 @@ class Need:
         Decisions for one plan, in whatever round, are one decision: the earliest stands for it. An arbiter's choice
         goes before all that, once a decision for it is here.
         """
-        best: Decide | None = None
-        chosen = [d for d in self.decides.values() if d.proposal == self.arbitrated]
-        for decide in chosen or self.decides.values():
-            if best is None or _beats(decide, best):
-                best = decide
-        if best is not None:
+        best: Decide | None = self.decides.get(self.fixed_decision)
+        if best is None:
+            chosen = [d for d in self.decides.values() if d.proposal == self.arbitrated]
+            for decide in chosen or self.decides.values():
+                if best is None or _beats(decide, best):
+                    best = decide
+        if best is not None and not self.fixed_decision:
             same = [d for d in self.decides.values() if d.proposal == best.proposal]
             best = min(same, key=lambda d: (d.lamport, d.decider, d.id))
         moved = (best and best.proposal) != (self.decided and self.decided.proposal)
@@ -290,7 +316,12 @@ class Need:
             run.state = states.PROPOSED if self.proposals else states.OPEN
             return run
         facts = [fact for fact in self.by_task.get(task, ()) if self._proposal_of(fact) == proposal.id]
-        finals = [f for f in facts if type(f) is Final and not (self.closed and self.closed.ts_ns < f.ts_ns)]
+        fixed = self.finals.get(self.fixed_finals.get(task, b""))
+        finals = (
+            [fixed]
+            if fixed is not None
+            else [f for f in facts if type(f) is Final and not (self.closed and self.closed.ts_ns < f.ts_ns)]
+        )
         endings = [f for f in facts if type(f) is Ending]
         while ended := [e for e in endings if e.attempt == run.attempt]:
             run.ending = min(ended, key=lambda e: (e.ts_ns, e.id))

@@ -4,8 +4,8 @@ from typing import Any
 
 from swarmd.protocol import limits
 from swarmd.protocol.envelope import Envelope, need_id
-from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work.graph import Cycle, Graph
 from swarmd.protocol.work.need import (
     Need,
@@ -23,7 +23,7 @@ def misplaced(envelope: Envelope) -> str:
     """
     if envelope.thread != need_id(envelope.sender, envelope.payload["fund"]["seq"]):
         return "the id is not that of the sender's account entry"
-    return f"epoch {envelope.epoch} has no roster" if envelope.epoch != 0 else ""
+    return ""
 
 
 def open_need(envelope: Envelope) -> Need:
@@ -44,13 +44,14 @@ def open_need(envelope: Envelope) -> Need:
         title=payload["title"],
         budget=payload["budget"],
         deadline_ns=payload["deadline_ns"],
+        fund_seq=payload["fund"]["seq"],
         tasks={spec.id: spec for spec in specs},
     )
     if cheapest > payload["budget"]:
         raise Void("the tasks' top prices add up to more than the budget")
     if payload["deadline_ns"] - envelope.ts_ns > limits.MAX_DEADLINE_S * S_NS:
         raise Void(f"the deadline is more than {limits.MAX_DEADLINE_S} s away")
-    need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+    need.record(envelope)
     for spec, raw in zip(specs, payload["tasks"], strict=True):
         _plan_task(need, spec, raw, envelope)
     need.derive_all()
@@ -84,7 +85,7 @@ def check_graph(specs: list[TaskSpec]) -> None:
         raise Void(f"the tasks wait for each other: {cycle}") from cycle
 
 
-def update_plan(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def update_plan(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     claimed = {
         claim.task
         for ref in envelope.refs

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from swarmd.protocol import kinds
 from swarmd.protocol.envelope import Envelope
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import deciding, judging, opening, working
 from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
 
-RULES: dict[str, Callable[[Genesis, Need, Envelope], list[str] | None]] = {
+RULES: dict[str, Callable[[Terms, Need, Envelope], list[str] | None]] = {
     kinds.UPDATE_PLAN: opening.update_plan,
     kinds.PROPOSE: deciding.propose,
     kinds.ATTEST_PLAN: deciding.attest_plan,
@@ -29,27 +29,25 @@ RULES: dict[str, Callable[[Genesis, Need, Envelope], list[str] | None]] = {
 }
 
 
-def apply(genesis: Genesis, need: Need, envelope: Envelope) -> tuple[str, list[str] | None]:
-    """Take one envelope whose refs are all on record.
+def apply(terms: Terms, need: Need, envelope: Envelope) -> tuple[str, list[str] | None]:
+    """Take one envelope whose refs are all on record and whose epoch has begun.
 
     Returns (void reason or "", the tasks that moved; None for all of them).
     """
-    need.seen[envelope.id] = (envelope.lamport, envelope.ts_ns)
+    need.record(envelope)
     try:
-        _known_epoch(envelope)
+        if envelope.epoch < need.epoch:
+            raise Void(f"epoch {envelope.epoch} is over: the need is of epoch {need.epoch}")
         for ref in envelope.refs:
-            if need.seen[ref][0] >= envelope.lamport:
+            lamport, _, epoch = need.seen[ref]
+            if lamport >= envelope.lamport:
                 raise Void("its lamport is not after that of what it refers to")
+            if epoch > envelope.epoch:
+                raise Void(f"its author knew of epoch {epoch}, and still writes in {envelope.epoch}")
         rule = RULES.get(envelope.kind)
         if rule is None:
             raise Void(f"{envelope.kind} does nothing in this version")
-        return "", rule(genesis, need, envelope)
+        return "", rule(terms, need, envelope)
     except Void as void:
         need.void[envelope.id] = str(void)
         return str(void), []
-
-
-def _known_epoch(envelope: Envelope) -> None:
-    # The roster is genesis' until checkpoints move it; another epoch would draw another committee at will.
-    if envelope.epoch != 0:
-        raise Void(f"epoch {envelope.epoch} has no roster")

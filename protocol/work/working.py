@@ -3,8 +3,8 @@
 from typing import Any
 
 from swarmd.protocol.envelope import Envelope
-from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.committees import plan_committee, quorum
 from swarmd.protocol.work.need import (
@@ -48,7 +48,7 @@ def add_fact(need: Need, known: dict[bytes, Any], fact: Any) -> list[str]:
     return [fact.task]
 
 
-def claim(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def claim(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     proposal, task, attempt, worker = _attempt_of(need, envelope)
     if worker != envelope.sender:
         raise Void("the plan gives this attempt to another worker")
@@ -66,7 +66,7 @@ def claim(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
     return add_fact(need, need.claims, claim)
 
 
-def yield_(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def yield_(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     payload = envelope.payload
     claim = next((need.claims[ref] for ref in envelope.refs if ref in need.claims), None)
     if claim is not None:
@@ -83,33 +83,34 @@ def yield_(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None
     return _end(need, envelope, proposal, "yielded", payload["reason"])
 
 
-def release(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def release(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     payload = envelope.payload
     cause = payload["cause"]
     if cause == "rejected":
-        return _release_rejected(genesis, need, envelope)
-    member(plan_committee(genesis, need, envelope.epoch), envelope.sender)
+        return _release_rejected(terms, need, envelope)
     if cause == "expired":
         claim = first(envelope.refs, need.claims, "claim")
+        member(plan_committee(terms, need, need.proposals[claim.proposal].draw), envelope.sender)
         if (claim.task, claim.attempt) != (payload["task"], payload["attempt"]):
             raise Void("the claim is for another attempt")
         if envelope.ts_ns < claim.until_ns:
             raise Void("the lease has not expired")
         return _end(need, envelope, claim.proposal, cause, "the lease expired")
     proposal, _, _, _ = _attempt_of(need, envelope)
+    member(plan_committee(terms, need, proposal.draw), envelope.sender)
     since = max(need.seen[ref][1] for ref in envelope.refs)
-    if envelope.ts_ns < since + genesis.claim_timeout_s * S_NS:
+    if envelope.ts_ns < since + terms.genesis.claim_timeout_s * S_NS:
         raise Void("the worker still has time to claim")
     return _end(need, envelope, proposal.id, cause, "nobody claimed it in time")
 
 
-def _release_rejected(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def _release_rejected(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     commit = first(envelope.refs, need.commits, "result")
     claim = need.claims[commit.claim]
     payload = envelope.payload
     if (claim.task, claim.attempt) != (payload["task"], payload["attempt"]):
         raise Void("the result is of another attempt")
-    reasons = quorum(genesis, need, envelope, commit, "reject")
+    reasons = quorum(terms, need, envelope, commit, "reject")
     return _end(need, envelope, claim.proposal, "rejected", need.attests[reasons[0]].reason)
 
 
@@ -129,7 +130,7 @@ def _end(need: Need, envelope: Envelope, proposal: bytes, cause: str, reason: st
     return add_fact(need, need.endings, ending)
 
 
-def commit(genesis: Genesis, need: Need, envelope: Envelope) -> list[str] | None:
+def commit(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     claim = first(envelope.refs, need.claims, "claim")
     payload = envelope.payload
     if claim.worker != envelope.sender or claim.task != payload["task"]:

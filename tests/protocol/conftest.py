@@ -14,7 +14,16 @@ from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
-from swarmd.protocol.effects import Effect, Judge, Publish, RunAgent, Submit
+from swarmd.protocol.effects import (
+    Adopt,
+    CheckSnapshot,
+    Effect,
+    Judge,
+    MakeSnapshot,
+    Publish,
+    RunAgent,
+    Submit,
+)
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import Envelope, bucket_of, build, need_id
 from swarmd.protocol.genesis import Genesis
@@ -59,6 +68,7 @@ class Node:
     said: list = field(default_factory=list)
     jobs: list = field(default_factory=list)
     submitted: list = field(default_factory=list)
+    wishes: list = field(default_factory=list)  # about checkpoints
     alive: bool = True
 
 
@@ -135,6 +145,8 @@ class Mesh:
                 node.jobs.append(effect)
             elif isinstance(effect, Submit):
                 node.submitted.append(effect)
+            elif isinstance(effect, MakeSnapshot | CheckSnapshot | Adopt):
+                node.wishes.append(effect)
 
     def post(self, name: str, tasks: list[dict[str, Any]], budget: int, deadline_s: int = 120) -> str:
         node = self.nodes[name]
@@ -297,7 +309,7 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
         ],
         "INVALIDATE": [{"task": "t1", "reason": "wrong"}],
         "RECONCILE": [{"epoch": 1, "orphaned": [block]}],
-        "CHECKPOINT": [{"epoch": 1, "root": bytes(32), "roster": [did]}],
+        "CHECKPOINT": [{"epoch": 1, "round": 0, "root": bytes(32), "state": bytes(32)}],
     }
 
 

@@ -11,6 +11,7 @@ from swarmd.protocol.envelope import build
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.inputs import Admitted, Commanded, ManifestSeen, Ticked
 from swarmd.protocol.state import State
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import committees
 
 NAMES = ["ann", "bob", "cid", "dan", "eve"]
@@ -241,7 +242,7 @@ def test_who_never_claims_comes_last_after_two_failures(mesh_of, make_task):
 
 def committee_of(mesh, need):
     by_did = {node.did: node for node in mesh.nodes.values()}
-    drawn = committees.plan_committee(mesh.genesis, mesh.need("ann", need), 0)
+    drawn = committees.plan_committee(Terms(mesh.genesis), mesh.need("ann", need), 0)
     return [by_did[did] for did in drawn.members]
 
 

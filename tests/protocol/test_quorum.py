@@ -20,6 +20,7 @@ from swarmd.protocol.genesis import BFT, ETCD, Genesis
 from swarmd.protocol.inputs import Admitted, Arbitrated, Authored, Ticked
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import committees, opening
 
 START_NS = 1_760_000_000 * S_NS
@@ -53,7 +54,7 @@ class Ballot:
         self.thread = need_id(self.owner, 0)
         self.need = self.envelope(self.owner, "NEED", payload, ())
         opened = opening.open_need(self.need)
-        self.committee = committees.plan_committee(self.genesis, opened, 0)
+        self.committee = committees.plan_committee(Terms(self.genesis), opened, 0)
         self.me = self.committee.members[-1]
         self.state = State(self.genesis, self.me, check_everything=True)
         self.proposer = self.committee.members[0]

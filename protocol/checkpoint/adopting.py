@@ -1,0 +1,178 @@
+"""What a certified checkpoint does to a node's state: it closes needs, fixes what it found, and opens an epoch.
+
+Envelopes about a closed need that come later move nothing (P4). A decision that a checkpoint found stands; a need that
+two checkpoints found undecided is drawn a new committee, and what an older one says after that is orphaned.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from swarmd.protocol import limits
+from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
+from swarmd.protocol.envelope import Envelope, parse
+from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.ledger.accounts import fund_entry
+from swarmd.protocol.state import State
+from swarmd.protocol.work import opening, rules
+from swarmd.protocol.work.need import Need
+
+
+@dataclass(slots=True)
+class Done:
+    """`todo`: envelopes to take now. `orphaned`: decisions that lost to the epoch, with what they carried."""
+
+    todo: list[Envelope]
+    orphaned: dict[str, list[bytes]]
+
+
+def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
+    """Needs whose committee is replaced, and of which we have what the old one decided: to be derived anew.
+
+    Whoever has the envelopes (the node's journal) gives all of these needs' to `adopt`.
+    """
+    return sorted(
+        name
+        for name, record in snapshot.open.items()
+        if (need := state.needs.get(name)) is not None
+        and any(decide.epoch < max(record.draws) for decide in need.decides.values())
+    )
+
+
+def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope, ...]]) -> Done:
+    """Take a snapshot that a quorum certified. `threads`: every envelope we hold of each need `to_rebuild`.
+
+    CorruptState if it would make or lose money: then the quorum lies, or we are wrong.
+    """
+    done = Done([], {})
+    state.epoch = snapshot.epoch
+    state.terms.rosters = dict(snapshot.rosters)
+    _let_go(state, snapshot)
+    for name, record in sorted(snapshot.open.items()):
+        need = state.needs.get(name)
+        if need is None:
+            _reopen(state, record, ())
+        elif name in threads:
+            orphans = [d.id for d in need.decides.values() if d.epoch < max(record.draws)]
+            _reopen(state, record, threads[name])
+            done.orphaned[name] = sorted(orphans)
+        else:
+            _fix(state, need, record)
+            done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]
+    _settle(state, snapshot)
+    done.todo += [parse(raw) for raw in snapshot.parked]
+    done.todo += _due(state)
+    if not state.reputation:
+        state.reputation = {did: list(counts) for did, counts in snapshot.reputation.items()}
+    own = snapshot.accounts.get(state.me)
+    if own is not None and own.next_seq > state.own_seq:
+        state.own_seq, state.own_head = own.next_seq, own.head
+    return done
+
+
+def is_closed(state: State, owner: str, fund_seq: int) -> bool:
+    """Has a checkpoint closed the need of this account entry? Its entry is applied, and it is not open."""
+    base = state.ledger.base.get(owner)
+    return base is not None and fund_seq < base.next_seq
+
+
+def _let_go(state: State, snapshot: Snapshot) -> None:
+    """Forget the needs that are no longer open, and what waits for them."""
+    applied = {did: account.next_seq for did, account in snapshot.accounts.items()}
+    gone = {
+        name
+        for name, need in state.needs.items()
+        if name not in snapshot.open and need.fund_seq < applied.get(need.owner, 0)
+    }
+    for name in sorted(gone):
+        del state.needs[name]
+        state.views.forget(name)
+        state.waiting.pop(name, None)
+    state.closed = {name: epoch for name, epoch in state.closed.items() if epoch >= snapshot.epoch - 1}
+    state.closed |= dict.fromkeys(sorted(gone | snapshot.closed.keys()), snapshot.epoch)
+    state.jobs = {job: ref for job, ref in state.jobs.items() if ref.need in state.needs}
+    state.timers = sorted(timer for timer in state.timers if timer[1] not in gone)
+    for key in list(state.parked):
+        # What waits for a need that nobody has heard of for two epochs is garbage.
+        since = state.parked_since.setdefault(key, snapshot.epoch)
+        if key[0] in state.closed or (key[0] not in state.needs and since <= snapshot.epoch - 2):
+            for envelope in state.parked.pop(key):
+                state.parked_ids.discard(envelope.id)
+                state.parked_by[envelope.sender] -= 1
+    state.parked_since = {key: since for key, since in state.parked_since.items() if key in state.parked}
+    for anchor in [
+        a for a in state.anchors.values() if a.tx_hash and not any(n in state.needs for n in a.needs)
+    ]:
+        del state.anchors[anchor.id]
+        for name in anchor.needs:
+            state.anchor_of.pop(name, None)
+    state.denied = {name: None for name in state.denied if name not in state.closed}
+    while len(state.refused) > limits.MAX_REFUSED:
+        del state.refused[next(iter(state.refused))]
+
+
+def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
+    """Derive a need from its envelopes, with what the checkpoint fixed; what we had done about it was for another plan."""
+    every = {envelope.id: envelope for envelope in (*map(parse, record.envelopes), *more)}
+    first = parse(record.envelopes[0])
+    need = opening.open_need(first)
+    _set(need, record)
+    for envelope in sorted(every.values(), key=lambda e: (e.lamport, e.id)):
+        if envelope.id not in need.seen and all(ref in need.seen for ref in envelope.refs):
+            rules.apply(state.terms, need, envelope)
+    need.derive_decided()
+    need.derive_all()
+    state.needs[need.id] = need
+    state.views.forget(need.id)
+    state.views.moved(need, None)
+    fund = first.payload["fund"]
+    if record.escrow is None:
+        entry = fund_entry(need.owner, fund["seq"], fund["prev"], need.id, need.budget)
+        state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
+        if need.owner == state.me and entry.seq >= state.own_seq:
+            state.own_seq, state.own_head = entry.seq + 1, entry.hash
+
+
+def _set(need: Need, record: OpenNeed) -> None:
+    need.draws = record.draws
+    need.undecided = record.undecided
+    need.fixed_decision = record.decision
+    need.fixed_finals = dict(record.finals)
+
+
+def _fix(state: State, need: Need, record: OpenNeed) -> None:
+    if need.draws != record.draws:
+        _new_committee(need)
+    _set(need, record)
+    need.derive_decided()
+    need.derive_all()
+    state.views.moved(need, None)
+
+
+def _new_committee(need: Need) -> None:
+    """What we promised and voted was the old committee's."""
+    need.since_ns = need.promised = 0
+    need.voted = {}
+
+
+def _settle(state: State, snapshot: Snapshot) -> None:
+    ledger = state.ledger
+    for name, need in state.needs.items():
+        ledger.payments[name] = need.payments()
+        closing = need.closing_state()
+        if closing is not None:
+            ledger.closings[name] = closing
+    escrows = {name: record.escrow for name, record in snapshot.open.items() if record.escrow is not None}
+    try:
+        ledger.rebase(snapshot.accounts, escrows, state.needs)
+    except CorruptState as fault:
+        raise CorruptState("P9", f"the checkpoint of epoch {snapshot.epoch}: {fault}") from fault
+
+
+def _due(state: State) -> list[Envelope]:
+    """Envelopes of epochs that have begun now."""
+    found: list[Envelope] = []
+    for epoch in sorted(epoch for epoch in state.ahead if epoch <= state.epoch):
+        for envelope in state.ahead.pop(epoch):
+            state.parked_by[envelope.sender] -= 1
+            found.append(envelope)
+    return found

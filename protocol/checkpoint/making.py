@@ -1,0 +1,119 @@
+"""How a snapshot is made: an engine that only observes takes the batches of the cut, on top of the snapshot before.
+
+It has no duties, no policy and no clock, and gets the batches in one order, so all who have the cut make the same bytes.
+"""
+
+from collections.abc import Iterable
+
+from swarmd.protocol import engine, merkle
+from swarmd.protocol.batch import Batch
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
+from swarmd.protocol.envelope import parse
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.inputs import Admitted, Adopted
+from swarmd.protocol.ledger.accounts import Account
+from swarmd.protocol.state import NOBODY, State
+from swarmd.protocol.work.need import Need
+
+
+def in_order(batches: Iterable[Batch]) -> list[Batch]:
+    """The order in which a maker takes batches: by lamport, so causes come first as a rule, and chains in theirs."""
+    return sorted(batches, key=lambda b: (b.envelopes[0].lamport, b.author, b.epoch, b.bucket, b.seq))
+
+
+def order_of(lamport: int, author: str, epoch: int, bucket: int, seq: int) -> tuple[int, str, int, int, int]:
+    """The key of `in_order`, for who sorts what it has not loaded: `lamport` is that of the batch's first envelope."""
+    return (lamport, author, epoch, bucket, seq)
+
+
+class Maker:
+    """`feed` the batches of a cut in order, then `finish`."""
+
+    def __init__(self, genesis: Genesis, base: Snapshot | None, base_state: bytes = NO_SNAPSHOT) -> None:
+        """`base` and its hash: the snapshot before; None before the first."""
+        self._prev = base_state
+        self._state = State(genesis, NOBODY)
+        self._raws: dict[str, dict[bytes, bytes]] = {}
+        self._ids: list[bytes] = []
+        self._parked = dict(base.parked) if base is not None else {}
+        if base is not None:
+            for need in base.open.values():
+                self._raws[need.id] = {parse(raw).id: raw for raw in need.envelopes}
+            for raw in base.parked:
+                envelope = parse(raw)
+                self._raws.setdefault(envelope.thread, {})[envelope.id] = raw
+            engine.step(self._state, Adopted(base, {}, 0))
+
+    def feed(self, batch: Batch) -> None:
+        for envelope in batch.envelopes:
+            self._ids.append(envelope.id)
+            self._raws.setdefault(envelope.thread, {})[envelope.id] = envelope.raw
+        engine.step(self._state, Admitted(batch.envelopes, {}, 0))
+
+    def finish(self, cut: Cut) -> Snapshot:
+        """The snapshot that opens the next epoch."""
+        state = self._state
+        epoch = state.epoch + 1
+        opened: dict[str, OpenNeed] = {}
+        closed: dict[str, ClosedNeed] = {}
+        for name, need in sorted(state.needs.items()):
+            escrow = state.ledger.escrows.get(name)
+            if (
+                (need.complete() or need.closed is not None)
+                and escrow is not None
+                and escrow.state != "waiting"
+            ):
+                closed[name] = ClosedNeed(name, need.owner, escrow.state, dict(escrow.paid), escrow.returned)
+            else:
+                opened[name] = self._open(need, epoch)
+        # What waits for a need that nobody has heard of for two epochs is garbage.
+        parked = {
+            envelope.raw: since
+            for (thread, _), waiting in state.parked.items()
+            if thread not in closed
+            for envelope in waiting
+            if (since := self._parked.get(envelope.raw, epoch)) > epoch - 2 or thread in opened
+        }
+        self._ids.sort()
+        draws = {draw for need in opened.values() for draw in need.draws}
+        rosters = {draw: state.terms.roster(draw) for draw in sorted(draws)}
+        rosters[epoch] = state.terms.roster(epoch)
+        rosters[epoch + 1] = self._next_roster(epoch)
+        return Snapshot(
+            epoch=epoch,
+            prev=self._prev,
+            root=merkle.root_of(self._ids),
+            ops=len(self._ids),
+            rosters=rosters,
+            cut=dict(cut),
+            # Some were only ever looked at.
+            accounts={d: a for d, a in state.ledger.accounts.items() if a != Account()},
+            reputation={did: (good, bad) for did, (good, bad) in state.reputation.items()},
+            open=opened,
+            closed=closed,
+            parked=parked,
+        )
+
+    def _open(self, need: Need, epoch: int) -> OpenNeed:
+        undecided, draws = need.undecided, need.draws
+        if need.decided is not None:
+            undecided = -1
+        elif undecided < 0:
+            undecided = epoch
+        else:
+            draws = (*draws, epoch)  # the second checkpoint that finds it so
+        escrow = self._state.ledger.escrows.get(need.id)
+        raws = self._raws[need.id]
+        seen = sorted(need.seen, key=lambda ref: (ref != need.envelope, need.seen[ref][0], ref))
+        return OpenNeed(
+            id=need.id,
+            envelopes=tuple(raws[ref] for ref in seen),
+            draws=draws,
+            undecided=undecided,
+            decision=bytes(need.decided.id) if need.decided is not None else b"",
+            finals={task: bytes(run.final.id) for task, run in need.runs.items() if run.final is not None},
+            escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
+        )
+
+    def _next_roster(self, epoch: int) -> tuple[str, ...]:
+        return self._state.terms.roster(epoch)

@@ -1,0 +1,321 @@
+"""A snapshot: what a mesh agreed on at a cut, as canonical bytes that every node makes alike.
+
+It is a head and parts: the cut, accounts in chunks, and 256 buckets with the needs that are open in them and those that
+this epoch closed. The head names each part by its SHA-256, and a checkpoint names the head (adr/0014). Hashes are of the
+bytes before compression: what zstandard makes of them may differ from version to version.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import zstandard
+from swarmd.protocol import limits
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.envelope import bucket_of
+from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.ledger.accounts import Account, Escrow
+
+VERSION = 1
+NO_SNAPSHOT = bytes(32)  # before the first
+ACCOUNTS_PER_PART = 4_096
+MAX_PART_BYTES = 64 * 1_048_576
+# One level and no options: with one version of zstandard everybody gets the same bytes.
+LEVEL = 3
+
+Cut = Mapping[Chain, Head]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNeed:
+    """A need that has not ended. `envelopes`: all of it in the cut, causes first.
+
+    `draws` are the epochs whose committees were asked to decide; `undecided` the first epoch whose checkpoint found it
+    undecided, or -1; `decision` and `finals` (task -> FINALIZE) stand whatever else comes. `escrow`: None if its owner
+    had not the money yet.
+    """
+
+    id: str
+    envelopes: tuple[bytes, ...]
+    draws: tuple[int, ...]
+    undecided: int
+    decision: bytes
+    finals: Mapping[str, bytes]
+    escrow: Escrow | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedNeed:
+    """How a need ended: released, refunded or expired; `paid`: task -> (worker, minor units)."""
+
+    id: str
+    owner: str
+    outcome: str
+    paid: Mapping[str, tuple[str, int]]
+    returned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`epoch` is the one that it opens. `root`: merkle root over the sorted ids of the envelopes of the cut since the
+    snapshot before (`prev`), `ops` their number. `rosters`: epoch -> verifiers, of those still needed and the next two.
+    `parked` wait for what they refer to. `reputation`: did -> (accepted, failed).
+    """
+
+    epoch: int
+    prev: bytes
+    root: bytes
+    ops: int
+    rosters: Mapping[int, tuple[str, ...]]
+    cut: Cut
+    accounts: Mapping[str, Account]
+    reputation: Mapping[str, tuple[int, int]]
+    open: Mapping[str, OpenNeed]
+    closed: Mapping[str, ClosedNeed]
+    parked: Mapping[bytes, int] = field(default_factory=dict)  # envelope -> the epoch that found it so first
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """`head` and, by their hash, the `parts` it names. `state` is what a CHECKPOINT says."""
+
+    head: bytes
+    parts: Mapping[bytes, bytes] = field(repr=False)
+
+    @property
+    def state(self) -> bytes:
+        return state_of(self.head)
+
+
+def state_of(head: bytes) -> bytes:
+    """32 bytes: what a checkpoint certifies of a snapshot."""
+    return sha256(b"swarmd/snapshot/1\0" + head).digest()
+
+
+# Packing -------------------------------------------------------------------------------------------------
+
+
+def pack(snapshot: Snapshot) -> Packed:
+    parts: dict[bytes, bytes] = {}
+
+    def part(value: Any) -> bytes:
+        body = encode(value)
+        digest = sha256(body).digest()
+        parts[digest] = body
+        return digest
+
+    accounts = [_account_row(did, account) for did, account in sorted(snapshot.accounts.items())]
+    buckets: list[tuple[list[Any], list[Any]]] = [([], []) for _ in range(limits.BUCKETS)]
+    for name, need in sorted(snapshot.open.items()):
+        buckets[bucket_of(name)][0].append(_open_row(need))
+    for name, closed in sorted(snapshot.closed.items()):
+        buckets[bucket_of(name)][1].append(_closed_row(closed))
+    head = {
+        "v": VERSION,
+        "epoch": snapshot.epoch,
+        "prev": snapshot.prev,
+        "root": snapshot.root,
+        "ops": snapshot.ops,
+        "rosters": [[epoch, part(list(roster))] for epoch, roster in sorted(snapshot.rosters.items())],
+        "cut": part(cut_rows(snapshot.cut)),
+        "accounts": [
+            part(accounts[first : first + ACCOUNTS_PER_PART])
+            for first in range(0, len(accounts), ACCOUNTS_PER_PART)
+        ],
+        "reputation": part([[did, *counts] for did, counts in sorted(snapshot.reputation.items())]),
+        "buckets": [part([opened, closed]) for opened, closed in buckets],
+        "parked": part([[raw, since] for raw, since in sorted(snapshot.parked.items())]),
+    }
+    return Packed(encode(head), parts)
+
+
+def cut_rows(cut: Cut) -> list[Any]:
+    return [[*chain, head.seq, head.hash, head.lamport, head.ts_ns] for chain, head in sorted(cut.items())]
+
+
+def _account_row(did: str, account: Account) -> list[Any]:
+    return [
+        did,
+        account.available,
+        account.locked,
+        account.earned,
+        account.spent,
+        account.next_seq,
+        account.head,
+    ]
+
+
+def _paid_rows(paid: Mapping[str, tuple[str, int]]) -> list[Any]:
+    return [[task, worker, amount] for task, (worker, amount) in sorted(paid.items())]
+
+
+def _open_row(need: OpenNeed) -> list[Any]:
+    escrow = need.escrow
+    purse = (
+        None
+        if escrow is None
+        else [
+            escrow.owner,
+            escrow.amount,
+            escrow.state,
+            escrow.held,
+            _paid_rows(escrow.paid),
+            escrow.returned,
+        ]
+    )
+    finals = [[task, final] for task, final in sorted(need.finals.items())]
+    return [
+        need.id,
+        list(need.envelopes),
+        list(need.draws),
+        need.undecided + 1,
+        need.decision,
+        finals,
+        purse,
+    ]
+
+
+def _closed_row(need: ClosedNeed) -> list[Any]:
+    return [need.id, need.owner, need.outcome, _paid_rows(need.paid), need.returned]
+
+
+# Unpacking -----------------------------------------------------------------------------------------------
+
+
+def part_names(head: bytes) -> list[bytes]:
+    """The hashes of all parts that a head names. RemoteFault `bad-snapshot`."""
+    fields = _head_of(head)
+    try:
+        names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
+        names += [fields["parked"], *(roster for _, roster in fields["rosters"])]
+        if any(type(name) is not bytes or len(name) != 32 for name in names):
+            raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteFault("bad-snapshot", f"its head is none: {error!r}") from None
+    return list(dict.fromkeys(names))
+
+
+def cut_name(head: bytes) -> bytes:
+    """The hash of the part that is the cut."""
+    name = _head_of(head).get("cut")
+    if type(name) is not bytes or len(name) != 32:
+        raise RemoteFault("bad-snapshot", "its head names no cut")
+    return name
+
+
+def _head_of(head: bytes) -> dict[str, Any]:
+    fields = decode(head)
+    if type(fields) is not dict or fields.get("v") != VERSION:
+        raise RemoteFault("bad-snapshot", f"its head is none of version {VERSION}")
+    return fields
+
+
+def check_part(name: bytes, body: bytes) -> bytes:
+    """`body`, if it is the part of that name; else RemoteFault `bad-snapshot`."""
+    if sha256(body).digest() != name:
+        raise RemoteFault("bad-snapshot", "a part is not what the head names")
+    return body
+
+
+def parse_cut(body: bytes) -> dict[Chain, Head]:
+    """A cut from its part; RemoteFault `bad-snapshot`."""
+
+    def make() -> dict[Chain, Head]:
+        found: dict[Chain, Head] = {}
+        for author, epoch, bucket, seq, digest, lamport, ts_ns in decode(body):
+            numbers = (epoch, bucket, seq, lamport, ts_ns)
+            if type(author) is not str or type(digest) is not bytes or len(digest) != 32:
+                raise ValueError("a chain is no chain")
+            if any(type(number) is not int or number < 0 for number in numbers) or bucket >= limits.BUCKETS:
+                raise ValueError("a chain is no chain")
+            found[(author, epoch, bucket)] = Head(seq, digest, lamport, ts_ns)
+        return found
+
+    return _tried(make)
+
+
+def unpack(packed: Packed) -> Snapshot:
+    """The snapshot of a head and all its parts, which were checked. RemoteFault `bad-snapshot` if it makes no sense."""
+
+    def make() -> Snapshot:
+        fields = _head_of(packed.head)
+
+        def part(name: bytes) -> Any:
+            return decode(packed.parts[name])
+
+        accounts: dict[str, Account] = {}
+        for name in fields["accounts"]:
+            for did, available, locked, earned, spent, next_seq, entry in part(name):
+                accounts[did] = Account(available, next_seq, entry, earned, locked, spent)
+        opened: dict[str, OpenNeed] = {}
+        closed: dict[str, ClosedNeed] = {}
+        for name in fields["buckets"]:
+            rows, ends = part(name)
+            for row in rows:
+                need = _open_need(row)
+                opened[need.id] = need
+            for need_id, owner, outcome, paid, returned in ends:
+                closed[need_id] = ClosedNeed(need_id, owner, outcome, _paid(paid), returned)
+        return Snapshot(
+            epoch=fields["epoch"],
+            prev=fields["prev"],
+            root=fields["root"],
+            ops=fields["ops"],
+            rosters={epoch: tuple(part(name)) for epoch, name in fields["rosters"]},
+            cut=parse_cut(packed.parts[fields["cut"]]),
+            accounts=accounts,
+            reputation={did: (good, bad) for did, good, bad in part(fields["reputation"])},
+            open=opened,
+            closed=closed,
+            parked={raw: since for raw, since in part(fields["parked"])},
+        )
+
+    return _tried(make)
+
+
+def _paid(rows: Sequence[Any]) -> dict[str, tuple[str, int]]:
+    return {task: (worker, amount) for task, worker, amount in rows}
+
+
+def _open_need(row: Any) -> OpenNeed:
+    name, envelopes, draws, undecided, decision, finals, purse = row
+    escrow = None
+    if purse is not None:
+        owner, amount, state, held, paid, returned = purse
+        escrow = Escrow(name, owner, amount, state, held, _paid(paid), returned)
+    return OpenNeed(name, tuple(envelopes), tuple(draws), undecided - 1, decision, dict(finals), escrow)
+
+
+def _tried(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except RemoteFault:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RemoteFault("bad-snapshot", f"it makes no sense: {error!r}"[:300]) from None
+
+
+# Compression ---------------------------------------------------------------------------------------------
+
+
+def compress(body: bytes) -> bytes:
+    """One zstandard frame that says its size, the same for the same bytes wherever this version of it runs."""
+    return zstandard.ZstdCompressor(
+        level=LEVEL, write_checksum=False, write_content_size=True, write_dict_id=False, threads=0
+    ).compress(body)
+
+
+def decompress(frame: bytes, limit_bytes: int = MAX_PART_BYTES) -> bytes:
+    """RemoteFault `bad-snapshot` for anything but one whole frame of at most `limit_bytes`."""
+    try:
+        size = zstandard.frame_content_size(frame)
+        if not 0 <= size <= limit_bytes:
+            raise RemoteFault("bad-snapshot", f"a part of {size} bytes; at most {limit_bytes}")
+        return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(
+            frame, max_output_size=limit_bytes, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise RemoteFault("bad-snapshot", f"no zstandard frame: {error}") from None

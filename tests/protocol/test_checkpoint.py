@@ -1,0 +1,521 @@
+"""Epochs end with a checkpoint: what it closes, what it fixes, what it fences, and that everybody makes the same."""
+
+import contextlib
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from swarmd.protocol import merkle
+from swarmd.protocol.batch import prove, sign_flush
+from swarmd.protocol.chains import Chains
+from swarmd.protocol.checkpoint import adopting, ballots
+from swarmd.protocol.checkpoint.making import Maker, in_order
+from swarmd.protocol.checkpoint.snapshot import (
+    NO_SNAPSHOT,
+    Packed,
+    check_part,
+    compress,
+    decompress,
+    pack,
+    parse_cut,
+    part_names,
+    unpack,
+)
+from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
+from swarmd.protocol.engine import step
+from swarmd.protocol.envelope import bucket_of
+from swarmd.protocol.faults import CorruptState, RemoteFault
+from swarmd.protocol.inputs import Admitted, Adopted, SnapshotChecked, SnapshotMade
+from swarmd.protocol.state import State
+from swarmd.protocol.work import committees
+
+EPOCH_S = 60
+
+
+class Room:
+    """What a node does about checkpoints, over a mesh of engines: sealed batches of all that was said, snapshots."""
+
+    def __init__(self, mesh, key_of):
+        self.mesh = mesh
+        self.key_of = key_of
+        self.chains = {}
+        self.batches = []
+        self.sealed = {name: 0 for name in mesh.nodes}
+        self.snapshots = {NO_SNAPSHOT: None}
+        self.adopted = {name: NO_SNAPSHOT for name in mesh.nodes}
+        self.handled = {name: 0 for name in mesh.nodes}
+        self.lies = set()  # who does not see that two snapshots are the same
+
+    def seal(self):
+        """Everything that was said so far, as batches of its author's chains."""
+        for name, node in self.mesh.nodes.items():
+            fresh = node.said[self.sealed[name] :]
+            self.sealed[name] = len(node.said)
+            for envelope in fresh:
+                chain = (node.did, envelope.epoch, bucket_of(envelope.thread))
+                seq, prev = self.chains.setdefault(name, Chains()).next_of(chain)
+                _, [batch] = sign_flush(
+                    self.mesh.genesis.mesh_id,
+                    node.did,
+                    [(chain[1], chain[2], seq, prev, [envelope])],
+                    lambda data, name=name: self.key_of(name).sign(data).signature,
+                )
+                self.chains[name].accept(batch)
+                self.batches.append(batch)
+
+    def make(self, base, cut=None):
+        """The snapshot on top of `base`, of all that is sealed or of `cut`."""
+        self.seal()
+        before = self.snapshots[base]
+        if cut is None:
+            cut = {chain: head for chains in self.chains.values() for chain, head in chains.heads.items()}
+        known = before.cut if before is not None else {}
+
+        def new(batch):
+            chain = (batch.author, batch.epoch, batch.bucket)
+            last = known[chain].seq if chain in known else -1
+            return chain in cut and last < batch.seq <= cut[chain].seq
+
+        maker = Maker(self.mesh.genesis, before, base)
+        for batch in in_order(filter(new, self.batches)):
+            maker.feed(batch)
+        made = maker.finish(cut)
+        packed = pack(made)
+        self.snapshots[packed.state] = made
+        return packed.state
+
+    def settle(self):
+        """Deliver until nothing moves, and answer what the engines ask about checkpoints."""
+        moved = True
+        while moved:
+            self.mesh.run()
+            moved = False
+            for name, node in self.mesh.nodes.items():
+                while self.handled[name] < len(node.wishes):
+                    wish = node.wishes[self.handled[name]]
+                    self.handled[name] += 1
+                    if node.alive:
+                        self.answer(name, node, wish)
+                        moved = True
+
+    def answer(self, name, node, wish):
+        now_ns = self.mesh.now_ns
+        match wish:
+            case MakeSnapshot(epoch, round_):
+                state = self.make(self.adopted[name])
+                made = self.snapshots[state]
+                self.mesh.feed(node, SnapshotMade(epoch, round_, made.root, state, now_ns))
+            case CheckSnapshot(_, proposal, _, state, _):
+                same = self.make(self.adopted[name], self.snapshots[state].cut) == state
+                self.mesh.feed(node, SnapshotChecked(proposal, same and name not in self.lies, "", now_ns))
+            case Adopt(_, state, _, _):
+                found = self.snapshots[state]
+                threads = {need: self.thread(node, need) for need in adopting.to_rebuild(node.state, found)}
+                self.adopted[name] = state
+                self.mesh.feed(node, Adopted(found, threads, now_ns))
+
+    def thread(self, node, need):
+        every = [e for other in self.mesh.nodes.values() for e in other.said if e.thread == need]
+        return tuple(e for e in every if e.id in node.state.needs[need].seen)
+
+    def end_epoch(self):
+        self.mesh.tick(EPOCH_S + 1)
+        self.settle()
+        self.mesh.tick(3)
+        self.settle()
+
+
+@pytest.fixture(scope="module")
+def rooms(mesh_of, keys):
+    def make(names=("ann", "bob", "cee"), **params):
+        mesh = mesh_of(list(names), epoch_s=EPOCH_S, **params)
+        return mesh, Room(mesh, keys)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def busy(rooms, make_task):
+    """A room with work of all sorts, and the hash of the snapshot of all of it."""
+    mesh, room = rooms([f"n{i}" for i in range(5)], seed=7)
+    for number in range(6):
+        mesh.post(f"n{number % 5}", [make_task("t1"), make_task("t2", after=("t1",))], 60_000)
+        some(mesh, 30 * number)
+    mesh.post("n1", [make_task("t1", capability="rare")], 30_000)
+    room.settle()
+    return room, room.make(NO_SNAPSHOT)
+
+
+def proof_of(batches, ref):
+    """The proof of an envelope that one of `batches` has."""
+    return next(
+        prove(batch, place)
+        for batch in batches
+        for place, envelope in enumerate(batch.envelopes)
+        if envelope.id == ref
+    )
+
+
+def some(mesh, steps):
+    """Deliver a little."""
+    for _ in range(steps):
+        mesh.deliver()
+
+
+def alive(mesh):
+    return [node for node in mesh.nodes.values() if node.alive]
+
+
+def test_an_epoch_ends_and_lets_finished_needs_go(rooms, make_task):
+    mesh, room = rooms()
+    done = [mesh.post("ann", [make_task("t1")], 30_000) for _ in range(3)]
+    room.settle()
+    before = {did: account for did, account in mesh.nodes["bob"].state.ledger.accounts.items()}
+    assert all(mesh.need("bob", need).state() == "FINALIZED" for need in done)
+    room.end_epoch()
+    for node in alive(mesh):
+        assert node.state.epoch == 1
+        assert node.state.needs == {}
+        assert dict.fromkeys(done, 1) == node.state.closed
+        assert node.state.ledger.escrows == {}
+        assert {
+            d: (a.available, a.locked, a.earned, a.spent) for d, a in node.state.ledger.accounts.items()
+        } == {d: (a.available, a.locked, a.earned, a.spent) for d, a in before.items()}
+    assert len(mesh.digests()) == 1
+    # The next epoch works like the first, and writes in its own number.
+    more = mesh.post("cee", [make_task("t1")], 30_000)
+    room.settle()
+    assert mesh.need("ann", more).state() == "FINALIZED"
+    assert mesh.nodes["cee"].said[-1].epoch == 1
+    room.end_epoch()
+    assert {node.state.epoch for node in alive(mesh)} == {2}
+    assert len(mesh.digests()) == 1
+    snap = room.snapshots[room.adopted["ann"]]
+    assert snap.prev in room.snapshots
+    assert snap.closed.keys() == {more}
+
+
+@pytest.mark.property_id("P7")
+def test_the_root_is_recomputable_and_says_what_is_in_the_cut(rooms, make_task):
+    mesh, room = rooms()
+    mesh.post("ann", [make_task("t1")], 30_000)
+    room.settle()
+    room.end_epoch()
+    snap = room.snapshots[room.adopted["bob"]]
+    ids = sorted(
+        envelope.id
+        for batch in room.batches
+        for envelope in batch.envelopes
+        if (head := snap.cut.get((batch.author, batch.epoch, batch.bucket))) and batch.seq <= head.seq
+    )
+    assert snap.ops == len(ids) > 0
+    assert snap.root == merkle.root_of(ids)
+    for place in (0, len(ids) // 2, len(ids) - 1):
+        path = merkle.proof_of(ids, place)
+        assert merkle.root_from_proof(ids[place], place, len(ids), path) == snap.root
+        assert merkle.root_from_proof(bytes(36), place, len(ids), path) != snap.root
+
+
+@pytest.mark.property_id("P7")
+def test_a_certificate_is_verified_offline_and_no_forged_one_is(rooms, make_task):
+    mesh, room = rooms([f"n{i}" for i in range(5)])
+    mesh.post("n0", [make_task("t1")], 30_000)
+    room.settle()
+    room.end_epoch()
+    room.seal()
+    [wish] = [wish for wish in mesh.nodes["n1"].wishes if isinstance(wish, Adopt)]
+    proofs = [proof_of(room.batches, ref) for ref in wish.certificate]
+    roster, mesh_id = mesh.genesis.roster, mesh.genesis.mesh_id
+    found = room.snapshots[wish.state]
+    assert ballots.verify_certificate(mesh_id, 1, roster, proofs) == (found.root, wish.state)
+    quorum = ballots.epoch_committee(roster, 0).quorum
+    votes = proofs[1:]
+    other = next(b for b in room.batches if b.envelopes[0].kind == "CLAIM")
+    forged = {
+        "another epoch": (2, roster, proofs),
+        "another roster": (1, tuple(sorted(mesh.nodes))[:4], proofs),
+        "too few": (1, roster, proofs[:quorum]),
+        "one vote again and again": (1, roster, [proofs[0], *[votes[0]] * quorum]),
+        "no checkpoint": (1, roster, votes),
+        "something else for a vote": (
+            1,
+            roster,
+            [*proofs[:quorum], proof_of([other], other.envelopes[0].id)],
+        ),
+        "a signature changed": (
+            1,
+            roster,
+            [replace(proofs[0], seal=replace(proofs[0].seal, signature=bytes(64))), *votes],
+        ),
+    }
+    for epoch, members, given_proofs in forged.values():
+        with pytest.raises(RemoteFault):
+            ballots.verify_certificate(mesh_id, epoch, members, given_proofs)
+
+
+def test_open_needs_go_on_as_if_nothing_had_happened(rooms, make_task):
+    """Claimed before the cut and delivered after it; posted before it and without a worker until after it."""
+    mesh, room = rooms()
+    held = mesh.post("ann", [make_task("t1")], 30_000)
+    rare = mesh.post("bob", [make_task("t1", capability="rare")], 30_000)
+    work, jobs = mesh._work, []
+    mesh._work = lambda node, job: jobs.append((node, job))  # their agents take their time
+    room.settle()
+    room.end_epoch()
+    for node in alive(mesh):
+        assert node.state.epoch == 1
+        assert {name: need.state() for name, need in node.state.needs.items()} == {
+            held: "RUNNING",
+            rare: "OPEN",
+        }
+        assert node.state.ledger.escrows[held].state == "funded"
+    assert len(mesh.digests()) == 1
+    mesh._work = work
+    mesh.publish_manifest("cee", {"rare": 10_000, "echo": 20_000})
+    for node, job in jobs:
+        work(node, job)
+    room.settle()
+    mesh.tick(3)
+    room.settle()
+    for node in alive(mesh):
+        assert {need.state() for need in node.state.needs.values()} == {"FINALIZED"}
+        assert all(node.state.needs[need].draws == (0,) for need in (held, rare))
+    assert len(mesh.digests()) == 1
+
+
+@pytest.mark.property_id("P4")
+def test_what_comes_late_about_a_closed_need_moves_nothing(rooms, make_task):
+    mesh, room = rooms()
+    need = mesh.post("ann", [make_task("t1")], 30_000)
+    room.settle()
+    late = [e for node in mesh.nodes.values() for e in node.said if e.thread == need]
+    room.end_epoch()
+    node = mesh.nodes["bob"]
+    before = mesh_digest(node.state)
+    for envelope in late:
+        assert step(node.state, Admitted((envelope,), {}, mesh.now_ns)) == []
+    assert node.state.fenced == len(late)
+    assert mesh_digest(node.state) == before
+    assert node.state.parked == {}
+    # Long after, when nobody remembers the thread, its NEED is still known by the account's entry.
+    node.state.closed.clear()
+    [first] = [e for e in late if e.kind == "NEED"]
+    step(node.state, Admitted((first,), {}, mesh.now_ns))
+    assert node.state.needs == {}
+    assert mesh_digest(node.state) == before
+
+
+def test_a_newcomer_begins_at_the_snapshot(rooms, make_task):
+    """It has what everybody has, and works on with them."""
+    mesh, room = rooms()
+    mesh.post("ann", [make_task("t1")], 30_000)
+    mesh.post("bob", [make_task("t1", capability="rare")], 30_000)
+    room.settle()
+    room.end_epoch()
+    state = room.adopted["ann"]
+    packed = pack(room.snapshots[state])
+    assert packed.state == state
+    fresh = State(mesh.genesis, mesh.nodes["cee"].did, check_everything=True)
+    step(fresh, Adopted(unpack(packed), {}, mesh.now_ns))
+    assert mesh_digest(fresh) == mesh_digest(mesh.nodes["ann"].state)
+    assert fresh.rates(mesh.nodes["ann"].did) == mesh.nodes["ann"].state.rates(mesh.nodes["ann"].did)
+    after = len(room.batches)
+    mesh.publish_manifest("cee", {"rare": 10_000, "echo": 20_000})
+    mesh.post("ann", [make_task("t2")], 30_000)
+    room.settle()
+    room.seal()
+    for batch in in_order(room.batches[after:]):
+        step(fresh, Admitted(batch.envelopes, {}, mesh.now_ns))
+    assert mesh_digest(fresh) == mesh_digest(mesh.nodes["ann"].state)
+
+
+def test_an_envelope_of_an_epoch_that_has_not_begun_here_waits(rooms, make_task):
+    mesh, room = rooms(seed=3)
+    room.settle()
+    first = ballots.epoch_committee(mesh.genesis.roster, 0).members[0]
+    gone = next(name for name, node in mesh.nodes.items() if node.did != first)
+    mesh.nodes[gone].alive = False
+    room.end_epoch()
+    need = mesh.post(next(name for name in mesh.nodes if name != gone), [make_task("t1")], 30_000)
+    room.settle()
+    away = mesh.nodes[gone]
+    away.alive = True
+    assert away.state.epoch == 0
+    room.settle()
+    # What it missed arrives in any order; it adopts the checkpoint, then what had waited for it.
+    assert away.state.epoch == 1
+    assert away.state.ahead == {}
+    assert away.state.needs[need].state() == "FINALIZED"
+    assert len(mesh.digests()) == 1
+
+
+@pytest.mark.property_id("P1")
+def test_a_silent_proposer_costs_a_round(rooms, make_task):
+    mesh, room = rooms([f"n{i}" for i in range(5)])
+    first = ballots.epoch_committee(mesh.genesis.roster, 0).members[0]
+    silent = next(node for node in mesh.nodes.values() if node.did == first)
+    mesh.post("n0", [make_task("t1")], 30_000)
+    room.settle()
+    silent.alive = False
+    mesh.tick(EPOCH_S + 1)
+    room.settle()
+    assert {node.state.epoch for node in alive(mesh)} == {0}
+    for _ in range(4):
+        mesh.tick(20)
+        room.settle()
+    assert {node.state.epoch for node in alive(mesh)} == {1}
+    assert len(mesh.digests()) == 1
+    silent.alive = True
+    room.settle()
+    assert silent.state.epoch == 1
+    assert len(mesh.digests()) == 1
+
+
+def test_who_makes_another_snapshot_does_not_vote_for_it(rooms, make_task):
+    mesh, room = rooms([f"n{i}" for i in range(3)])
+    drawn = ballots.epoch_committee(mesh.genesis.roster, 0)
+    room.lies = {name for name, node in mesh.nodes.items() if node.did in drawn.members[1:]}
+    mesh.tick(EPOCH_S + 1)
+    room.settle()
+    assert {node.state.epoch for node in alive(mesh)} == {0}
+    ballot = mesh.nodes["n0"].state.ballot
+    assert [len(votes) for votes in ballot.votes.values()] == [1]
+
+
+@pytest.mark.property_id("P4")
+def test_a_need_that_two_checkpoints_found_undecided_is_drawn_anew(rooms, make_task):
+    """A partition keeps the decision of the old committee from the others; after it, theirs has been orphaned."""
+    mesh, room = rooms([f"n{i}" for i in range(5)])
+    [need] = [mesh.post("n0", [make_task("t1", capability="rare")], 30_000, deadline_s=600)]
+    room.settle()
+    room.end_epoch()
+    drawn = committees.plan_committee(mesh.nodes["n0"].state.terms, mesh.need("n1", need), 0).members
+    island = {name for name, node in mesh.nodes.items() if node.did in drawn}
+    assert len(island) == 1  # K is 1 of 5: a committee of one
+    mainland = [name for name in mesh.nodes if name not in island]
+    for name in island:
+        mesh.nodes[name].alive = False
+    for _ in range(3):  # its proposer may be on the island
+        room.end_epoch()
+        if mesh.nodes[mainland[0]].state.epoch == 2:
+            break
+    assert {mesh.nodes[name].state.epoch for name in mainland} == {2}
+    assert mesh.need(mainland[0], need).draws == (0, 2)
+    # On the island somebody offers it, and its committee decides and pays.
+    inboxes = {name: list(mesh.nodes[name].inbox) for name in mesh.nodes}
+    for name in mesh.nodes:
+        mesh.nodes[name].alive = name in island
+        mesh.nodes[name].inbox.clear()
+    worker = sorted(island)[0]
+    mesh.publish_manifest(worker, {"rare": 10_000})
+    room.settle()
+    told = mesh.nodes[worker].state.needs[need]
+    assert told.decided is not None
+    orphan = told.decided.id
+    # It heals: the newer epoch's committee decides, the older decision is orphaned everywhere, money is whole.
+    for name in mesh.nodes:
+        mesh.nodes[name].alive = True
+        mesh.nodes[name].inbox.extend(inboxes[name])
+    room.settle()
+    for _ in range(6):
+        mesh.tick(5)
+        room.settle()
+    for node in mesh.nodes.values():
+        held = node.state.needs[need]
+        assert "orphaned_by_epoch 2" in held.void[orphan]
+        assert held.decided is not None and held.decided.epoch == 2
+        assert held.state() == "FINALIZED"
+    assert node.state.ledger.check_all() is None
+    assert mesh.nodes[worker].state.orphaned[need] == [orphan]
+    assert len(mesh.digests()) == 1
+
+
+def test_a_replay_of_the_journal_gives_the_state(rooms, make_task):
+    mesh, room = rooms()
+    mesh.post("ann", [make_task("t1")], 30_000)
+    room.settle()
+    room.end_epoch()
+    mesh.post("bob", [make_task("t1")], 30_000)
+    room.settle()
+    for node in mesh.nodes.values():
+        again = State(mesh.genesis, node.did)
+        for given_input in node.journal:
+            step(again, given_input)
+        assert state_digest(again) == state_digest(node.state)
+
+
+@pytest.mark.property_id("P9")
+def test_a_snapshot_that_makes_money_is_refused(rooms, make_task):
+    mesh, room = rooms()
+    mesh.post("ann", [make_task("t1")], 30_000)
+    room.settle()
+    found = room.snapshots[room.make(NO_SNAPSHOT)]
+    rich = mesh.nodes["ann"].did
+    accounts = {**found.accounts, rich: replace(found.accounts[rich], available=1 << 60)}
+    with pytest.raises(CorruptState, match="P9"):
+        step(State(mesh.genesis, rich), Adopted(replace(found, accounts=accounts), {}, mesh.now_ns))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_everybody_makes_the_same_bytes_in_whatever_order_batches_came(busy, seed):
+    room, reference = busy
+    dice = random.Random(seed)
+    batches = room.batches
+    room.batches = dice.sample(batches, len(batches))
+    try:
+        assert room.make(NO_SNAPSHOT) == reference
+    finally:
+        room.batches = batches
+
+
+@given(data=st.data())
+def test_mutated_snapshots_are_refused(busy, data):
+    """10,000 and more over all examples: heads, parts, compressed parts; nothing but a RemoteFault comes of them."""
+    room, reference = busy
+    packed = pack(room.snapshots[reference])
+    dice = random.Random(data.draw(st.integers(0, 2**32 - 1)))
+    for _ in range(30):
+        body = bytearray(dice.choice([packed.head, *packed.parts.values()]))
+        for _ in range(dice.randint(1, 4)):
+            place = dice.randrange(len(body))
+            match dice.randrange(3):
+                case 0:
+                    body[place] ^= 1 << dice.randrange(8)
+                case 1:
+                    del body[place:]
+                case 2:
+                    body[place:place] = dice.randbytes(dice.randint(1, 9))
+            body = body or bytearray(b"x")
+        mutant = bytes(body)
+        for read in readers(packed, mutant):
+            with contextlib.suppress(RemoteFault):
+                read()
+
+
+def readers(packed, mutant):
+    yield lambda: unpack(Packed(mutant, packed.parts))
+    yield lambda: part_names(mutant)
+    yield lambda: parse_cut(mutant)
+    yield lambda: decompress(mutant)
+    yield lambda: check_part(packed.state, mutant)
+    yield lambda: unpack(Packed(packed.head, dict.fromkeys(packed.parts, mutant)))
+
+
+def test_compression_is_the_same_everywhere(busy):
+    """A frame's bytes follow from the content, the level and the version of zstandard; here is one of known hash."""
+    body = b"".join(f"need-{number:032d};".encode() for number in range(1_000))
+    frame = compress(body)
+    assert frame == compress(bytes(bytearray(body)))
+    assert decompress(frame) == body
+    room, reference = busy
+    for part in pack(room.snapshots[reference]).parts.values():
+        assert decompress(compress(part)) == part
+    with pytest.raises(RemoteFault, match="at most"):
+        decompress(compress(bytes(2_000_000)), 1_000_000)
+    with pytest.raises(RemoteFault):
+        decompress(frame + b"x")
+    with pytest.raises(RemoteFault):
+        decompress(frame[:-1])
