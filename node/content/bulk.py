@@ -28,16 +28,16 @@ def import_stream(
     links_per_node: int = LINKS_PER_NODE,
     max_bytes: int = MAX_CONTENT_BYTES,
     progress: Callable[[int], None] = lambda _: None,
+    window: bytearray | None = None,
 ) -> FileRoot:
     """Cut `stream` into blocks and `write` them in groups, children before parents; as `unixfs.import_file`.
 
-    `progress` is told how many bytes more are stored. LocalFault `content-too-big` past `max_bytes`.
+    `progress` is told how many bytes more are stored; `window` (see `window_for`) is used again. LocalFault `content-too-big` past `max_bytes`.
     """
     check_layout(chunk_bytes, links_per_node)
     group: dict[bytes, bytes | memoryview] = {}
     tree = Tree(group.__setitem__, links_per_node)
-    window = bytearray(WINDOW_BYTES - WINDOW_BYTES % chunk_bytes)
-    view = memoryview(window)
+    view = memoryview(window_for(chunk_bytes) if window is None else window)
     size = 0
     while True:
         filled = _fill(stream, view)
@@ -49,17 +49,21 @@ def import_stream(
             cid = _RAW_PREFIX + sha256(chunk).digest()
             group[cid] = chunk
             tree.add(0, (cid, len(chunk), len(chunk)))
-        last = filled < len(window)
+        last = filled < len(view)
         if last and size == 0:
             empty = raw_cid(b"")
             write({empty: b""})
-            return FileRoot(empty, 0)
-        root = tree.finish() if last else b""
+            return FileRoot(empty, 0, 0)
+        root = tree.finish() if last else None
         write(group)
         group.clear()
         progress(filled)
-        if last:
-            return FileRoot(root, size)
+        if root is not None:
+            return root
+
+
+def window_for(chunk_bytes: int) -> bytearray:
+    return bytearray(WINDOW_BYTES - WINDOW_BYTES % chunk_bytes)
 
 
 def _fill(stream: Readable, view: memoryview) -> int:

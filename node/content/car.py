@@ -4,13 +4,15 @@ Version 1 is written; 1 and 2 are read (of 2 the blocks only, its index is not n
 peer's bytes: sizes are bounded before anything is read, each block must hash to its CID, and what ends early says so.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
+from swarmd.node.content.dag import walk
+from swarmd.node.content.pbnode import MAX_CID_BYTES, check_cid, leading_cid
 from swarmd.protocol.cbor import Link, decode, encode
 from swarmd.protocol.cids import CID_BYTES, cid_text, is_cid, verify_block
-from swarmd.protocol.faults import RemoteFault
+from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import MAX_BLOCK_BYTES
 
 MAX_HEADER_BYTES: Final = 1_048_576
@@ -92,14 +94,15 @@ def _skip_to_v1(reader: "_Reader") -> int:
 
 def _blocks(reader: "_Reader") -> Iterator[tuple[bytes, bytes]]:
     while (length := reader.varint()) is not None:
-        if length < CID_BYTES:
-            raise RemoteFault("bad-car", f"a section of {length} bytes holds no block")
-        if length > CID_BYTES + MAX_BLOCK_BYTES:
+        if length > MAX_BLOCK_BYTES + MAX_CID_BYTES:
             raise RemoteFault("block-too-big", f"{length} bytes; a block has at most {MAX_BLOCK_BYTES}")
         section = reader.exactly(length)
         cid, block = section[:CID_BYTES], section[CID_BYTES:]
         if not is_cid(cid):
-            raise RemoteFault("bad-cid", f"not a binary sha2-256 CIDv1 that we serve: {cid[:8].hex()}...")
+            check_cid(leading_cid(section))  # says of what kind it is
+            raise RemoteFault("bad-car", f"a section of {length} bytes holds no block")
+        if len(block) > MAX_BLOCK_BYTES:
+            raise RemoteFault("block-too-big", f"{len(block)} bytes; a block has at most {MAX_BLOCK_BYTES}")
         if not verify_block(cid, block):
             raise RemoteFault("cid-mismatch", f"the bytes do not hash to {cid_text(cid)}")
         yield cid, block
@@ -154,3 +157,50 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def write_car(
+    roots: Sequence[bytes],
+    out: BinaryIO,
+    get: Callable[[bytes], bytes | None],
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[int, int]:
+    """All DAGs under `roots` into `out`, each block once, in the order of a walk: the same DAGs give the same file.
+
+    Returns (blocks, bytes of the file). LocalFault `content-missing`.
+    """
+    written = out.write(car_header(roots))
+    seen: set[bytes] = set()
+    for root in roots:
+        for cid in walk(root, get):
+            if cid in seen:
+                continue
+            seen.add(cid)
+            block = get(cid)
+            if block is None:
+                raise LocalFault(
+                    "content-missing", f"block {cid_text(cid)} is not here", fix="fetch the content first"
+                )
+            head = _varint(len(cid) + len(block)) + cid
+            out.write(head)
+            out.write(block)
+            written += len(head) + len(block)
+            progress(len(block))
+    return len(seen), written
+
+
+def import_car(
+    stream: Readable,
+    put_many: Callable[[Iterable[tuple[bytes, bytes]]], int],
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[Sequence[bytes], int]:
+    """Store the blocks of a CAR: (roots, blocks). RemoteFault as `read_car`; blocks before it may be stored: they
+    are right. Whether a root is whole, `pin` finds out."""
+    car = read_car(stream)
+
+    def counted() -> Iterator[tuple[bytes, bytes]]:
+        for cid, block in car.blocks:
+            progress(len(block))
+            yield cid, block
+
+    return car.roots, put_many(counted())

@@ -20,6 +20,8 @@ MAX_NAME_BYTES: Final = 255 + 8  # what a file system takes, behind the prefix o
 MAX_NODE_LINKS: Final = 16_384
 _IDENTITY: Final = 0x00
 MAX_IDENTITY_BYTES: Final = 128
+# Of any kind: what a refusal needs to see.
+MAX_CID_BYTES: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,19 @@ def check_cid(cid: bytes) -> None:
     if codec not in _CODECS:
         raise RemoteFault("cid-codec", f"codec 0x{codec:x}; this store takes {', '.join(_CODECS.values())}")
     raise RemoteFault("bad-cid", f"a sha2-256 digest of {digest_bytes} bytes")
+
+
+def leading_cid(data: bytes) -> bytes:
+    """The CID that `data` begins with, of whatever kind, as long as it says it is."""
+    if data[:2] == b"\x12\x20":
+        return data[:34]
+    at = value = 0
+    for _ in range(4):  # version, codec, hash function, bytes of the digest
+        try:
+            value, at = read_varint(data, at)
+        except RemoteFault:
+            return data[:MAX_CID_BYTES]
+    return data[: at + value]
 
 
 # Encoding --------------------------------------------------------------------------------------------------

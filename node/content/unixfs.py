@@ -30,10 +30,11 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileRoot:
-    """An imported file: its root CID (binary) and its length in bytes."""
+    """An imported file: its root CID (binary), its length in bytes, and the bytes of its blocks (a link's Tsize)."""
 
     cid: bytes
     size: int
+    dag_bytes: int
 
 
 def import_file(
@@ -63,8 +64,8 @@ def import_file(
     if size == 0:
         empty = raw_cid(b"")
         put(empty, b"")
-        return FileRoot(empty, 0)
-    return FileRoot(tree.finish(), size)
+        return FileRoot(empty, 0, 0)
+    return tree.finish()
 
 
 def check_layout(chunk_bytes: int, links_per_node: int) -> None:
@@ -215,14 +216,15 @@ class Tree:
         if len(self._levels[level]) == self._links_per_node:
             self._close(level)
 
-    def finish(self) -> bytes:
-        """Close what is open, from the leaves up; a lone tail leaf still gets its own parent, as in kubo."""
+    def finish(self) -> FileRoot:
+        """Of a file that has bytes. Close what is open, from the leaves up; a lone tail leaf still gets its own parent, as in kubo."""
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
             if self._levels[level]:
                 self._close(level)
             level += 1
-        return self._levels[level][0][0]
+        cid, dag_bytes, size = self._levels[level][0]
+        return FileRoot(cid, size, dag_bytes)
 
     def _close(self, level: int) -> None:
         children = self._levels[level]
