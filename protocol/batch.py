@@ -17,6 +17,7 @@ import nacl.bindings
 import nacl.exceptions
 from swarmd.protocol import limits, merkle
 from swarmd.protocol.cbor import decode, encode_ordered
+from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import Envelope, bucket_of, parse
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -216,6 +217,28 @@ def parse_sealed(mesh_id: bytes, value: Any, verified: set[bytes] | None = None)
 def reload_batch(value: Any) -> Batch:
     """A batch from our own journal: decoded as strictly, its signature already verified when it came in."""
     return _parse_batch(_parse_header(value[0]), value[0], value[1], _parse_seal(value[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A batch whose envelopes are left encoded: (id, bytes) of each."""
+
+    head: Head
+    hash: bytes
+    envelopes: tuple[tuple[bytes, bytes], ...]
+
+
+def outline_of(value: Any) -> Outline:
+    """A batch from our own journal for who only passes its envelopes on; they were decoded when it came in.
+
+    RemoteFault if they are not those of the header.
+    """
+    header, raws, _ = value
+    head = _parse_header(header)
+    ids = [dag_cbor_cid(raw) for raw in raws]
+    if len(ids) != head.count or merkle.root_of(ids) != head.root:
+        raise RemoteFault("bad-batch", "the envelopes do not hash to the header's root")
+    return Outline(head, sha256(header).digest(), tuple(zip(ids, raws, strict=True)))
 
 
 def _parse_seal(value: Any) -> Seal:

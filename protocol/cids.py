@@ -4,7 +4,7 @@ Everything here is sha2-256 with the codecs we use. Built by hand: `multiformats
 this a million, and an id is made for every envelope (docs/adr/0002-hand-written-cids.md).
 """
 
-from base64 import b32decode, b32encode
+from base64 import b32decode
 from hashlib import sha256
 
 from swarmd.protocol.faults import RemoteFault
@@ -51,9 +51,16 @@ def verify_block(cid: bytes, block: bytes) -> bool:
     return is_cid(cid) and sha256(block).digest() == cid[4:]
 
 
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_TEN_BITS = tuple(first + second for first in _BASE32 for second in _BASE32)
+_SHIFTS = tuple(range(280, -1, -10))
+
+
 def cid_text(cid: bytes) -> str:
     """Multibase base32 lower case, the usual print of a CIDv1: `bafy...`, `bafk...`."""
-    return "b" + b32encode(cid).decode("ascii").lower().rstrip("=")
+    # 288 bits and two zeros are 29 pairs of digits. The replica prints one for each envelope.
+    bits = int.from_bytes(cid, "big") << 2
+    return "b" + "".join([_TEN_BITS[bits >> shift & 0x3FF] for shift in _SHIFTS])
 
 
 def parse_cid(text: str) -> bytes:

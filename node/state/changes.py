@@ -15,8 +15,8 @@ _MAGIC = b"\x85\x6f\x4a\x83"
 _CHANGE_CHUNK = b"\x01"
 _SYNC_MESSAGE = b"\x42"
 # Columns: key string, insert, action, value metadata, value, predecessor count.
-_KEY, _INSERT, _ACTION, _VALUE_META, _VALUE, _PRED = 0x15, 0x34, 0x42, 0x56, 0x57, 0x70
-_PUT = 1
+_KEY, _INSERT, _ACTION, _VALUE_META, _VALUE, _PRED = b"\x15", b"\x34", b"\x42", b"\x56", b"\x57", b"\x70"
+_PUT, _NO_PREDECESSORS = b"\x01", b"\x00"
 _BYTES = 7
 ACTOR_BYTES = 16
 
@@ -32,6 +32,8 @@ class Change:
 
 def uleb(number: int) -> bytes:
     """Unsigned LEB128."""
+    if number <= 0x7F:
+        return bytes((number,))
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -42,6 +44,8 @@ def uleb(number: int) -> bytes:
 
 def sleb(number: int) -> bytes:
     """Signed LEB128."""
+    if -64 <= number < 64:
+        return bytes((number & 0x7F,))
     out = bytearray()
     while not -64 <= number < 64:
         out.append(number & 0x7F | 0x80)
@@ -86,13 +90,15 @@ def make_change(
 
     `first_op` (from 1) is the number of its first operation: one more than its actor's last.
     """
+    values = [value for _, value in puts]
+    same = sleb(len(puts)) if len(puts) > 1 else sleb(-1)  # the head of a run of that many equal ones
     columns = (
-        (_KEY, _runs([key for key, _ in puts], _text)),
+        (_KEY, sleb(-len(puts)) + b"".join([_text(key) for key, _ in puts])),  # all different
         (_INSERT, uleb(len(puts))),  # that many times false
-        (_ACTION, _runs([_PUT] * len(puts), uleb)),
-        (_VALUE_META, _runs([len(value) << 4 | _BYTES for _, value in puts], uleb)),
-        (_VALUE, b"".join(value for _, value in puts)),
-        (_PRED, _runs([0] * len(puts), uleb)),
+        (_ACTION, same + _PUT),
+        (_VALUE_META, _runs([len(value) << 4 | _BYTES for value in values], uleb)),
+        (_VALUE, b"".join(values)),
+        (_PRED, same + _NO_PREDECESSORS),
     )
     there = [(number, column) for number, column in columns if column]
     body = b"".join(
@@ -103,8 +109,8 @@ def make_change(
             uleb(first_op),
             b"\x00\x00\x00",  # no time, no message, no other actors
             uleb(len(there)),
-            *(uleb(number) + uleb(len(column)) for number, column in there),
-            *(column for _, column in there),
+            *[number + uleb(len(column)) for number, column in there],
+            *[column for _, column in there],
         )
     )
     chunk = _CHANGE_CHUNK + uleb(len(body)) + body

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from swarmd.node.state.changes import ACTOR_BYTES, Change, make_change
 from swarmd.node.state.documents import Document
-from swarmd.protocol.batch import Batch, reload_batch
+from swarmd.protocol.batch import Outline, outline_of
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.chains import Chain, chain_of
+from swarmd.protocol.chains import Chain
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.limits import BUCKETS
@@ -42,8 +42,8 @@ commit
 """
 
 
-def place_of(batch: Batch) -> Place:
-    return batch.epoch, batch.bucket // GROUP_BUCKETS
+def place_of(batch: Outline) -> Place:
+    return batch.head.epoch, batch.head.bucket // GROUP_BUCKETS
 
 
 def actor_of(chain: Chain) -> bytes:
@@ -86,25 +86,26 @@ class Copy:
     _prevs: list[bytes | None] = field(default_factory=list)
     _keys: set[str] = field(default_factory=set)
 
-    def add(self, row: int, batch: Batch) -> None:
+    def add(self, row: int, batch: Outline) -> None:
         """Take the batch of the journal's row `row`; in the document with the next `flush`."""
-        chain = chain_of(batch)
+        head = batch.head
+        chain = (head.author, head.epoch, head.bucket)
         end = self.ends.get(chain)
         # An author may put one envelope into several batches. Automerge would keep both under one key; the second is
         # left out, which all nodes do alike, since all take a chain in its order.
         puts = []
-        for envelope in batch.envelopes:
-            key = cid_text(envelope.id)
+        for cid, raw in batch.envelopes:
+            key = cid_text(cid)
             if key not in self._keys and not self.document.has(key):
                 self._keys.add(key)
-                puts.append((key, envelope.raw))
+                puts.append((key, raw))
         changes, next_op, prev = (end.changes, end.next_op, end.change) if end else (0, 1, b"")
         if puts:
             change = make_change(actor_of(chain), changes + 1, next_op, prev or None, puts)
             self._changes.append(change)
             self._prevs.append(prev or None)
             changes, next_op, prev = changes + 1, change.next_op, change.hash
-        self.ends[chain] = End(changes, next_op, prev, batch.seq, batch.hash)
+        self.ends[chain] = End(changes, next_op, prev, head.seq, batch.hash)
         self.position = row
         self.batches += 1
         if len(self._changes) >= APPLY_BATCHES:
@@ -152,14 +153,14 @@ class Batches:
         )
         return {(epoch, group): row for epoch, group, row in rows}
 
-    def after(self, row: int, up_to: int) -> Iterator[tuple[int, Batch]]:
+    def after(self, row: int, up_to: int) -> Iterator[tuple[int, Outline]]:
         rows = self.db.execute(
             "select rowid, body from batches where rowid > ? and rowid <= ? order by rowid", (row, up_to)
         )
         for number, body in rows:
             yield number, self._batch(body)
 
-    def of(self, place: Place, row: int, up_to: int) -> Iterator[tuple[int, Batch]]:
+    def of(self, place: Place, row: int, up_to: int) -> Iterator[tuple[int, Outline]]:
         """Those of one document after `row`."""
         first = place[1] * GROUP_BUCKETS
         rows = self.db.execute(
@@ -189,9 +190,9 @@ class Batches:
                 return False
         return True
 
-    def _batch(self, body: bytes) -> Batch:
+    def _batch(self, body: bytes) -> Outline:
         try:
-            return reload_batch(decode(body))
+            return outline_of(decode(body))
         except (RemoteFault, TypeError, LookupError, ValueError) as error:
             raise CorruptState("bad-journal", f"{self._path}: a batch is damaged: {error}") from None
 

@@ -11,6 +11,7 @@ from swarmd.protocol.batch import (
     Seal,
     batch_to_list,
     encode_flush,
+    outline_of,
     parse_flush,
     parse_sealed,
     proof_from_list,
@@ -418,3 +419,20 @@ def test_values_are_what_they_seem(spoken):
     assert isinstance(batches[0], Batch)
     assert isinstance(batches[0].seal, Seal)
     assert len({batch.hash for batch in batches}) == 3
+
+
+def test_an_outline_is_a_batch_with_its_envelopes_encoded(spoken):
+    _, _, batches = spoken
+    for batch in batches:
+        outline = outline_of(decode(encode(batch_to_list(batch))))
+        head = outline.head
+        assert (head.author, head.epoch, head.bucket) == (batch.author, batch.epoch, batch.bucket)
+        assert (head.seq, head.prev, outline.hash) == (batch.seq, batch.prev, batch.hash)
+        assert outline.envelopes == tuple((envelope.id, envelope.raw) for envelope in batch.envelopes)
+
+
+def test_an_outline_of_other_envelopes_is_refused(spoken):
+    _, _, batches = spoken
+    header, raws, seal = batch_to_list(batches[0])
+    for wrong in (raws[:-1], [*raws, raws[0]], [raws[0][:-1] + b"\0", *raws[1:]]):
+        refused(lambda: outline_of([header, wrong, seal]), "bad-batch")  # noqa: B023 - called at once
