@@ -18,6 +18,11 @@ from swarmd.protocol.genesis import Genesis
 
 MAX_REMEMBERED: Final = 4_096
 MAX_FORMER: Final = 8
+_COUNTED: Final = {
+    (gate, allow): f"{gate}-{'allow' if allow else 'deny'}"
+    for gate in ("preflight", "ingress", "commit")
+    for allow in (True, False)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Gates:
         )
 
     def _count(self, gate: str, verdict: Verdict) -> Verdict:
-        self.counters[f"{gate}-{'allow' if verdict.allow else 'deny'}"] += 1
+        self.counters[_COUNTED[gate, verdict.allow]] += 1
         return verdict
 
     # Switching -----------------------------------------------------------------------------------------
