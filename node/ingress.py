@@ -19,7 +19,7 @@ from swarmd.protocol.batch import (
     parse_sealed,
 )
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.chains import Chains, Gap, chain_of
+from swarmd.protocol.chains import Chain, Chains, Gap, Head, chain_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.identity.manifest import FRAME_MANIFEST, Manifest, parse_manifest
 
@@ -115,37 +115,36 @@ class Ingress:
     def _order_one(
         self, batch: Batch, now_ns: int, lamport: int, arrived: Arrived, new: dict[BatchKey, Batch]
     ) -> None:
-        if self._known(batch, new):
+        chain = chain_of(batch)
+        head = self._chains.heads.get(chain)
+        if head is not None and batch.seq <= head.seq:
+            self._check_same(chain, head, batch, new)
             self.duplicates += 1
             return
-        next_seq, _ = self._chains.next_of(chain_of(batch))
+        next_seq = head.seq + 1 if head is not None else 0
         if batch.seq - next_seq > MAX_AHEAD:
             # We were away, or its author makes seqs up: not worth keeping, sync brings what there is in order.
-            arrived.gaps.append(Gap(chain_of(batch), next_seq, next_seq + MAX_AHEAD - 1))
+            arrived.gaps.append(Gap(chain, next_seq, next_seq + MAX_AHEAD - 1))
             return
         ready, gap = self._chains.order(batch, now_ns, lamport)
         for follower in ready:
             # Accepted at once, so that the next batch of this frame can follow it. The runner journals it
             # in this very turn or, if the turn fails, restores the chains from the journal.
             self._chains.accept(follower)
-            new[(*chain_of(follower), follower.seq)] = follower
+            new[(*chain, follower.seq)] = follower
         arrived.batches.extend(ready)
         if gap is not None:
             arrived.gaps.append(gap)
 
-    def _known(self, batch: Batch, new: Mapping[BatchKey, Batch]) -> bool:
-        """Is it on record, or among the `new` that will be? A different one with its seq convicts its author."""
-        chain = chain_of(batch)
-        head = self._chains.heads.get(chain)
-        if head is None or batch.seq > head.seq:
-            return False
+    def _check_same(self, chain: Chain, head: Head, batch: Batch, new: Mapping[BatchKey, Batch]) -> None:
+        """It is on record, or among the `new` that will be: a different one with its seq convicts its author."""
         if batch.seq == head.seq and batch.hash == head.hash:
-            return True
+            return
         key = (*chain, batch.seq)
         first = new.get(key)
         known = first.hash if first is not None else self._journal.batch_hash(key)
         if known in (batch.hash, None):
-            return True  # None: it is part of a chain that we hold, so there is nothing to hold against its author
+            return  # None: it is part of a chain that we hold, so there is nothing to hold against its author
         if batch.author == self._me:
             raise RemoteFault("equivocation", f"another batch {batch.seq} of a chain of ours")
         raise Equivocation(first or self._journal.batch(key), batch)

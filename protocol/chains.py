@@ -40,6 +40,21 @@ def _follows(batch: Batch, before: Batch) -> bool:
     return batch.prev == before.hash and first.ts_ns >= last.ts_ns and first.lamport > last.lamport
 
 
+def _check_clock(batch: Batch, head: Head | None, now_ns: int, lamport: int) -> None:
+    """RemoteFault `future-dated`, `lamport-jump` or `not-monotonic`."""
+    continues = head is not None and batch.seq == head.seq + 1
+    ts_ns, last = (head.ts_ns, head.lamport) if head is not None and continues else (0, 0)
+    latest_ns, highest = now_ns + limits.MAX_FUTURE_NS, lamport + limits.MAX_LAMPORT_JUMP
+    for envelope in batch.envelopes:
+        if envelope.ts_ns > latest_ns:
+            raise RemoteFault("future-dated", f"{(envelope.ts_ns - now_ns) / 1e9:.1f} s ahead of us")
+        if envelope.lamport > highest:
+            raise RemoteFault("lamport-jump", f"{envelope.lamport} while we are at {lamport}")
+        if envelope.ts_ns < ts_ns or envelope.lamport <= last:
+            raise RemoteFault("not-monotonic", "time or lamport goes back within a chain")
+        ts_ns, last = envelope.ts_ns, envelope.lamport
+
+
 class Chains:
     """Heads of all chains, and batches that arrived before their predecessors (bounded per author)."""
 
@@ -72,9 +87,10 @@ class Chains:
 
         RemoteFault if it breaks the chain's rules or the clock's; the caller has sorted out duplicates.
         """
-        self.check_clock(batch, now_ns, lamport)
         chain = chain_of(batch)
-        seq, prev = self.next_of(chain)
+        head = self.heads.get(chain)
+        _check_clock(batch, head, now_ns, lamport)
+        seq, prev = (head.seq + 1, head.hash) if head is not None else (0, GENESIS_PREV)
         if batch.seq < seq:
             raise RemoteFault("equivocation", f"two batches with seq {batch.seq} in one chain")
         if batch.seq > seq:
@@ -102,19 +118,6 @@ class Chains:
         if batch.seq not in early:
             early[batch.seq] = batch
             self._early_count[chain[0]] = count + 1
-
-    def check_clock(self, batch: Batch, now_ns: int, lamport: int) -> None:
-        """RemoteFault `future-dated`, `lamport-jump` or `not-monotonic`."""
-        head = self.heads.get(chain_of(batch))
-        ts_ns, last = (head.ts_ns, head.lamport) if head and batch.seq == head.seq + 1 else (0, 0)
-        for envelope in batch.envelopes:
-            if envelope.ts_ns > now_ns + limits.MAX_FUTURE_NS:
-                raise RemoteFault("future-dated", f"{(envelope.ts_ns - now_ns) / 1e9:.1f} s ahead of us")
-            if envelope.lamport > lamport + limits.MAX_LAMPORT_JUMP:
-                raise RemoteFault("lamport-jump", f"{envelope.lamport} while we are at {lamport}")
-            if envelope.ts_ns < ts_ns or envelope.lamport <= last:
-                raise RemoteFault("not-monotonic", "time or lamport goes back within a chain")
-            ts_ns, last = envelope.ts_ns, envelope.lamport
 
     # Summaries for sync --------------------------------------------------------------------------------
 
