@@ -21,12 +21,12 @@ from swarmd.node.transport.local import LocalCall
 from swarmd.node.version import version
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import parse_cid
-from swarmd.protocol.consensus import committee
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Commanded
+from swarmd.protocol.terms import in_bootstrap
 
 MAX_RESULT_BYTES = 4 * 1_048_576
 TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
@@ -121,7 +121,7 @@ class LocalApi:
     async def _status(self, call: LocalCall) -> Any:
         runner = self._runner
         state, genesis = runner.state, runner.genesis
-        active = len(genesis.roster)
+        roster = state.terms.roster(state.epoch)
         counts: dict[str, int] = {}
         for need in state.needs.values():
             counts[need.state()] = counts.get(need.state(), 0) + 1
@@ -132,7 +132,7 @@ class LocalApi:
             "peer_id": self._transport.peer_id,
             "addrs": list(self._transport.addrs),
             "mesh": {"id": genesis.mesh_name, "name": genesis.name},
-            "epoch": 0,
+            "epoch": state.epoch,
             "uptime_s": (time.time_ns() - self._started_ns) // 1_000_000_000,
             "peers": len(self._transport.peers()),
             "needs": counts,
@@ -140,8 +140,8 @@ class LocalApi:
             "parked": len(state.parked_ids),
             "agents": len(self._agents.describe()),
             "capabilities": [c.name for c in self._agents.capabilities()],
-            "roles": ["verifier"] if runner.me in genesis.roster else [],
-            "roster": active,
+            "roles": ["verifier"] if runner.me in roster else [],
+            "roster": len(roster),
             "lamport": state.lamport,
             "mesh_digest": mesh_digest(state).hex(),
             "state_digest": state_digest(state).hex(),
@@ -166,9 +166,9 @@ class LocalApi:
             "counters": dict(runner.counters),
             "bus_ms": {f"p{p}": round(runner.bus.percentile(p / 100), 2) for p in (50, 95, 99)},
             "bus_buckets": {str(bucket): n for bucket, n in runner.bus.buckets.items()},
-            "k_plan": committee.k_plan(active, genesis),
-            "k_result": committee.k_result(active, genesis),
-            "bootstrap": committee.in_bootstrap(active, genesis),
+            "k_plan": state.terms.k_plan(state.epoch),
+            "k_result": state.terms.k_result(state.epoch),
+            "bootstrap": in_bootstrap(state.terms, state.epoch),
         }
 
     async def _digest(self, call: LocalCall) -> Any:

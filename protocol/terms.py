@@ -1,22 +1,56 @@
 """What the rules of work take as given: genesis, and the rosters that checkpoints fixed."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from swarmd.protocol.consensus import committee
+from swarmd.protocol.consensus.committee import Committee
+from swarmd.protocol.consensus.roster import Roster, of_genesis
 from swarmd.protocol.genesis import Genesis
 
 
 @dataclass(slots=True)
 class Terms:
-    """`rosters`: epoch -> its verifiers, sorted; of epochs that have begun, and of the next one."""
+    """`rosters`: epoch -> its verifiers; of epochs that have begun and are needed still, and of the next one."""
 
     genesis: Genesis
-    rosters: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    rosters: dict[int, Roster] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rosters:
             # Whoever chooses an id now must not know the draw it will meet: a roster is fixed an epoch ahead.
-            self.rosters = {0: self.genesis.roster, 1: self.genesis.roster}
+            founders = of_genesis(self.genesis)
+            self.rosters = {0: founders, 1: founders}
 
     def roster(self, epoch: int) -> tuple[str, ...]:
-        """The verifiers of an epoch that has begun here."""
-        return self.rosters[epoch]
+        """The verifiers of an epoch that has begun here, sorted."""
+        return self.rosters[epoch].members
+
+    def k_plan(self, epoch: int) -> int:
+        return committee.k_plan(len(self.roster(epoch)), self.genesis)
+
+    def k_result(self, epoch: int) -> int:
+        return committee.k_result(len(self.roster(epoch)), self.genesis, in_bootstrap(self, epoch))
+
+    def draw(
+        self,
+        purpose: str,
+        thread: str,
+        task: str,
+        epoch: int,
+        k: int,
+        exclude: Collection[str],
+        gone: Collection[str] = (),
+    ) -> Committee:
+        """A committee of `epoch`. `exclude` sit in it only if nobody else is left, those who are `gone` never."""
+        roster = self.rosters[epoch]
+        weights = tuple(sorted(roster.weights.items()))
+        order = committee.ranked(roster.members, purpose, thread, task, epoch, weights, roster.beacon)
+        if gone:
+            order = tuple(did for did in order if did not in gone)
+        return committee.draw(order, k, exclude, self.genesis.quorum_mode)
+
+
+def in_bootstrap(terms: Terms, epoch: int) -> bool:
+    """Is an epoch, which has begun here or comes next, one of bootstrap mode: K_result 1, rewards of challenges doubled?"""
+    return terms.rosters[epoch].bootstrap

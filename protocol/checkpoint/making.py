@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
+from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import parse
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
@@ -76,13 +77,15 @@ class Maker:
         }
         self._ids.sort()
         draws = {draw for need in opened.values() for draw in need.draws}
-        rosters = {draw: state.terms.roster(draw) for draw in sorted(draws)}
-        rosters[epoch] = state.terms.roster(epoch)
+        known, root = state.terms.rosters, merkle.root_of(self._ids)
+        rosters = {draw: known[draw] for draw in sorted(draws) if draw < epoch}
+        # Its members were fixed a checkpoint ago; what its draws are mixed with, nobody could know until now.
+        rosters[epoch] = known[epoch].begun(known[state.epoch].beacon, root)
         rosters[epoch + 1] = self._next_roster(epoch)
         return Snapshot(
             epoch=epoch,
             prev=self._prev,
-            root=merkle.root_of(self._ids),
+            root=root,
             ops=len(self._ids),
             rosters=rosters,
             cut=dict(cut),
@@ -115,5 +118,5 @@ class Maker:
             escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
         )
 
-    def _next_roster(self, epoch: int) -> tuple[str, ...]:
-        return self._state.terms.roster(epoch)
+    def _next_roster(self, epoch: int) -> Roster:
+        return self._state.terms.rosters[epoch]

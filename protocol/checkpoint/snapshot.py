@@ -8,12 +8,14 @@ bytes before compression: what zstandard makes of them may differ from version t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import zstandard
 from swarmd.protocol import limits
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.ledger.accounts import Account, Escrow
@@ -69,7 +71,7 @@ class Snapshot:
     prev: bytes
     root: bytes
     ops: int
-    rosters: Mapping[int, tuple[str, ...]]
+    rosters: Mapping[int, Roster]
     cut: Cut
     accounts: Mapping[str, Account]
     reputation: Mapping[str, tuple[int, int]]
@@ -119,7 +121,7 @@ def pack(snapshot: Snapshot) -> Packed:
         "prev": snapshot.prev,
         "root": snapshot.root,
         "ops": snapshot.ops,
-        "rosters": [[epoch, part(list(roster))] for epoch, roster in sorted(snapshot.rosters.items())],
+        "rosters": [[epoch, part(_roster_row(roster))] for epoch, roster in sorted(snapshot.rosters.items())],
         "cut": part(cut_rows(snapshot.cut)),
         "accounts": [
             part(accounts[first : first + ACCOUNTS_PER_PART])
@@ -130,6 +132,11 @@ def pack(snapshot: Snapshot) -> Packed:
         "parked": part([[raw, since] for raw, since in sorted(snapshot.parked.items())]),
     }
     return Packed(encode(head), parts)
+
+
+def _roster_row(roster: Roster) -> list[Any]:
+    weights = [[did, weight] for did, weight in sorted(roster.weights.items())]
+    return [list(roster.members), weights, roster.bootstrap, roster.beacon]
 
 
 def cut_rows(cut: Cut) -> list[Any]:
@@ -264,7 +271,7 @@ def unpack(packed: Packed) -> Snapshot:
             prev=fields["prev"],
             root=fields["root"],
             ops=fields["ops"],
-            rosters={epoch: tuple(part(name)) for epoch, name in fields["rosters"]},
+            rosters={epoch: _roster(part(name)) for epoch, name in fields["rosters"]},
             cut=parse_cut(packed.parts[fields["cut"]]),
             accounts=accounts,
             reputation={did: (good, bad) for did, good, bad in part(fields["reputation"])},
@@ -274,6 +281,16 @@ def unpack(packed: Packed) -> Snapshot:
         )
 
     return _tried(make)
+
+
+def _roster(row: Any) -> Roster:
+    members, weights, bootstrap, beacon = row
+    if not members or any(one >= other for one, other in pairwise(members)) or len(beacon) not in (0, 32):
+        raise ValueError("a roster is no sorted list of verifiers with a beacon")
+    known = {did: weight for did, weight in weights}
+    if type(bootstrap) is not bool or not known.keys() <= set(members) or any(w < 2 for w in known.values()):
+        raise ValueError("a roster is no sorted list of verifiers with weights")
+    return Roster(tuple(members), known, bootstrap, beacon)
 
 
 def _paid(rows: Sequence[Any]) -> dict[str, tuple[str, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from math import gcd
 
 from swarmd.protocol.genesis import BFT, MAJORITY, Genesis
 
@@ -18,23 +19,57 @@ def k_plan(active: int, genesis: Genesis) -> int:
     return max(1, min(genesis.k_target, active * genesis.alpha_permille // 1000))
 
 
-def in_bootstrap(active: int, genesis: Genesis) -> bool:
+def too_few(active: int, genesis: Genesis) -> bool:
     """Fewer active verifiers than the threshold (seed 004, command 36: 10)."""
     return active < genesis.bootstrap_threshold
 
 
-def k_result(active: int, genesis: Genesis) -> int:
-    """1 in bootstrap mode, else min(k_target, max(2, floor(active x alpha))) (seed 004, command 36)."""
-    if in_bootstrap(active, genesis):
+def k_result(active: int, genesis: Genesis, bootstrap: bool | None = None) -> int:
+    """1 in bootstrap mode (None: as it is at the founding, by the number alone), else min(k_target,
+    max(2, floor(active x alpha))) (seed 004, command 36)."""
+    if bootstrap if bootstrap is not None else too_few(active, genesis):
         return 1
     return min(genesis.k_target, max(2, active * genesis.alpha_permille // 1000))
 
 
 @lru_cache(maxsize=8192)
-def ranked(roster: tuple[str, ...], purpose: str, thread: str, task: str, epoch: int) -> tuple[str, ...]:
-    """The roster in rendezvous order: by SHA-256(purpose, thread, task, epoch, member), highest first."""
-    seed = f"swarmd/{purpose}/1\0{thread}\0{task}\0{epoch}\0".encode()
-    return tuple(sorted(roster, key=lambda did: sha256(seed + did.encode()).digest(), reverse=True))
+def ranked(
+    roster: tuple[str, ...],
+    purpose: str,
+    thread: str,
+    task: str,
+    epoch: int,
+    weights: tuple[tuple[str, int], ...] = (),
+    beacon: bytes = b"",
+) -> tuple[str, ...]:
+    """The roster in rendezvous order: by SHA-256(purpose, thread, task, epoch, beacon, member), highest first.
+
+    A member of weight w (`weights`: of those that have not 1) has w tickets and its best one counts, so it is first
+    with w out of the sum of all weights, second with w of what is left, and so on, in integers alone: the largest of w
+    uniform numbers is what Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006), sort by.
+    """
+    seed = f"swarmd/{purpose}/1\0{thread}\0{task}\0{epoch}\0".encode() + beacon
+    tickets = _lightest(roster, dict(weights))
+
+    def best(did: str) -> bytes:
+        own = seed + did.encode()
+        first = sha256(own).digest()
+        count = tickets.get(did, 1)
+        return (
+            max(first, *(sha256(b"%b\0%d" % (own, n)).digest() for n in range(1, count)))
+            if count > 1
+            else first
+        )
+
+    return tuple(sorted(roster, key=best, reverse=True))
+
+
+def _lightest(roster: tuple[str, ...], weights: dict[str, int]) -> dict[str, int]:
+    """The same shares by the fewest tickets: where all have one weight, one ticket each."""
+    if not weights:
+        return weights
+    shared = gcd(*(weights.get(did, 1) for did in roster))
+    return {did: weights.get(did, 1) // shared for did in roster}
 
 
 @dataclass(frozen=True, slots=True)

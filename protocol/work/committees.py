@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from swarmd.protocol.consensus import committee
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.terms import Terms
@@ -15,11 +14,7 @@ from swarmd.protocol.work.void import Void
 
 def plan_committee(terms: Terms, need: Need, draw: int) -> Committee:
     """The committee of epoch `draw` for `need`: drawn from that roster, the owner only if nobody else is there."""
-    roster = terms.roster(draw)
-    order = committee.ranked(roster, "plan", need.id, "", draw)
-    return committee.draw(
-        order, committee.k_plan(len(roster), terms.genesis), {need.owner}, terms.genesis.quorum_mode
-    )
+    return terms.draw("plan", need.id, "", draw, terms.k_plan(draw), {need.owner})
 
 
 def result_committee(
@@ -29,12 +24,7 @@ def result_committee(
 
     `draw` is the epoch of the decision that the worker works by: a result is judged by the roster it was promised.
     """
-    roster = terms.roster(draw)
-    order = committee.ranked(roster, "result", need.id, task, draw)
-    k = committee.k_result(len(roster), terms.genesis)
-    if abstained:
-        order = tuple(did for did in order if did not in abstained)
-    return committee.draw(order, k, {need.owner, worker}, terms.genesis.quorum_mode)
+    return terms.draw("result", need.id, task, draw, terms.k_result(draw), {need.owner, worker}, abstained)
 
 
 def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:

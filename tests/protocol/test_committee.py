@@ -3,7 +3,7 @@
 from collections import Counter
 from fractions import Fraction
 from hashlib import sha256
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,12 @@ from swarmd.protocol.consensus.committee import (
     Committee,
     committee_size,
     draw,
-    in_bootstrap,
     k_plan,
     k_result,
     liars_borne,
     quorum_of,
     ranked,
+    too_few,
 )
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.envelope import need_id
@@ -43,7 +43,7 @@ SEED_TABLE = {
 @pytest.mark.parametrize("active", SEED_TABLE)
 def test_k_of_the_seed(active):
     assert (k_plan(active, genesis()), k_result(active, genesis())) == SEED_TABLE[active]
-    assert in_bootstrap(active, genesis()) == (active < 10)
+    assert too_few(active, genesis()) == (active < 10)
 
 
 def test_outside_bootstrap_two_judge_at_least():
@@ -135,6 +135,70 @@ def test_the_spread_is_even():
     pairs = Counter((order[0], order[1]) for order in orders)
     expected = len(orders) / 240
     assert sum((pairs[(a, b)] - expected) ** 2 / expected for a in ROSTER for b in ROSTER if a != b) < 311
+
+
+WEIGHTS = tuple((did, weight) for did, weight in zip(ROSTER, [2, 1, 3, 1] * 4, strict=True) if weight > 1)
+
+
+def test_shares_are_by_weight():
+    """4 members of each weight; first places by weight / 28 and, of 4-member rosters, every whole order as by drawing
+    lots without putting back. 15 and 23 degrees of freedom: 37.7 and 49.7 are the 99.9th percentiles."""
+    weight = {**dict.fromkeys(ROSTER, 1), **dict(WEIGHTS)}
+    total = sum(weight.values())
+    firsts = Counter(ranked(ROSTER, "plan", str(i), "", 0, WEIGHTS)[0] for i in range(7_000))
+    assert sum((firsts[d] - 7_000 * w / total) ** 2 / (7_000 * w / total) for d, w in weight.items()) < 37.7
+    some = ROSTER[:4]
+    orders = Counter(ranked(some, "plan", str(i), "", 0, WEIGHTS[:2]) for i in range(7_000))
+    off = 0.0
+    for order in permutations(some):
+        left, share = 7, Fraction(1)
+        for did in order:
+            share *= Fraction(weight[did], left)
+            left -= weight[did]
+        off += float((orders[order] - 7_000 * share) ** 2 / (7_000 * share))
+    assert off < 49.7
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 9), st.binary(min_size=0, max_size=32))
+def test_equal_weights_draw_as_none(seq, weight, beacon):
+    thread = need_id(ROSTER[0], seq)
+    equal = tuple((did, weight) for did in ROSTER)
+    assert ranked(ROSTER, "plan", thread, "", 1, equal, beacon) == ranked(
+        ROSTER, "plan", thread, "", 1, (), beacon
+    )
+
+
+def test_a_beacon_changes_every_draw():
+    threads = [need_id(ROSTER[0], seq) for seq in range(200)]
+    draws = [
+        [ranked(ROSTER, "plan", t, "", 1, (), beacon)[0] for t in threads]
+        for beacon in (b"", b"a" * 32, b"b" * 32)
+    ]
+    for one, other in combinations(draws, 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 40  # 1 in 16, not all
+
+
+def test_weighted_draws_of_the_vectors():
+    """Recomputed without the module."""
+    lines = [line.split() for line in VECTORS.read_text("utf-8").splitlines() if line.startswith("weighted ")]
+    assert len(lines) == 16
+    for _, purpose, thread, task, epoch, beacon, weights, order in lines:
+        task, salt = task.strip("-"), bytes.fromhex(beacon.strip("-"))
+        by_did = {ROSTER[int(i)]: int(w) for i, w in (each.split(":") for each in weights.split(","))}
+        own = tuple(sorted(by_did.items()))
+        assert [ROSTER.index(d) for d in ranked(ROSTER, purpose, thread, task, int(epoch), own, salt)] == [
+            int(i) for i in order.split(",")
+        ]
+        seed = f"swarmd/{purpose}/1\0{thread}\0{task}\0{epoch}\0".encode() + salt
+        tickets = [(sha256(seed + did.encode()).digest(), did) for did in ROSTER]
+        tickets += [
+            (sha256(seed + did.encode() + b"\0" + str(n).encode()).digest(), did)
+            for did, weight in own
+            for n in range(1, weight)
+        ]
+        lots = dict.fromkeys(did for _, did in sorted(tickets, reverse=True))
+        assert [ROSTER.index(did) for did in lots] == [int(i) for i in order.split(",")]
 
 
 def vectors():
