@@ -41,9 +41,9 @@ class Mutant:
 MUTANTS: dict[str, Mutant] = {
     "decide-quorum-off-by-one": Mutant(
         "a decision stands with one vote too few",
-        "work.deciding",
-        "if len(voters) < drawn.quorum:",
-        "if len(voters) < drawn.quorum - 1:",
+        "consensus.ballot",
+        "if len(voters) < quorum:",
+        "if len(voters) < quorum - 1:",
     ),
     "result-quorum-off-by-one": Mutant(
         "a result stands with one judge too few",
@@ -53,7 +53,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "votes-of-any-proposal": Mutant(
         "votes for another proposal count",
-        "work.deciding",
+        "consensus.ballot",
         "is not None and vote[1] == proposal.id",
         "is not None",
     ),
@@ -132,7 +132,7 @@ MUTANTS: dict[str, Mutant] = {
     "unclaimed-too-early": Mutant(
         "no time to claim",
         "work.working",
-        "if envelope.ts_ns < since + genesis.claim_timeout_s * S_NS:",
+        "if envelope.ts_ns < since + terms.genesis.claim_timeout_s * S_NS:",
         "if False:",
     ),
     "anyone-claims": Mutant(
@@ -162,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
     "expired-at-once": Mutant(
         "a need can be called expired before its deadline",
         "work.judging",
-        "if envelope.ts_ns < need.deadline_ns + genesis.expiry_grace_s * S_NS:",
+        "if envelope.ts_ns < need.deadline_ns + terms.genesis.expiry_grace_s * S_NS:",
         "if False:",
     ),
     "refund-with-candidates-left": Mutant(
@@ -269,9 +269,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "round-unasked": Mutant(
         "a round opens with one skip too few",
-        "work.deciding",
-        "if len(skips) < committee.quorum:",
-        "if len(skips) < committee.quorum - 1:",
+        "consensus.ballot",
+        "if len(skips) < quorum:",
+        "if len(skips) < quorum - 1:",
     ),
     "plan-not-carried": Mutant(
         "the next round may decide another plan than the one that was voted for",
