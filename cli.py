@@ -10,7 +10,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarmd.node.console.grammar import agents, backups, meshes, needs, node, peers, policies, states, tools
+from swarmd.node.console.grammar import (
+    agents,
+    backups,
+    contents,
+    meshes,
+    needs,
+    node,
+    peers,
+    policies,
+    states,
+    tools,
+)
 from swarmd.node.console.outcome import INTERRUPTED, USAGE, UsageFault, exit_code
 from swarmd.node.console.parser import Commands, Parser, common_flags, later, load
 from swarmd.protocol.faults import Fault
@@ -31,7 +42,7 @@ def build_parser() -> Parser:
     parser.set_defaults(takes_command=False)
     parser.add_argument("--version", action="store_true", help="say the version and end")
     commands = Commands(parser, common)
-    for family in (node, peers, needs, agents, backups, states, policies, meshes):
+    for family in (node, peers, needs, agents, contents, backups, states, policies, meshes):
         family.add(commands)
     _add_sim(commands)
     tools.add(commands)

@@ -173,6 +173,11 @@ class Config:
     state_replica: bool = _setting(
         False, _boolean, "Keep Automerge documents of all batches in a process of its own (docs/state.md)."
     )
+    content_max_bytes: int = _setting(
+        0,
+        _integer(0, 1 << 50),
+        "Bytes of content kept at most, what is fetched and added; 0: as the disk has room.",
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),

@@ -6,13 +6,10 @@
 Whatever ends one of them ends all, in order: no new input, the turn at hand commits, connections close.
 """
 
-import fcntl
 import gc
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,12 +29,17 @@ from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import EmbeddedChain
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
+from swarmd.node.content.layered import LayeredBlocks
+from swarmd.node.content.ops import ContentOps
+from swarmd.node.content.repo import ContentRepo
+from swarmd.node.content.roots import roots_of_needs
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
 from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.doctor import time_answer
-from swarmd.node.home import socket_path
+from swarmd.node.home import CONTENT_FOLDER, socket_path
+from swarmd.node.home_lock import home_lock
 from swarmd.node.jobs import Content
 from swarmd.node.joining import genesis_answer
 from swarmd.node.journal import Journal
@@ -91,6 +93,7 @@ class Settings:
     sync_interval_s: float = 30.0
     check_everything: bool = False
     state_replica: bool = False
+    content_max_bytes: int = 0
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
     max_connections: int = 100
@@ -117,7 +120,10 @@ class Daemon:
         self.arbiter = open_arbiter(settings.etcd, self.genesis, self._clock_ns)
         self.journal.set_meta("did", self.identity.did.encode())
         self.capsules = make_capsules(settings, self.identity.did)
-        self.blocks = SqliteBlockStore(self.journal.db)
+        self.repo = ContentRepo(home / CONTENT_FOLDER, max_bytes=settings.content_max_bytes)
+        self.blocks = LayeredBlocks(
+            SqliteBlockStore(self.journal.db), self.repo, lambda: self.journal.db.in_transaction
+        )
         registry = AgentRegistry(home / "agents.json")
         scratch = home / "scratch"
         self.agents = Agents(registry, scratch=scratch)
@@ -204,6 +210,9 @@ class Daemon:
                 **self.capsules.ops(),
                 **backup_ops(home, self.chain),
                 **self.silence.ops(),
+                **ContentOps(
+                    self.blocks, self._content_roots, lambda cid: self.content.ensure(cid, ())
+                ).ops(),
                 **state_ops(self.runner, self.replica.status),
             },
             peers.network,
@@ -213,6 +222,10 @@ class Daemon:
         self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
         if self.arbiter is not None:
             self.api.arbiter = self.arbiter.status
+
+    def _content_roots(self) -> Iterator[bytes]:
+        yield from roots_of_needs(self.runner.state)
+        yield from self.capsules.content()
 
     def _make_bridge(self, settings: Settings) -> NatsBridge | None:
         if not settings.nats_url:
@@ -307,6 +320,7 @@ class Daemon:
                 self.runner.turn()
         finally:
             self.journal.close()
+            self.repo.close()
             self._peer_store.close()
             if self.arbiter is not None:
                 self.arbiter.client.close()
@@ -480,30 +494,6 @@ def load_gate(settings: Settings) -> WasmGate:
         return WasmGate(path.read_bytes(), data, cache, limited=True)
     except (OSError, ValueError) as error:
         raise LocalFault("bad-policy", f"{path}: {error}", fix="see policy_path in swarmd.toml") from None
-
-
-@contextmanager
-def home_lock(home: Path) -> Iterator[None]:
-    """One daemon a home. LocalFault `already-running` naming the other's pid."""
-    try:
-        fd = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except FileNotFoundError:
-        raise LocalFault("no-home", f"{home} does not exist", fix="run swarmd init") from None
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-            raise LocalFault(
-                "already-running",
-                f"a daemon (pid {pid}) runs on {home}",
-                fix="stop it, or use another --home",
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(fd)
 
 
 def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: None) -> None:

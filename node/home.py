@@ -6,6 +6,9 @@ from pathlib import Path
 
 from swarmd.protocol.faults import LocalFault
 
+# The store of content, in the home.
+CONTENT_FOLDER = "content"
+
 
 def resolve_home(flag: str | None, env: Mapping[str, str], *, platform: str = sys.platform) -> Path:
     """The node's home folder: `--home`, then SWARMD_HOME, then the platform's place for user data.

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 from swarmd.node.content.fetch import fetch
-from swarmd.node.content.store import SqliteBlockStore
+from swarmd.node.content.layered import LayeredBlocks
 from swarmd.node.content.unixfs import import_bytes, missing, read_file
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
@@ -24,7 +24,7 @@ class Content:
 
     def __init__(
         self,
-        store: SqliteBlockStore,
+        store: LayeredBlocks,
         transport: Transport,
         addrs_of: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> None:

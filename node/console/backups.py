@@ -37,7 +37,7 @@ class _home_at_rest:
         self._lock: Any = None
 
     def __enter__(self) -> Any:
-        from swarmd.node.daemon import home_lock
+        from swarmd.node.home_lock import home_lock
 
         lock = home_lock(self._ctx.home)
         try:

@@ -137,7 +137,7 @@ def run_rollback(ctx: Context) -> int:
 
 def _rollback_stopped(ctx: Context) -> dict[str, Any]:
     """On a node that does not run, perhaps because the capsule in force keeps it from starting."""
-    from swarmd.node.daemon import home_lock
+    from swarmd.node.home_lock import home_lock
     from swarmd.node.policy.capsule_store import Standing
 
     store = store_of(ctx)

@@ -131,6 +131,7 @@ def run_up(ctx: Context) -> int:
         sync_interval_s=config.sync_interval_s,
         check_everything=config.checks == "full",
         state_replica=config.state_replica,
+        content_max_bytes=config.content_max_bytes,
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(
             bootstrap=config.bootstrap,

@@ -8,7 +8,8 @@ counted as they are written: a DAG of a few blocks can name itself a billion tim
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
@@ -86,6 +87,26 @@ def write_tree(
     except OSError as error:
         raise disk_fault(error, target) from None
     return writer.done
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file `path` with all that the block writes, or none. LocalFault `file-exists`, `disk-full`."""
+    if os.path.lexists(path):
+        raise LocalFault("file-exists", f"{path} is there already", fix="choose another name")
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        try:
+            with open(partial, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(partial, path)
+        except BaseException:
+            _remove(partial)
+            raise
+    except OSError as error:
+        raise disk_fault(error, path) from None
 
 
 def _remove(path: Path) -> None:

@@ -78,8 +78,9 @@ class SqliteBlockStore:
         self._cache_room = self._cache_limit = cache_bytes
         self._corrupt: set[bytes] = set()
         self._db = db if isinstance(db, sqlite3.Connection) else _open(db, durable)
-        with self._transaction():
-            self._db.execute(_SCHEMA)
+        if self._query("SELECT 1 FROM sqlite_master WHERE name = 'blocks'", ()) is None:
+            with self._transaction():
+                self._db.execute(_SCHEMA)
 
     def put(self, cid: bytes, block: bytes) -> None:
         """Store one block; storing it again does nothing. RemoteFault unless it hashes to `cid`."""

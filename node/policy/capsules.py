@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +62,7 @@ class Capsules:
         self._signers = signers
         self._cache_dir = cache_dir
         self._offers: OrderedDict[str, _Offer] = OrderedDict()
+        self._parts: dict[str, tuple[bytes, ...]] = {}
         self._todo, self._jobs = trio.open_memory_channel[Capsule](16)
 
     # At the start --------------------------------------------------------------------------------------
@@ -104,6 +105,17 @@ class Capsules:
         if standing.pending is not None:
             cid, at_lamport = standing.pending
             self._schedule(cid, self._gate(cid), at_lamport)
+
+    def content(self) -> Iterator[bytes]:
+        """The CIDs of the capsules that are here and of what is in them: what peers may ask this node for."""
+        for text in self._store.cids():
+            if text not in self._parts:
+                try:
+                    capsule = self._store.get(text).capsule
+                except LocalFault:
+                    continue  # a damaged file; whoever uses it says so
+                self._parts[text] = (parse_cid(text), capsule.wasm, capsule.data)
+            yield from self._parts[text]
 
     async def run(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Fetch what trusted authors publish, one at a time, until cancelled."""

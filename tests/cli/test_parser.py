@@ -41,6 +41,8 @@ def test_the_commands_that_there_are() -> None:
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check", "seeds sign", "seeds check", "doctor net"),
         *("backup create", "backup verify", "backup restore", "backup speak"),
+        *(f"content {name}" for name in ("add", "get", "ls", "pin", "unpin", "stat", "gc", "verify")),
+        *(f"content {name}" for name in ("export", "import")),
         *("state show", "state import", "state export"),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
         *(f"policy {name}" for name in ("list", "show", "build", "test", "eval", "diff")),

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import trio
 from swarmd.node.agents.sdk import Agent
-from swarmd.node.daemon import Daemon, Settings, home_lock
+from swarmd.node.daemon import Daemon, Settings
 from swarmd.node.home import socket_path
+from swarmd.node.home_lock import home_lock
 from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.digest import mesh_digest
