@@ -7,12 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarmd.protocol.cbor import decode, encode, encode_ordered
-from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import (
+    Adopt,
+    Arbitrate,
+    CheckSnapshot,
+    Fetch,
+    Judge,
+    MakeSnapshot,
+    RunAgent,
+    Submit,
+)
 from swarmd.protocol.envelope import Envelope, parse
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import parse_manifest
 from swarmd.protocol.inputs import (
     Admitted,
+    Adopted,
     AgentDone,
     Arbitrated,
     Authored,
@@ -22,6 +32,8 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    SnapshotChecked,
+    SnapshotMade,
     Ticked,
 )
 
@@ -55,6 +67,12 @@ def encode_input(given: Input) -> bytes:
             body = [9, at_ns, op, dict(args)]
         case Arbitrated(need, epoch, proposal, at_ns):
             body = [10, at_ns, need, epoch, proposal]
+        case SnapshotMade(epoch, round_, root, state, at_ns):
+            body = [11, at_ns, epoch, round_, root, state]
+        case SnapshotChecked(proposal, same, reason, at_ns):
+            body = [12, at_ns, proposal, same, reason]
+        case Adopted():
+            raise TypeError("an adopted checkpoint is recorded as the state it leads to (Journal.begin_anew)")
         case Admitted():
             raise TypeError("admitted batches are recorded by encode_admitted")
     return encode(body)
@@ -85,9 +103,11 @@ _DECODERS: dict[int, Callable[[Any, bytes, Load], Input]] = {
     8: lambda b, m, _: ManifestSeen(parse_manifest(m, [2, b[2], b[3]], verify=False), b[1]),
     9: lambda b, m, _: Commanded(b[2], b[3], b[1]),
     10: lambda b, m, _: Arbitrated(b[2], b[3], b[4], b[1]),
+    11: lambda b, m, _: SnapshotMade(b[2], b[3], b[4], b[5], b[1]),
+    12: lambda b, m, _: SnapshotChecked(b[2], b[3], b[4], b[1]),
 }
 
-Kept = RunAgent | Judge | Fetch | Submit | Arbitrate
+Kept = RunAgent | Judge | Fetch | Submit | Arbitrate | MakeSnapshot | CheckSnapshot | Adopt
 
 
 def effect_id(effect: Kept) -> str:
@@ -101,6 +121,12 @@ def effect_id(effect: Kept) -> str:
             return "anchor-" + effect.anchor_id.hex()
         case Arbitrate():
             return f"arbitrate-{effect.epoch}-{effect.need}"
+        case MakeSnapshot():
+            return f"epoch-make-{effect.epoch}-{effect.round}"
+        case CheckSnapshot():
+            return "epoch-check-" + effect.proposal.hex()
+        case Adopt():
+            return f"epoch-adopt-{effect.epoch}"
 
 
 def encode_effect(effect: Kept) -> bytes:
@@ -119,6 +145,12 @@ def encode_effect(effect: Kept) -> bytes:
         case Arbitrate():
             body = [5, effect.need, effect.epoch, effect.proposal, effect.lamport, effect.k, effect.decider]
             body += [effect.at_ns, effect.until_ns]
+        case MakeSnapshot():
+            body = [6, effect.epoch, effect.round]
+        case CheckSnapshot():
+            body = [7, effect.epoch, effect.proposal, effect.root, effect.state, effect.holder]
+        case Adopt():
+            body = [8, effect.epoch, effect.state, list(effect.certificate), list(effect.holders)]
     return encode(body)
 
 
@@ -155,4 +187,10 @@ def decode_effect(record: bytes) -> Kept:
             return Submit(body[1], body[2], tuple(body[3]))
         case 5:
             return Arbitrate(*body[1:])
+        case 6:
+            return MakeSnapshot(*body[1:])
+        case 7:
+            return CheckSnapshot(*body[1:])
+        case 8:
+            return Adopt(body[1], body[2], tuple(body[3]), tuple(body[4]))
     raise CorruptState("bad-outbox", f"no such effect: {body[0]!r}")

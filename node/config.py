@@ -178,6 +178,11 @@ class Config:
         _integer(0, 1 << 50),
         "Bytes of content kept at most, what is fetched and added; 0: as the disk has room.",
     )
+    keep_epochs: int = _setting(
+        10,
+        _integer(1, 10_000),
+        "Epochs whose batches stay in the journal; older ones go into content blocks.",
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),

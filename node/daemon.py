@@ -27,6 +27,9 @@ from swarmd.node.backup.snapshot import remove_snapshot
 from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
 from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import EmbeddedChain
+from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, Pruner
+from swarmd.node.checkpoint.records import Records
+from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
 from swarmd.node.content.layered import LayeredBlocks
@@ -94,6 +97,7 @@ class Settings:
     check_everything: bool = False
     state_replica: bool = False
     content_max_bytes: int = 0
+    keep_epochs: int = KEEP_EPOCHS
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
     max_connections: int = 100
@@ -149,6 +153,8 @@ class Daemon:
         membership = Membership(self.genesis.mesh_name, self.genesis.roster)
         self.discovery = Discovery(home, self.p2p, settings.discovery, membership, self._announced_addrs)
         self.content = Content(self.blocks, self.transport, self._addrs_of)
+        records = Records(self.journal)
+        pruner = Pruner(self.journal, records, self.blocks, settings.keep_epochs)
         self.runner = Runner(
             genesis=self.genesis,
             me=self.identity.did,
@@ -157,6 +163,7 @@ class Daemon:
             gate=self.capsules.in_force(),
             blocks=self.blocks,
             clock_ns=self._clock_ns,
+            floor=floor_of(records),
             new_state=self._new_state,
             on_out=self._on_out,
         )
@@ -182,6 +189,16 @@ class Daemon:
             self._manifest_frame,
             interval_s=settings.sync_interval_s,
         )
+        self.checkpoints = Checkpoints(
+            self.runner,
+            self.journal,
+            records,
+            self.transport,
+            self.sync,
+            lambda did: self._peer_of.get(did, ""),
+            pruner,
+        )
+        self.sync.epochs = self.checkpoints
         if self.discovery.nat is not None:
             self.discovery.nat.on_change = self._on_addrs_changed
         self.replica = ReplicaHost(home, self._batches_on_record)
@@ -220,6 +237,8 @@ class Daemon:
         )
 
         self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
+        self.api.checkpoints = self.checkpoints.status
+        self.api.archive = self.checkpoints.archive
         if self.arbiter is not None:
             self.api.arbiter = self.arbiter.status
 
@@ -282,7 +301,11 @@ class Daemon:
                 if self.bridge is not None:
                     nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
-                await nursery.start(self.dispatcher.run, self.journal.outbox())
+                kept = self.journal.outbox()
+                await nursery.start(
+                    self.dispatcher.run, [each for each in kept if not isinstance(each, Wish)]
+                )
+                await nursery.start(self.checkpoints.run, [each for each in kept if isinstance(each, Wish)])
                 self.agents.on_change.append(self._announce_set)
                 nursery.start_soon(self._announcer)
                 nursery.start_soon(self.discovery.run)
@@ -345,6 +368,8 @@ class Daemon:
             if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate):
                 kept: Kept = effect
                 self.dispatcher.start(kept)
+            elif isinstance(effect, Wish):
+                self.checkpoints.start(effect)
         for peer, did, code in out.reports:
             target = peer or self._peer_of.get(did, "")
             if target:

@@ -6,7 +6,7 @@ all of it in one transaction; what is acknowledged is on disk before the acknowl
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Journal:
         # Rows of the open transaction, written in one go before the commit or the next look-up of a batch:
         # two statements a turn, not two an envelope.
         self._new_inputs: list[tuple[bytes]] = []
+        # Stored batches of a bucket that were put away (node/checkpoint/pruning.py).
+        self.cold: Callable[[int], Iterable[bytes]] = lambda bucket: ()
         self._new_batches: list[tuple[Any, ...]] = []
 
     def close(self) -> None:
@@ -111,6 +113,20 @@ class Journal:
     def inputs(self) -> Iterator[bytes]:
         for (record,) in self.db.execute("select record from inputs order by id"):
             yield record
+
+    def begin_anew(self, dump: bytes, said: list[bytes]) -> None:
+        """Within a transaction: the state that all inputs so far came to takes their place.
+
+        `said`: of our own envelopes, those that a restart must still know of.
+        """
+        self._new_inputs.clear()
+        self.db.execute("delete from inputs")
+        self.db.execute("insert or replace into dumps values (1, ?, ?)", (dump, encode(said)))
+
+    def dumped(self) -> tuple[bytes, list[bytes]] | None:
+        """(state, own envelopes) of the last `begin_anew`; None if there was none."""
+        row = self.db.execute("select state, said from dumps where id = 1").fetchone()
+        return (bytes(row[0]), decode(row[1])) if row else None
 
     def size(self) -> tuple[int, int]:
         """(inputs, bytes of the file and its log)."""
@@ -208,9 +224,13 @@ class Journal:
                 yield self._names[author], seq, self._reload(body)
             except CorruptState as damage:
                 yield self._names[author], seq, damage
+        for body in self.cold(bucket):
+            batch = self._reload(body)
+            yield batch.author, batch.seq, batch
 
     def thread(self, need: str) -> list[Envelope]:
         """Every readable envelope of a need on record, in causal order (lamport, then id)."""
+        self._write()
         found = [
             envelope
             for _, _, batch in self.bucket_batches(bucket_of(need))
@@ -219,6 +239,32 @@ class Journal:
             if envelope.thread == need
         ]
         return sorted(found, key=lambda envelope: (envelope.lamport, envelope.id))
+
+    def places(self, chain: Chain, after: int, upto: int) -> Iterator[tuple[int, str, int, int, int, int]]:
+        """(lamport, author, epoch, bucket, seq, row) of the batches of a chain in (after, upto]."""
+        author = self._authors.get(chain[0])
+        for lamport, seq, row in self.db.execute(
+            "select lamport, seq, rowid from batches"
+            " where author = ? and epoch = ? and bucket = ? and seq > ? and seq <= ?",
+            (author, chain[1], chain[2], after, upto),
+        ):
+            yield lamport, chain[0], chain[1], chain[2], seq, row
+
+    def rows_upto(self, chain: Chain, seq: int) -> Iterator[tuple[int, bytes]]:
+        """(row, stored bytes) of a chain's batches up to `seq`, in order."""
+        author = self._authors.get(chain[0])
+        yield from self.db.execute(
+            "select rowid, body from batches where author = ? and epoch = ? and bucket = ? and seq <= ?"
+            " order by seq",
+            (author, chain[1], chain[2], seq),
+        ).fetchall()
+
+    def batch_at(self, row: int) -> Batch:
+        """The batch of a row that `places` named. CorruptState if it is not there."""
+        found = self.db.execute("select body from batches where rowid = ?", (row,)).fetchone()
+        if found is None:
+            raise CorruptState("bad-journal", f"{self.path}: batch {row} is missing", fix=_FIX)
+        return self._reload(found[0])
 
     def heads(self) -> Iterator[tuple[Chain, Head]]:
         """The last batch of each chain."""
@@ -246,6 +292,10 @@ class Journal:
 
     def settle(self, effect: str) -> None:
         self.db.execute("delete from outbox where id = ?", (effect,))
+
+    def settle_epoch(self) -> None:
+        """An epoch has ended: nobody waits any more for what was asked for its end."""
+        self.db.execute("delete from outbox where id like 'epoch-%'")
 
     def outbox(self) -> list[Kept]:
         return [decode_effect(record) for (record,) in self.db.execute("select record from outbox")]

@@ -11,6 +11,7 @@ import trio
 from swarmd.node import views, why
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import agent_ops
+from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.jobs import Content
 from swarmd.node.ports import Chain, Transport
 from swarmd.node.runner import Runner
@@ -26,7 +27,9 @@ from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Commanded
+from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import in_bootstrap
+from swarmd.protocol.work.need import Need
 
 MAX_RESULT_BYTES = 4 * 1_048_576
 TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
@@ -84,6 +87,8 @@ class LocalApi:
         self._ends = Ends(runner)
         self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.arbiter: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self.archive: Archive | None = None
+        self.checkpoints: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.topics = TopicHub()
         runner.watchers.append(self.topics.publish)
         self._ops: dict[str, Op] = {
@@ -133,6 +138,7 @@ class LocalApi:
             "addrs": list(self._transport.addrs),
             "mesh": {"id": genesis.mesh_name, "name": genesis.name},
             "epoch": state.epoch,
+            "checkpoint": self.checkpoints(),
             "uptime_s": (time.time_ns() - self._started_ns) // 1_000_000_000,
             "peers": len(self._transport.peers()),
             "needs": counts,
@@ -232,6 +238,10 @@ class LocalApi:
             name = str(wanted).upper()
             found, total = state.views.needs_in(name), state.views.need_counts().get(name, 0)
         rows = [views.need_row(state, state.needs[need]) for need in islice(found, limit)]
+        if self.archive is not None:
+            outcome = None if wanted is None else str(wanted).upper()
+            total += self.archive.count(outcome)
+            rows += self.archive.rows(outcome, limit - len(rows)) if len(rows) < limit else []
         return {"needs": rows, "total": total}
 
     async def _task_list(self, call: LocalCall) -> Any:
@@ -245,14 +255,25 @@ class LocalApi:
     async def _need_graph(self, call: LocalCall) -> Any:
         return views.graph(self._need(call), call.args.get("task"))
 
-    def _need(self, call: LocalCall) -> Any:
-        text = call.args.get("need")
+    def _found(self, call: LocalCall) -> tuple[State, Need]:
+        """The need that a call names, and the state that has it: ours, or one made for a need that was closed."""
+        text, state = call.args.get("need"), self._runner.state
         if not isinstance(text, str):
             raise LocalFault("bad-args", "name a need")
-        return views.find_need(self._runner.state, text)
+        try:
+            return state, views.find_need(state, text)
+        except LocalFault:
+            archived = self.archive.find(text) if self.archive is not None else None
+            if self.archive is None or archived is None:
+                raise
+            brought = self.archive.bring_back(archived)
+            return brought, brought.needs[archived]
 
-    def _detail(self, need: Any) -> dict[str, Any]:
-        detail = views.need_detail(self._runner.state, need)
+    def _need(self, call: LocalCall) -> Need:
+        return self._found(call)[1]
+
+    def _detail(self, need: Need, state: State | None = None) -> dict[str, Any]:
+        detail = views.need_detail(state or self._runner.state, need)
         values = {}
         for task, cid in detail["result"].items():
             binary = parse_cid(cid)
@@ -265,11 +286,12 @@ class LocalApi:
         return {**detail, "values": values}
 
     async def _need_show(self, call: LocalCall) -> Any:
-        return self._detail(self._need(call))
+        state, need = self._found(call)
+        return self._detail(need, state)
 
     async def _need_watch(self, call: LocalCall) -> Any:
         """Events of one need, from its beginning to its end; then what `need.show` says."""
-        need = self._need(call)
+        state, need = self._found(call)
         send, receive = trio.open_memory_channel[Envelope](1_024)
 
         def watch(envelope: Envelope) -> None:
@@ -289,7 +311,7 @@ class LocalApi:
                 envelope = await receive.receive()
                 if envelope.id not in known:
                     await call.emit(self._event(envelope))
-                need = self._runner.state.needs[need.id]
+                need = self._runner.state.needs.get(need.id, need)
             with trio.move_on_after(5.0):
                 for run in list(need.runs.values()):
                     if run.final is not None and not need.graph.children(run.final.task):
@@ -298,20 +320,24 @@ class LocalApi:
             pass  # the result's content is not to be had right now: show the rest
         finally:
             self._runner.watchers.remove(watch)
-        return self._detail(need)
+        return self._detail(need, state if state.me == NOBODY else None)
 
     async def _need_wait(self, call: LocalCall) -> Any:
         """{need}: answers when the need is at its end, with its row and the times to decision and result."""
-        name = self._need(call).id
+        state, need = self._found(call)
+        if state is not self._runner.state:
+            return {**views.need_row(state, need), **views.times(need)}
+        name = need.id
 
         def over() -> bool:
             # By its name: the state is built anew when a turn is taken back.
-            return self._runner.state.needs[name].state() in TERMINAL
+            held = self._runner.state.needs.get(name)
+            return held is None or held.state() in TERMINAL
 
         if not over():
             await self._ends.wait(name, over)
-        need = self._runner.state.needs[name]
-        return {**views.need_row(self._runner.state, need), **views.times(need)}
+        state, need = self._found(call)
+        return {**views.need_row(state, need), **views.times(need)}
 
     async def _topic_watch(self, call: LocalCall) -> Any:
         """{topic, count = 0}: each envelope on the topic from now on, until the client leaves or `count` came.
@@ -367,7 +393,8 @@ class LocalApi:
 
     async def _why(self, call: LocalCall) -> Any:
         runner = self._runner
-        return why.explain(runner.state, runner.journal, self._need(call))
+        state, need = self._found(call)
+        return why.explain(state, runner.journal, need)
 
 
 def _limit(args: Mapping[str, Any]) -> int:

@@ -20,6 +20,14 @@ create table if not exists batches (
   hash blob not null, lamport integer not null, ts_ns integer not null, body blob not null, verdicts blob,
   primary key (author, epoch, bucket, seq));
 create index if not exists batches_by_bucket on batches (bucket);
+create table if not exists checkpoints (
+  epoch integer primary key, state blob not null, head blob not null, certificate blob not null) without rowid;
+create table if not exists parts (hash blob primary key, body blob not null) without rowid;
+create table if not exists dumps (id integer primary key check (id = 1), state blob not null, said blob not null);
+create table if not exists closed (need text primary key, epoch integer not null, outcome text not null,
+  draws blob not null, row blob);
+create table if not exists cold (bucket integer not null, epoch integer not null, part integer not null,
+  cid blob not null, batches integer not null, bytes integer not null, primary key (bucket, epoch, part)) without rowid;
 create table if not exists outbox (id text primary key, record blob not null) without rowid;
 create table if not exists proofs (
   id integer primary key, what text not null, author integer not null, record blob not null, unique (what, author));
@@ -29,6 +37,17 @@ create table if not exists proofs (
 STEPS: Mapping[int, str] = {
     # What the ingress gate said of each envelope when it was taken in.
     2: "alter table batches add column verdicts blob;",
+    # Checkpoints, the parts of their snapshots (compressed), the state at the last one, and what went into blocks.
+    3: """
+create table checkpoints (
+  epoch integer primary key, state blob not null, head blob not null, certificate blob not null) without rowid;
+create table parts (hash blob primary key, body blob not null) without rowid;
+create table dumps (id integer primary key check (id = 1), state blob not null, said blob not null);
+create table closed (need text primary key, epoch integer not null, outcome text not null, draws blob not null,
+  row blob);
+create table cold (bucket integer not null, epoch integer not null, part integer not null, cid blob not null,
+  batches integer not null, bytes integer not null, primary key (bucket, epoch, part)) without rowid;
+""",
 }
 OLDEST = min(STEPS) - 1
 NEWEST = max(STEPS)

@@ -17,6 +17,7 @@ from typing import Any
 
 import zstandard
 from swarmd.node import codec
+from swarmd.node.beginning import begin
 from swarmd.node.journal import Journal
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.version import version
@@ -80,7 +81,8 @@ class Recording:
 
     def replay(self, *, check_everything: bool = True) -> Replayed:
         """Every input in its order: reproduces every FINALIZE and the state digest of the node."""
-        state = State(self.genesis, self.me, check_everything=check_everything)
+        state, _ = begin(self.journal, self.genesis, self.me)
+        state.check_everything = check_everything
         count = envelopes = 0
         for given in self.inputs():
             engine.step(state, given)
@@ -93,7 +95,7 @@ class Recording:
         dice = random.Random(seed)
         heard = [(e, reason, given.at_ns) for given in self.inputs() for e, reason in _judged(given)]
         dice.shuffle(heard)
-        state = State(self.genesis, OBSERVER, check_everything=True)
+        state, _ = begin(self.journal, self.genesis, OBSERVER)
         for envelope, reason, at_ns in heard:
             at_ns += int(dice.uniform(-skew_s, skew_s) * S_NS)
             denied = {} if reason is None else {0: reason}

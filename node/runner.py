@@ -9,11 +9,12 @@ from the journal and the node goes on reading while it waits for room (state `di
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import trio
 from swarmd.node import codec
+from swarmd.node.beginning import begin
 from swarmd.node.content.fetch import BatchBlockStore
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
@@ -25,13 +26,17 @@ from swarmd.node.turns import Item, Out, Reply
 from swarmd.node.voice import PreflightDenied, Voice
 from swarmd.protocol import engine
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
-from swarmd.protocol.chains import Chains
+from swarmd.protocol.chains import Chain, Chains, Head
+from swarmd.protocol.dumping import dump
 from swarmd.protocol.effects import (
+    Adopt,
     Arbitrate,
     Arm,
+    CheckSnapshot,
     Effect,
     Fetch,
     Judge,
+    MakeSnapshot,
     Publish,
     Report,
     RunAgent,
@@ -43,6 +48,7 @@ from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import (
     Admitted,
+    Adopted,
     AgentDone,
     Arbitrated,
     Authored,
@@ -51,6 +57,8 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    SnapshotChecked,
+    SnapshotMade,
     Ticked,
 )
 from swarmd.protocol.state import State
@@ -89,6 +97,7 @@ class Runner:
         gate: PolicyGate,
         blocks: BatchBlockStore,
         clock_ns: Callable[[], int],
+        floor: Callable[[], Iterable[tuple[Chain, Head]]] = tuple,
         new_state: Callable[[], State],
         on_out: Callable[[Out], None],
     ) -> None:
@@ -104,6 +113,7 @@ class Runner:
         # A restored node: until it has heard what it said after the backup, it only listens (docs/backup.md).
         self.silent = False
         self.watchers: list[Callable[[Envelope], None]] = []
+        self.floor = floor  # where chains begin whose earlier batches are not here
         self._clock_ns = clock_ns
         self._new_state = new_state
         self._on_out = on_out
@@ -127,12 +137,13 @@ class Runner:
     def _restore(self) -> None:
         """Rebuild the state, the chains and what is not sealed yet from the journal (P2, P9)."""
         self._new_blocks = {}
-        self.state = self._new_state()
         self.chains = Chains()
-        for chain, head in self.journal.heads():
-            self.chains.restore(chain, head)
+        for chain, head in (*self.journal.heads(), *self.floor()):
+            known = self.chains.heads.get(chain)
+            if known is None or known.seq < head.seq:
+                self.chains.restore(chain, head)
         self.ingress.follow(self.chains)
-        said = []
+        self.state, said = begin(self.journal, self.genesis, self.me, self._new_state())
         for given in self.inputs():
             engine.step(self.state, given)
             if isinstance(given, Authored):
@@ -140,7 +151,7 @@ class Runner:
         self.voice.restore(said, self.chains)
 
     def inputs(self) -> Iterator[Input]:
-        """Every input on record, in order."""
+        """Every input on record, in order: since the last checkpoint that was adopted."""
 
         def load(key: codec.BatchKey) -> tuple[Envelope, ...]:
             return self.journal.batch(key).envelopes
@@ -449,6 +460,14 @@ class Runner:
 
     def _step(self, given: Input, out: Out, reply: Reply | None = None) -> None:
         effects = engine.step(self.state, given)
+        if isinstance(given, Adopted):
+            # What came before is in the state that a restart begins with.
+            self.journal.begin_anew(
+                dump(self.state), [each.raw for each in self.voice.remembered(given.at_ns)]
+            )
+            self.journal.settle_epoch()
+            self._follow(effects, given.at_ns, out, reply)
+            return
         self.journal.add_input(codec.encode_input(given))
         if isinstance(given, AgentDone | Judged):
             self.journal.settle(given.job_id)
@@ -458,6 +477,10 @@ class Runner:
             self.journal.settle("anchor-" + given.anchor_id.hex())
         elif isinstance(given, Arbitrated):
             self.journal.settle(f"arbitrate-{given.epoch}-{given.need}")
+        elif isinstance(given, SnapshotChecked):
+            self.journal.settle("epoch-check-" + given.proposal.hex())
+        elif isinstance(given, SnapshotMade):
+            self.journal.settle(f"epoch-make-{given.epoch}-{given.round}")
         self._follow(effects, given.at_ns, out, reply)
 
     def _follow(self, effects: list[Effect], now_ns: int, out: Out, reply: Reply | None = None) -> None:
@@ -486,7 +509,9 @@ class Runner:
                     if cid not in self._new_blocks and not self.blocks.has(cid):
                         self.journal.keep(effect)
                         out.effects.append(effect)
-                case RunAgent() | Judge() | Submit() | Arbitrate():
+                case (
+                    RunAgent() | Judge() | Submit() | Arbitrate() | MakeSnapshot() | CheckSnapshot() | Adopt()
+                ):
                     self.journal.keep(effect)
                     out.effects.append(effect)
                 case Report(did, code):

@@ -1,12 +1,13 @@
 """What this node says: drafts become envelopes by its own gates, envelopes become signed batches of its chains."""
 
 import logging
+from collections import deque
 
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, recorded
 from swarmd.node.ports import Verdict
 from swarmd.node.sealing import seal
-from swarmd.node.spending import Spending
+from swarmd.node.spending import DAY_NS, Spending
 from swarmd.protocol import kinds
 from swarmd.protocol.batch import Sign
 from swarmd.protocol.chains import Chains
@@ -37,13 +38,32 @@ class Voice:
         # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
         self._verdicts: dict[bytes, Verdict] = {}
         self._spending = Spending(me)
+        self._needs: deque[Envelope] = deque()  # ours, of the last day
+
+    def remembered(self, now_ns: int) -> list[Envelope]:
+        """Of all we said, what a restart must know of: the needs of a day, for the limits on spending, and what is not
+        sealed yet. In the order in which we said it."""
+        self._forget(now_ns)
+        unsealed = {each.id for each in self.unsealed}
+        return [each for each in self._needs if each.id not in unsealed] + self.unsealed
+
+    def _forget(self, now_ns: int) -> None:
+        while self._needs and self._needs[0].ts_ns <= now_ns - DAY_NS:
+            self._needs.popleft()
+
+    def _note(self, envelope: Envelope) -> None:
+        self._spending.add(envelope)
+        if envelope.kind == kinds.NEED:
+            self._needs.append(envelope)
+            self._forget(envelope.ts_ns)
 
     def restore(self, said: list[Envelope], chains: Chains) -> None:
         """Go on from what the journal has: all that we ever said, in order."""
         sealed = self._journal.own_envelope_ids(self._me)
         self._spending = Spending(self._me)
+        self._needs.clear()
         for envelope in said:
-            self._spending.add(envelope)
+            self._note(envelope)
         self.unsealed = [
             each for each in said if each.id not in sealed and not self._left_behind(each, chains)
         ]
@@ -86,7 +106,7 @@ class Voice:
         if verdict.allow:
             envelope = evaluated(envelope, verdict.digest)
             self._verdicts[envelope.id] = verdict
-            self._spending.add(envelope)
+            self._note(envelope)
             return envelope
         log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
         if draft.kind == kinds.NEED:

@@ -132,6 +132,7 @@ def run_up(ctx: Context) -> int:
         check_everything=config.checks == "full",
         state_replica=config.state_replica,
         content_max_bytes=config.content_max_bytes,
+        keep_epochs=config.keep_epochs,
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(
             bootstrap=config.bootstrap,

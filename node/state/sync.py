@@ -3,7 +3,7 @@
 The messages are canonical CBOR on the peer's kept-open request stream:
 `{"t": "hello", "manifest": frame}` both ways, `{"t": "roots", "roots": [256 x 32 bytes]}` answered by the
 vectors of the buckets that differ, `{"t": "batches", "want": [[author, epoch, bucket, first, last]]}` answered
-by sealed batches, as many as fit. Who asks, learns; the peer does its own asking.
+by sealed batches, as many as fit; `parts` and `checkpoints` are of node/checkpoint/service.py. Who asks, learns; the peer does its own asking.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from swarmd.node.journal import Journal
@@ -57,6 +57,14 @@ class Progress:
     got: int = 0
 
 
+class Epochs(Protocol):
+    """What knows of checkpoints."""
+
+    def serve(self, peer: str, message: dict[str, Any]) -> bytes: ...
+
+    async def catch_up(self, peer: str) -> bool: ...
+
+
 class Sync:
     """Serves the requests of peers and runs our own rounds.
 
@@ -86,6 +94,7 @@ class Sync:
         self._slots = trio.CapacityLimiter(MAX_ROUNDS_AT_ONCE)
         self._dice = Random()
         self.on_level: Callable[[str], None] = lambda peer: None  # we have all that `peer` has
+        self.epochs: Epochs | None = None
         self.rounds = 0
         self.repaired = 0
 
@@ -103,6 +112,8 @@ class Sync:
         if kind == "batches":
             _wants(message.get("want"), "want")
             return self._batches(message["want"])
+        if kind in ("parts", "checkpoints") and self.epochs is not None:
+            return self.epochs.serve(peer, message)
         raise RemoteFault("bad-sync", f"no such request: {str(kind)[:32]}")
 
     def _vectors(self, roots: list[bytes]) -> list[Any]:
@@ -162,6 +173,8 @@ class Sync:
         try:
             with self._charged(peer):
                 await self._hello(peer)
+                if self.epochs is not None:
+                    await self.epochs.catch_up(peer)
                 missing: list[int] = []
                 while await self.round(peer, lambda progress: missing.append(progress.missing)):
                     missing.clear()

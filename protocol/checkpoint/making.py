@@ -18,12 +18,14 @@ from swarmd.protocol.work.need import Need
 
 
 def in_order(batches: Iterable[Batch]) -> list[Batch]:
-    """The order in which a maker takes batches: by lamport, so causes come first as a rule, and chains in theirs."""
-    return sorted(batches, key=lambda b: (b.envelopes[0].lamport, b.author, b.epoch, b.bucket, b.seq))
+    """The order in which a maker takes batches: causes come first as a rule, and each chain in its order."""
+    return sorted(
+        batches, key=lambda b: order_of(b.envelopes[-1].lamport, b.author, b.epoch, b.bucket, b.seq)
+    )
 
 
 def order_of(lamport: int, author: str, epoch: int, bucket: int, seq: int) -> tuple[int, str, int, int, int]:
-    """The key of `in_order`, for who sorts what it has not loaded: `lamport` is that of the batch's first envelope."""
+    """The key of `in_order`; `lamport` is that of the batch's last envelope, which is what a journal knows of it."""
     return (lamport, author, epoch, bucket, seq)
 
 
@@ -64,7 +66,9 @@ class Maker:
                 and escrow is not None
                 and escrow.state != "waiting"
             ):
-                closed[name] = ClosedNeed(name, need.owner, escrow.state, dict(escrow.paid), escrow.returned)
+                closed[name] = ClosedNeed(
+                    name, need.owner, escrow.state, dict(escrow.paid), escrow.returned, need.draws
+                )
             else:
                 opened[name] = self._open(need, epoch)
         # What waits for a need that nobody has heard of for two epochs is garbage.

@@ -58,6 +58,7 @@ class ClosedNeed:
     outcome: str
     paid: Mapping[str, tuple[str, int]]
     returned: int
+    draws: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _open_row(need: OpenNeed) -> list[Any]:
 
 
 def _closed_row(need: ClosedNeed) -> list[Any]:
-    return [need.id, need.owner, need.outcome, _paid_rows(need.paid), need.returned]
+    return [need.id, need.owner, need.outcome, _paid_rows(need.paid), need.returned, list(need.draws)]
 
 
 # Unpacking -----------------------------------------------------------------------------------------------
@@ -211,6 +212,23 @@ def cut_name(head: bytes) -> bytes:
     if type(name) is not bytes or len(name) != 32:
         raise RemoteFault("bad-snapshot", "its head names no cut")
     return name
+
+
+def roster_names(head: bytes) -> dict[int, bytes]:
+    """epoch -> the hash of the part that is its roster."""
+    try:
+        return {epoch: name for epoch, name in _head_of(head)["rosters"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteFault("bad-snapshot", f"its head is none: {error!r}") from None
+
+
+def links(head: bytes) -> tuple[bytes, bytes]:
+    """(hash of the snapshot before, merkle root of its envelopes)."""
+    fields = _head_of(head)
+    prev, root = fields.get("prev"), fields.get("root")
+    if type(prev) is not bytes or type(root) is not bytes:
+        raise RemoteFault("bad-snapshot", "its head is none")
+    return prev, root
 
 
 def _head_of(head: bytes) -> dict[str, Any]:
@@ -264,8 +282,8 @@ def unpack(packed: Packed) -> Snapshot:
             for row in rows:
                 need = _open_need(row)
                 opened[need.id] = need
-            for need_id, owner, outcome, paid, returned in ends:
-                closed[need_id] = ClosedNeed(need_id, owner, outcome, _paid(paid), returned)
+            for need_id, owner, outcome, paid, returned, draws in ends:
+                closed[need_id] = ClosedNeed(need_id, owner, outcome, _paid(paid), returned, tuple(draws))
         return Snapshot(
             epoch=fields["epoch"],
             prev=fields["prev"],
@@ -281,6 +299,11 @@ def unpack(packed: Packed) -> Snapshot:
         )
 
     return _tried(make)
+
+
+def parse_roster(body: bytes) -> Roster:
+    """A roster from its part; RemoteFault `bad-snapshot`."""
+    return _tried(lambda: _roster(decode(body)))
 
 
 def _roster(row: Any) -> Roster:

@@ -77,6 +77,7 @@ def fork_lives() -> None:
             Path(home),
             peers=[options["peer"]] if "peer" in options else [],
             lease_ttl_s=int(options.get("lease_ttl_s", 60)),
+            keep_epochs=int(options.get("keep_epochs", 10)),
             anchor_interval_s=float(options.get("anchor_interval_s", 0.1)),
             check_everything=True,
         )

@@ -1,5 +1,6 @@
 """SIGKILL at any moment: what was acknowledged is there afterwards, comes to its end, and is paid and anchored once."""
 
+import json
 import random
 import shutil
 import signal
@@ -15,7 +16,7 @@ from swarmd.node.chain.embedded import EmbeddedEvm, contract_address
 from swarmd.node.chain.kv import SqliteKv
 from swarmd.node.daemon import Daemon, Settings
 from swarmd.node.home import socket_path
-from swarmd.node.setup import init_home
+from swarmd.node.setup import GENESIS_FILE, init_home
 from swarmd.node.transport.local_async import connect_local
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.faults import LocalFault
@@ -152,3 +153,45 @@ async def test_killed_fifty_times_under_load(tmp_path, lives, task, wait_until):
     assert set(on_chain) == set(state.anchors)
     per_need = Counter(need for anchor in state.anchors.values() for need in anchor.needs)
     assert {per_need[need] for need in acknowledged} == {1}
+
+
+@pytest.mark.property_id("P7")
+@pytest.mark.property_id("P9")
+async def test_killed_while_epochs_end(tmp_path, lives, task):
+    """In the middle of making a snapshot, adopting it, putting batches away: the next start is whole."""
+    home = tmp_path / "home"
+    init_home(home)
+    founded = json.loads((home / GENESIS_FILE).read_text())
+    (home / GENESIS_FILE).write_text(json.dumps({**founded, "epoch_s": 1}))
+    spec = {"budget": "0.10", "deadline_s": 3600, "tasks": [task(verify={"type": "reexec"})]}
+    rng = random.Random(SEED)
+    acknowledged: list[str] = []
+    first = await lives.start(home)
+    await first.until_ready()
+    await register_agent(first)
+    assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    epoch = 0
+    for _ in range(6):
+        life = await lives.start(home, keep_epochs=1)
+        await life.until_ready()
+        with trio.move_on_after(rng.uniform(1.5, 4.0)):
+            await post_needs(home, spec, acknowledged)
+        assert await life.end(signal.SIGKILL) == -signal.SIGKILL, life.told()
+        daemon = replayed(copied_journal(home, tmp_path / "copy"))
+        state = daemon.runner.state
+        assert state.epoch >= epoch
+        epoch = state.epoch
+        state.ledger.check_all()
+        known = {need for (need,) in daemon.journal.db.execute("select need from closed")}
+        assert set(acknowledged) <= state.needs.keys() | known
+        daemon.journal.close()
+    assert epoch >= 2
+    last = await lives.start(home, keep_epochs=1)
+    await last.until_ready()
+    for need in acknowledged:
+        row = await last.call("need.wait", need=need)
+        assert row["state"] == "FINALIZED", row
+    with trio.fail_after(30):
+        while not (await last.call("status"))["checkpoint"]["tiers"]["cold"]["batches"]:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+    assert await last.end(signal.SIGTERM) == 0, last.told()

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarmd.protocol import merkle
 from swarmd.protocol.batch import prove, sign_flush
@@ -24,6 +24,7 @@ from swarmd.protocol.checkpoint.snapshot import (
     unpack,
 )
 from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import bucket_of
@@ -445,6 +446,40 @@ def test_a_replay_of_the_journal_gives_the_state(rooms, make_task):
         for given_input in node.journal:
             step(again, given_input)
         assert state_digest(again) == state_digest(node.state)
+
+
+@pytest.mark.property_id("P2")
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 400))
+def test_a_dumped_state_goes_on_like_the_one_it_was(mesh_of, make_task, seed, steps):
+    """Whenever it is dumped: the same digest at once, and after everything that came later."""
+    mesh = mesh_of(["ann", "bob", "cee"], seed=seed)
+    mesh.answer = lambda node, job: {"n": 1} if mesh.random.random() < 0.8 else None
+    for _ in range(3):
+        mesh.post("ann", [make_task("t1"), make_task("t2", after=("t1",))], 60_000)
+        mesh.post("bob", [make_task("t1", capability="rare")], 30_000)
+        some(mesh, steps // 3)
+    others = {}
+    for name, node in mesh.nodes.items():
+        others[name] = load(mesh.genesis, node.did, dump(node.state), check_everything=True)
+        assert state_digest(others[name]) == state_digest(node.state)
+        assert dump(others[name]) == dump(node.state)
+    had = {name: len(node.journal) for name, node in mesh.nodes.items()}
+    mesh.publish_manifest("cee", {"rare": 10_000, "echo": 20_000})
+    mesh.run()
+    for name, node in mesh.nodes.items():
+        for given_input in node.journal[had[name] :]:
+            step(others[name], given_input)
+        assert state_digest(others[name]) == state_digest(node.state)
+
+
+def test_a_state_that_is_none_is_refused(rooms):
+    mesh, _ = rooms()
+    node = mesh.nodes["ann"]
+    whole = dump(node.state)
+    for body in (b"", b"\xa0", whole[:-1], whole.replace(b"Account", b"Accourt") + b"x"):
+        with pytest.raises(CorruptState):
+            load(mesh.genesis, node.did, body)
 
 
 @pytest.mark.property_id("P9")

@@ -1,0 +1,112 @@
+"""Needs that a checkpoint closed: found in the journal's index, brought back from their batches for who asks."""
+
+from typing import Any
+
+from swarmd.node import views
+from swarmd.node.checkpoint.records import Records
+from swarmd.node.journal import Journal
+from swarmd.node.runner import Runner
+from swarmd.protocol import engine
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.checkpoint.snapshot import ClosedNeed
+from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.inputs import Admitted
+from swarmd.protocol.ledger.accounts import Account, Ledger
+from swarmd.protocol.state import NOBODY, State
+from swarmd.protocol.terms import Terms
+
+_STATES = {"released": "FINALIZED", "refunded": "REFUNDED", "expired": "EXPIRED"}
+
+
+class Archive:
+    def __init__(self, runner: Runner, journal: Journal, records: Records) -> None:
+        self._runner = runner
+        self._records = records
+        self._db = journal.db
+
+    def find(self, text: str) -> str | None:
+        """A closed need by its id, or by a beginning of it that no other closed one has."""
+        exact = self._db.execute("select need from closed where need = ?", (text,)).fetchone()
+        if exact is not None:
+            return str(exact[0])
+        if len(text) < 4:
+            return None
+        names = (text, text if text.startswith("need-") else "need-" + text)
+        found = self._db.execute(
+            "select need from closed where substr(need, 1, ?) = ? or substr(need, 1, ?) = ? limit 2",
+            (len(names[0]), names[0], len(names[1]), names[1]),
+        ).fetchall()
+        return str(found[0][0]) if len(found) == 1 else None
+
+    def count(self, state: str | None = None) -> int:
+        wanted = self._outcomes(state)
+        marks = ",".join("?" * len(wanted))
+        row = self._db.execute(f"select count(*) from closed where outcome in ({marks})", wanted).fetchone()
+        return int(row[0])
+
+    def rows(self, state: str | None, limit: int) -> list[dict[str, Any]]:
+        """Lines of `need list`, what closed last first; what a checkpoint alone tells where we were not there."""
+        wanted = self._outcomes(state)
+        marks = ",".join("?" * len(wanted))
+        found = self._db.execute(
+            f"select need, epoch, outcome, row from closed where outcome in ({marks}) order by rowid desc limit ?",
+            (*wanted, limit),
+        )
+        return [
+            {**(decode(row) if row else _unknown(need, outcome)), "closed_by_epoch": epoch}
+            for need, epoch, outcome, row in found
+        ]
+
+    def _outcomes(self, state: str | None) -> list[str]:
+        return [outcome for outcome, name in _STATES.items() if state is None or name == state]
+
+    def row_of(self, closed: ClosedNeed) -> bytes | None:
+        """Its line of `need list`, while the need is still in memory."""
+        state = self._runner.state
+        need = state.needs.get(closed.id)
+        return encode(views.need_row(state, need)) if need is not None else None
+
+    def bring_back(self, name: str) -> State:
+        """A state that has only this need, derived from its envelopes. LocalFault `archived` if those are gone."""
+        row = self._db.execute("select epoch, draws from closed where need = ?", (name,)).fetchone()
+        envelopes = self._runner.thread(name)
+        first = next((each for each in envelopes if each.kind == "NEED"), None)
+        if row is None or first is None:
+            raise LocalFault(
+                "archived",
+                f"{name} was closed by a checkpoint, and its envelopes are not here any more",
+                fix="raise keep_epochs on nodes that should keep more, or ask another node",
+            )
+        return self._derived(envelopes, first, tuple(decode(row[1])))
+
+    def _derived(self, envelopes: list[Envelope], first: Envelope, draws: tuple[int, ...]) -> State:
+        live = self._runner.state
+        state = State(live.genesis, NOBODY)
+        state.epoch = live.epoch
+        state.terms = Terms(live.genesis, {**Terms(live.genesis).rosters, **self._records.rosters()})
+        budget, fund = first.payload["budget"], first.payload["fund"]
+        # Its entry as the next of an account that has just this money: the escrow then goes the way it went.
+        state.ledger = Ledger({first.sender: budget})
+        state.ledger.base[first.sender] = Account(available=budget, next_seq=fund["seq"], head=fund["prev"])
+        state.ledger.rebuild()
+        engine.step(state, Admitted((first,), {}, first.ts_ns))
+        state.needs[first.thread].draws = draws
+        for envelope in envelopes:
+            engine.step(state, Admitted((envelope,), {}, envelope.ts_ns))
+        return state
+
+
+def _unknown(need: str, outcome: str) -> dict[str, Any]:
+    return {
+        "need": need,
+        "title": "",
+        "state": _STATES[outcome],
+        "owner": "",
+        "budget": "",
+        "paid": "",
+        "tasks": 0,
+        "done": 0,
+        "created_ns": 0,
+        "waiting_for": "",
+    }

@@ -1,0 +1,79 @@
+"""Makes snapshots out of the journal: cooperative, so that the daemon goes on meanwhile."""
+
+import trio
+from swarmd.node.checkpoint.records import Records
+from swarmd.node.journal import Journal
+from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.checkpoint.making import Maker
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapshot, pack, unpack
+from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.genesis import Genesis
+
+BATCHES_A_SLICE = 4
+
+
+class Incomplete(LocalFault):
+    """We do not hold what a cut names."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("incomplete-cut", what, fix="sync with the mesh (swarmd sync)")
+
+
+class Snapshots:
+    """Remembers the last one as an object: it is what the next one is made on."""
+
+    def __init__(self, genesis: Genesis, journal: Journal, records: Records) -> None:
+        self._genesis = genesis
+        self._journal = journal
+        self._records = records
+        self._last: tuple[bytes, Snapshot] | None = None
+
+    async def load(self, state: bytes) -> Snapshot:
+        """A snapshot that we keep. LocalFault if not."""
+        if self._last is not None and self._last[0] == state:
+            return self._last[1]
+        packed = self._records.packed(state)
+        if packed is None:
+            raise LocalFault("no-snapshot", f"the snapshot {state.hex()} is not here")
+        found = await trio.to_thread.run_sync(unpack, packed)
+        self._last = (state, found)
+        return found
+
+    def missing(self, cut: Cut, heads: dict[Chain, Head]) -> list[tuple[Chain, int, int]]:
+        """(chain, first seq, last seq) of what we lack of a cut."""
+        wants = []
+        for chain, head in cut.items():
+            have = heads[chain].seq if chain in heads else -1
+            if have < head.seq:
+                wants.append((chain, have + 1, head.seq))
+        return wants
+
+    async def make(self, cut: Cut) -> Packed:
+        """The snapshot of `cut` on top of the last adopted one, kept. Incomplete if we hold another, or not all, of it."""
+        base_state = self._records.base
+        base = await self.load(base_state) if base_state != NO_SNAPSHOT else None
+        maker = Maker(self._genesis, base, base_state)
+        for number, row in enumerate(self._places(cut, base.cut if base is not None else {})):
+            maker.feed(self._journal.batch_at(row))
+            if number % BATCHES_A_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        found = maker.finish(cut)
+        packed = await trio.to_thread.run_sync(pack, found)
+        self._records.put(packed)
+        self._last = (packed.state, found)
+        return packed
+
+    def _places(self, cut: Cut, known: Cut) -> list[int]:
+        """Rows of the batches in the cut beyond `known`, in the order in which a maker takes them."""
+        places = []
+        for chain, head in cut.items():
+            after = known[chain].seq if chain in known else -1
+            if after >= head.seq:
+                continue
+            found = list(self._journal.places(chain, after, head.seq))
+            if len(found) != head.seq - after:
+                raise Incomplete(f"{len(found)} of {head.seq - after} batches of a chain of {chain[0]}")
+            if self._journal.batch_hash((*chain, head.seq)) != head.hash:
+                raise Incomplete(f"{chain[0]} has signed two histories, and we hold the other")
+            places += found
+        return [row for *_, row in sorted(places)]

@@ -1,0 +1,203 @@
+"""Tiers: what is open is in memory, the batches of `keep_epochs` epochs in the journal, older ones in content blocks.
+
+A block holds the sealed batches of one bucket and epoch, compressed, and is named by its CID like any content. `thread`
+and `why` read through all tiers. Cold blocks are dropped, the oldest first, when they take more than a bound.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import trio
+from swarmd.node.checkpoint.records import Records
+from swarmd.node.journal import Journal
+from swarmd.protocol import limits
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.checkpoint.snapshot import compress, decompress
+from swarmd.protocol.cids import raw_cid
+from swarmd.protocol.faults import LocalFault
+
+log = logging.getLogger("swarmd.checkpoint")
+
+KEEP_EPOCHS = 10
+MAX_COLD_BYTES = 1 << 30
+RETRY_S = 30.0
+# Before compression; what comes out is smaller than a block may be.
+PART_BYTES = 900_000
+
+
+class Blocks(Protocol):
+    """What it needs of the block store."""
+
+    def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int: ...
+
+    def get(self, cid: bytes) -> bytes | None: ...
+
+    def delete(self, cid: bytes) -> bool: ...
+
+
+class Pruner:
+    """`wake` when an epoch has begun; `run` puts away what is older than `keep_epochs` then."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        records: Records,
+        blocks: Blocks,
+        keep_epochs: int = KEEP_EPOCHS,
+        max_cold_bytes: int = MAX_COLD_BYTES,
+    ) -> None:
+        self._journal = journal
+        self._db = journal.db
+        self._records = records
+        self._blocks = blocks
+        self._keep = keep_epochs
+        self._max_cold_bytes = max_cold_bytes
+        self._epoch = 0
+        self._wake = trio.Event()
+        self.moved = 0  # batches put into blocks since the start
+        journal.cold = self.bodies
+
+    def wake(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._wake.set()
+
+    async def run(self) -> None:
+        latest = self._records.latest()
+        if latest is not None:
+            self.wake(latest.epoch)  # an earlier life may have been cut short
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            try:
+                await self.prune(self._epoch)
+            except LocalFault as fault:
+                log.info("old batches stay where they are for now: %s", fault)
+                await trio.sleep(RETRY_S)
+                self._wake.set()
+
+    async def prune(self, epoch: int) -> None:
+        """Everything that is due when `epoch` has begun. A bucket at a time, each in one transaction."""
+        self._forget_snapshots(epoch)
+        old = self._records.at(epoch - self._keep)
+        if old is None:
+            return
+        cut = self._records.cut(old.state)
+        if cut is None:
+            return
+        buckets: dict[int, list[tuple[Chain, Head]]] = {}
+        for chain, head in cut.items():
+            buckets.setdefault(chain[2], []).append((chain, head))
+        for bucket, chains in sorted(buckets.items()):
+            self._put_away(bucket, old.epoch, old.state, chains)
+            await trio.lowlevel.checkpoint()
+        self._drop_coldest(epoch)
+
+    def _forget_snapshots(self, epoch: int) -> None:
+        """Whole snapshots: the last two, one to make the next on and one for who is still fetching it. Cuts: those of
+        the epochs that are still in the journal."""
+        keep = [kept.state for kept in self._records.since(epoch - 1, 2)]
+        cuts = [kept.state for kept in self._records.since(epoch - self._keep, self._keep + 1)]
+        with self._transaction():
+            self._records.forget_parts(keep, cuts)
+
+    def _put_away(self, bucket: int, epoch: int, state: bytes, chains: list[tuple[Chain, Head]]) -> None:
+        rows = [
+            (row, body) for chain, head in chains for row, body in self._journal.rows_upto(chain, head.seq)
+        ]
+        if not rows:
+            return
+        blocks: list[tuple[bytes, bytes, int]] = []
+        size, bodies = 0, []
+        for number, (_, body) in enumerate(rows):
+            bodies.append(body)
+            size += len(body)
+            if size >= PART_BYTES or number == len(rows) - 1:
+                block = compress(encode(bodies))
+                blocks.append((raw_cid(block), block, len(bodies)))
+                size, bodies = 0, []
+        # First the blocks, then the rows: cut short in between, it is done again and comes to the same blocks.
+        self._blocks.put_many([(cid, block) for cid, block, _ in blocks])
+        with self._transaction():
+            self._db.executemany(
+                "insert or replace into cold values (?, ?, ?, ?, ?, ?)",
+                [
+                    (bucket, epoch, part, cid, count, len(block))
+                    for part, (cid, block, count) in enumerate(blocks)
+                ],
+            )
+            self._db.executemany("delete from batches where rowid = ?", [(row,) for row, _ in rows])
+            self._records.set_floor(state)
+        self.moved += len(rows)
+
+    def _drop_coldest(self, epoch: int) -> None:
+        rows = self._db.execute(
+            "select epoch, sum(bytes) from cold group by epoch order by epoch desc"
+        ).fetchall()
+        held = 0
+        for old, size in rows:
+            held += size
+            if held > self._max_cold_bytes and old < epoch - self._keep:
+                with self._transaction():
+                    cids = self._db.execute("select cid from cold where epoch <= ?", (old,)).fetchall()
+                    self._db.execute("delete from cold where epoch <= ?", (old,))
+                    self._db.execute("delete from closed where epoch <= ?", (old,))
+                for (cid,) in cids:
+                    self._blocks.delete(bytes(cid))
+                log.info("cold batches of %d epochs are dropped: they took more than the bound", len(cids))
+                return
+
+    def _transaction(self) -> Any:
+        return _Transaction(self._journal)
+
+    # Reading -------------------------------------------------------------------------------------------
+
+    def bodies(self, bucket: int) -> Iterator[bytes]:
+        """Stored batches of a bucket that are in blocks, oldest first. One whose block is gone is left out."""
+        rows = self._db.execute(
+            "select cid from cold where bucket = ? order by epoch, part", (bucket,)
+        ).fetchall()
+        for (cid,) in rows:
+            block = self._blocks.get(bytes(cid))
+            if block is None:
+                log.warning("the block of old batches %s is gone", bytes(cid).hex())
+                continue
+            yield from decode(decompress(block))
+
+    def status(self) -> dict[str, Any]:
+        """How much is in which tier."""
+        warm = self._db.execute("select count(*), coalesce(sum(length(body)), 0) from batches").fetchone()
+        cold = self._db.execute(
+            "select coalesce(sum(batches), 0), coalesce(sum(bytes), 0), min(epoch), count(*) from cold"
+        ).fetchone()
+        return {
+            "keep_epochs": self._keep,
+            "warm": {"batches": warm[0], "bytes": warm[1]},
+            "cold": {"batches": cold[0], "bytes": cold[1], "oldest_epoch": cold[2], "blocks": cold[3]},
+        }
+
+
+class _Transaction:
+    """LocalFault `disk-full` and nothing done where the disk refuses."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def __enter__(self) -> None:
+        self._journal.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is None:
+            try:
+                self._journal.commit()
+                return
+            except sqlite3.Error as full:
+                error = full
+        self._journal.rollback()
+        if isinstance(error, sqlite3.Error):
+            raise LocalFault("disk-full", f"nothing was moved: {error}", fix="free some space") from error
+
+
+assert PART_BYTES < limits.MAX_BLOCK_BYTES

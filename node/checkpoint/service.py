@@ -1,0 +1,430 @@
+"""Carries out what the engine asks about the end of an epoch: make a snapshot, check another's, adopt a certified one."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import trio
+from swarmd.node.checkpoint.archive import Archive
+from swarmd.node.checkpoint.making import Incomplete, Snapshots
+from swarmd.node.checkpoint.pruning import Pruner
+from swarmd.node.checkpoint.records import Kept, Records
+from swarmd.node.codec import effect_id
+from swarmd.node.journal import Journal
+from swarmd.node.ports import PeerGone, Transport
+from swarmd.node.runner import Runner
+from swarmd.node.state.sync import Sync
+from swarmd.protocol.batch import Batch, EnvelopeProof, proof_from_list, prove
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.chains import Chain, Head
+from swarmd.protocol.checkpoint import adopting, ballots
+from swarmd.protocol.checkpoint import snapshot as snapshots
+from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot
+from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
+from swarmd.protocol.envelope import bucket_of, epoch_thread
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.inputs import Adopted, SnapshotChecked, SnapshotMade
+
+log = logging.getLogger("swarmd.checkpoint")
+
+SETTLE_S = 1.0  # a cut is this old when it is proposed, so that others have it by gossip
+CHECK_TIMEOUT_S = 60.0
+RETRY_S = 1.0
+SEAL_S = 0.02
+MAX_PARTS = 512
+MAX_ANSWER_BYTES = 4 * 1_048_576
+MAX_CHECKPOINTS = 64
+Wish = MakeSnapshot | CheckSnapshot | Adopt
+
+
+class Unsealed(LocalFault):
+    """Some of a certificate is said and not yet signed: a matter of milliseconds."""
+
+
+class Checkpoints:
+    """`start` effects while `run` runs; `serve` peers; `catch_up` with one that is epochs ahead."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        journal: Journal,
+        records: Records,
+        transport: Transport,
+        sync: Sync,
+        peer_of: Callable[[str], str],
+        pruner: Pruner,
+    ) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._records = records
+        self._transport = transport
+        self._sync = sync
+        self._peer_of = peer_of
+        self._pruner = pruner
+        self.archive = Archive(runner, journal, records)
+        self._snapshots = Snapshots(runner.genesis, journal, records)
+        self._running: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+        self._making = trio.Lock()
+        self._catching = trio.Lock()
+        self.last: dict[str, Any] = {}  # how the last snapshot was made, for `swarmd consensus status`
+
+    async def run(self, kept: Iterable[Wish], *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, beginning with what the outbox still holds."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for wish in kept:
+                self.start(wish)
+            nursery.start_soon(self._pruner.run)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def start(self, wish: Wish) -> None:
+        key = effect_id(wish)
+        if key not in self._running and self._nursery is not None:
+            self._running.add(key)
+            self._nursery.start_soon(self._carry_out, key, wish)
+
+    async def _carry_out(self, key: str, wish: Wish) -> None:
+        """Again and again until it is done or the epoch is over: peers come and go, disks fill and empty."""
+        try:
+            while self._runner.state.epoch < wish.epoch:
+                pause_s = RETRY_S
+                try:
+                    match wish:
+                        case MakeSnapshot():
+                            await self._make(wish)
+                        case CheckSnapshot():
+                            await self._check(wish)
+                        case Adopt():
+                            await self._adopt(wish)
+                    return
+                except Unsealed:
+                    pause_s = SEAL_S
+                except (LocalFault, PeerGone) as fault:
+                    log.info("%s waits: %s", key, fault)
+                except CorruptState:
+                    raise
+                except Exception:
+                    # The isolation boundary of what a peer gave us (P10).
+                    log.exception("%s failed; trying again", key)
+                await trio.sleep(pause_s)
+        finally:
+            self._running.discard(key)
+
+    def status(self) -> dict[str, Any]:
+        """The last checkpoint, the ballot about the next, and what is kept where."""
+        state = self._runner.state
+        latest, ballot = self._records.latest(), state.ballot
+        return {
+            "epoch": state.epoch,
+            "state": latest.state.hex() if latest is not None else "",
+            "signatures": len(latest.certificate) - 1 if latest is not None else 0,
+            "since_ns": state.epoch_since_ns,
+            "epoch_s": state.genesis.epoch_s,
+            "fenced": state.fenced,
+            "orphaned": {need: [each.hex() for each in ids] for need, ids in state.orphaned.items()},
+            "ballot": None
+            if ballot is None
+            else {
+                "round": ballot.promised,
+                "proposals": len(ballot.proposals),
+                "votes": max(map(len, ballot.votes.values()), default=0),
+                "refused": sorted(set(ballot.refusals.values())),
+            },
+            "last_made": dict(self.last),
+            "tiers": self._pruner.status(),
+        }
+
+    # Making and checking -------------------------------------------------------------------------------
+
+    async def _make(self, wish: MakeSnapshot) -> None:
+        cut = dict(self._runner.chains.heads)
+        await trio.sleep(SETTLE_S)
+        began = time.perf_counter()
+        async with self._making:
+            packed = await self._snapshots.make(cut)
+        found = await self._snapshots.load(packed.state)
+        self._note(found, packed, time.perf_counter() - began)
+        root, state = found.root, packed.state
+        self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, state, at_ns))
+
+    def _note(self, found: Snapshot, packed: Packed, took_s: float) -> None:
+        self.last = {
+            "epoch": found.epoch,
+            "state": packed.state.hex(),
+            "root": found.root.hex(),
+            "ops": found.ops,
+            "open": len(found.open),
+            "closed": len(found.closed),
+            "accounts": len(found.accounts),
+            "bytes": len(packed.head) + sum(map(len, packed.parts.values())),
+            "took_ms": round(1000 * took_s),
+        }
+
+    async def _check(self, wish: CheckSnapshot) -> None:
+        same, reason = False, "not checked in time"
+        with trio.move_on_after(CHECK_TIMEOUT_S):
+            same, reason = await self._same(wish)
+        self._runner.tell(lambda at_ns: SnapshotChecked(wish.proposal, same, reason, at_ns))
+
+    async def _same(self, wish: CheckSnapshot) -> tuple[bool, str]:
+        """Have we made the snapshot, or do we make the same of the same cut? And why not."""
+        if self._records.frame(wish.state) is not None:
+            found = await self._snapshots.load(wish.state)
+            return found.root == wish.root, "another root"
+        try:
+            peer = self._peer(wish.holder)
+            head = await self._fetch_head(peer, wish.state)
+            name = snapshots.cut_name(head)
+            cut = snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
+            await self._complete(cut, peer)
+            async with self._making:
+                packed = await self._snapshots.make(cut)
+        except RemoteFault as fault:
+            self._transport.report(self._peer_of(wish.holder), fault.code)
+            return False, f"{fault.code}: {fault.message}"
+        except Incomplete as fault:
+            if "two histories" not in fault.message:
+                raise
+            return False, fault.message
+        found = await self._snapshots.load(packed.state)
+        if (packed.state, found.root) != (wish.state, wish.root):
+            return False, f"the cut gives {packed.state.hex()[:16]} here, not {wish.state.hex()[:16]}"
+        return True, ""
+
+    def _peer(self, did: str) -> str:
+        peer = self._peer_of(did)
+        if not peer:
+            raise PeerGone(f"not connected with {did}")
+        return peer
+
+    async def _complete(self, cut: snapshots.Cut, peer: str) -> None:
+        """Get what of a cut gossip has not brought."""
+        while wants := self._snapshots.missing(cut, self._runner.chains.heads):
+            asked = [[*chain, first, last] for chain, first, last in wants[:256]]
+            came, _ = await self._sync.fetch(peer, asked)
+            if came == 0:
+                raise Incomplete(f"{len(wants)} chains of the cut, which who proposed it does not give")
+
+    # Adopting ------------------------------------------------------------------------------------------
+
+    async def _adopt(self, wish: Adopt) -> None:
+        certificate = self._proofs(wish)
+        if self._records.packed(wish.state) is None:
+            await self._fetch_snapshot(wish.state, wish.holders)
+        await self._take(wish.epoch, wish.state, certificate, jump=False)
+
+    def _proofs(self, wish: Adopt) -> tuple[EnvelopeProof, ...]:
+        """The certificate as envelopes with their seals. LocalFault as long as one of ours is not sealed yet."""
+        wanted = {ref: place for place, ref in enumerate(wish.certificate)}
+        found: dict[int, EnvelopeProof] = {}
+        for _, _, batch in self._journal.bucket_batches(bucket_of(epoch_thread(wish.epoch))):
+            if isinstance(batch, Batch):
+                for index, envelope in enumerate(batch.envelopes):
+                    if envelope.id in wanted:
+                        found[wanted[envelope.id]] = prove(batch, index)
+        if 0 not in found:
+            raise Unsealed("no-certificate", "the checkpoint's own batch is not here yet")
+        proofs = tuple(found[place] for place in sorted(found))
+        # Not all that voted need be here in a batch; a quorum must.
+        roster = self._runner.state.terms.roster(wish.epoch - 1)
+        try:
+            ballots.verify_certificate(self._runner.genesis.mesh_id, wish.epoch, roster, proofs)
+        except RemoteFault as fault:
+            raise Unsealed("no-certificate", fault.message) from None
+        return proofs
+
+    async def _take(
+        self, epoch: int, state: bytes, certificate: tuple[EnvelopeProof, ...], *, jump: bool
+    ) -> None:
+        """Adopt a snapshot that is here whole. `jump`: begin our chains at its cut where we lack what is before."""
+        found = await self._snapshots.load(state)
+        if found.epoch != epoch:
+            raise CorruptState("P7", f"the certified snapshot of epoch {epoch} says it is of {found.epoch}")
+        head = self._records.body(state)
+        assert head is not None
+        kept = Kept(epoch, state, head, certificate)
+
+        def make(at_ns: int) -> Adopted:
+            # Within the turn's transaction: with the checkpoint comes all that follows from it, or nothing.
+            runner = self._runner
+            self._records.add(kept, found, self.archive.row_of)
+            if jump:
+                self._records.set_floor(state)
+                for chain, last in found.cut.items():
+                    if chain not in runner.chains.heads or runner.chains.heads[chain].seq < last.seq:
+                        runner.chains.restore(chain, last)
+            threads = {need: tuple(runner.thread(need)) for need in adopting.to_rebuild(runner.state, found)}
+            return Adopted(found, threads, at_ns)
+
+        if self._runner.state.epoch < epoch:
+            reply = self._runner.tell(make, reply=True)
+            assert reply is not None
+            await reply.wait()
+            log.info(
+                "epoch %d has begun: %d needs closed, %d open", epoch, len(found.closed), len(found.open)
+            )
+            self._pruner.wake(epoch)
+
+    # From peers ----------------------------------------------------------------------------------------
+
+    async def _ask(self, peer: str, message: dict[str, Any]) -> dict[str, Any]:
+        answer = decode(await self._transport.request(peer, encode(message)))
+        if type(answer) is not dict:
+            raise RemoteFault("bad-sync", "an answer must be a map")
+        return answer
+
+    async def _fetch_head(self, peer: str, state: bytes) -> bytes:
+        frame = (await self._ask(peer, {"t": "parts", "names": [state]})).get("parts")
+        if type(frame) is not list or len(frame) != 1 or type(frame[0]) is not bytes:
+            raise PeerGone("the peer has not got that snapshot")
+        head = snapshots.decompress(frame[0], MAX_ANSWER_BYTES)
+        if snapshots.state_of(head) != state:
+            raise RemoteFault("bad-snapshot", "a head that does not hash to its checkpoint")
+        return head
+
+    async def _fetch_parts(self, peer: str, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Checked bodies of all `names`."""
+        bodies: dict[bytes, bytes] = {}
+        left = list(names)
+        while left:
+            frames = (await self._ask(peer, {"t": "parts", "names": left[:MAX_PARTS]})).get("parts")
+            if type(frames) is not list or not frames:
+                raise PeerGone("the peer has not got all parts of that snapshot")
+            for name, frame in zip(left, frames, strict=False):
+                if type(frame) is not bytes:
+                    raise RemoteFault("bad-snapshot", "a part is a byte string")
+                bodies[name] = snapshots.check_part(name, snapshots.decompress(frame))
+            left = left[len(frames) :]
+        return bodies
+
+    async def _fetch_snapshot(self, state: bytes, holders: Sequence[str]) -> None:
+        """From the first that has it: those who voted for it, then anybody. PeerGone if nobody."""
+        first = [peer for did in holders if (peer := self._peer_of(did))]
+        others = [each.peer_id for each in self._transport.peers()]
+        for peer in dict.fromkeys([*first, *others]):
+            try:
+                head = await self._fetch_head(peer, state)
+                names = [n for n in snapshots.part_names(head) if self._records.frame(n) is None]
+                parts = await self._fetch_parts(peer, names)
+                here = {n: b for n in snapshots.part_names(head) if (b := self._records.body(n)) is not None}
+                self._records.put(Packed(head, {**here, **parts}))
+                return
+            except PeerGone:
+                continue
+            except RemoteFault as fault:
+                self._transport.report(peer, fault.code)
+        raise PeerGone(f"nobody here gives the snapshot {state.hex()[:16]}")
+
+    def serve(self, peer: str, message: dict[str, Any]) -> bytes:
+        """The answer to `parts` {"names"} or `checkpoints` {"from"}. RemoteFault for what is not well-formed."""
+        if message.get("t") == "checkpoints":
+            first = message.get("from")
+            if type(first) is not int or not 0 <= first < 1 << 62:
+                raise RemoteFault("bad-sync", "from: an epoch")
+            latest = self._records.latest()
+            return encode(
+                {
+                    "latest": latest.epoch if latest is not None else 0,
+                    "checkpoints": [self._row(kept) for kept in self._records.since(first, MAX_CHECKPOINTS)],
+                }
+            )
+        names = message.get("names")
+        if type(names) is not list or not 1 <= len(names) <= MAX_PARTS:
+            raise RemoteFault("bad-sync", f"names: 1 to {MAX_PARTS} hashes")
+        frames: list[bytes] = []
+        room = MAX_ANSWER_BYTES
+        for name in names:
+            frame = self._records.frame(name) if type(name) is bytes and len(name) == 32 else None
+            if frame is None or (room - len(frame) < 0 and frames):
+                break
+            room -= len(frame)
+            frames.append(frame)
+        return encode({"parts": frames})
+
+    def _row(self, kept: Kept) -> list[Any]:
+        """[epoch, compressed head, certificate, compressed rosters it names]"""
+        rosters = [self._records.frame(name) or b"" for name in snapshots.roster_names(kept.head).values()]
+        return [
+            kept.epoch,
+            snapshots.compress(kept.head),
+            [proof.to_list() for proof in kept.certificate],
+            rosters,
+        ]
+
+    # Catching up ---------------------------------------------------------------------------------------
+
+    async def catch_up(self, peer: str) -> bool:
+        """If `peer` knows of later checkpoints: verify the chain of certificates from ours on and begin at the last.
+
+        True if we moved. RemoteFault if what it says does not hold: then another peer is as good.
+        """
+        async with self._catching:
+            moved = False
+            while True:
+                verified = await self._verified(peer)
+                if verified is None:
+                    return moved
+                kept = verified
+                if self._records.packed(kept.state) is None:
+                    await self._fetch_snapshot(kept.state, [])
+                await self._take(kept.epoch, kept.state, kept.certificate, jump=True)
+                moved = True
+
+    async def _verified(self, peer: str) -> Kept | None:
+        """The last of the peer's next checkpoints (64 at a time) that follows from what we know; None without any."""
+        state = self._runner.state
+        answer = await self._ask(peer, {"t": "checkpoints", "from": state.epoch + 1})
+        rows = answer.get("checkpoints", [])
+        if type(rows) is not list or len(rows) > MAX_CHECKPOINTS:
+            raise RemoteFault("bad-checkpoint", "checkpoints must be a list")
+        rosters = dict(state.terms.rosters)
+        last: Kept | None = None
+        epoch, before = state.epoch, self._records.base
+        for row in rows:
+            kept, found = _parse_row(row)
+            epoch += 1
+            if kept.epoch != epoch or epoch - 1 not in rosters:
+                raise RemoteFault("bad-checkpoint", f"epoch {kept.epoch} where {epoch} comes next")
+            root, certified = ballots.verify_certificate(
+                self._runner.genesis.mesh_id, epoch, rosters[epoch - 1].members, kept.certificate
+            )
+            prev, said = snapshots.links(kept.head)
+            if (kept.state, said) != (certified, root):
+                raise RemoteFault("bad-checkpoint", f"the head of epoch {epoch} is not what was certified")
+            if prev != before:
+                raise RemoteFault("bad-checkpoint", f"epoch {epoch} does not follow the one before")
+            for number, name in snapshots.roster_names(kept.head).items():
+                body = found.get(name)
+                if body is not None:
+                    rosters[number] = snapshots.parse_roster(body)
+                elif number not in rosters:
+                    raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")
+            before = certified
+            last = Kept(epoch, certified, kept.head, kept.certificate)
+        return last
+
+
+def _parse_row(row: Any) -> tuple[Kept, dict[bytes, bytes]]:
+    """A checkpoint as `_row` made it, unverified, and the rosters by their hashes."""
+    if type(row) is not list or len(row) != 4 or type(row[0]) is not int or type(row[2]) is not list:
+        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+    epoch, frame, certificate, frames = row
+    if (
+        type(frame) is not bytes
+        or type(frames) is not list
+        or any(type(each) is not bytes for each in frames)
+    ):
+        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+    head = snapshots.decompress(frame, MAX_ANSWER_BYTES)
+    bodies = [snapshots.decompress(each, MAX_ANSWER_BYTES) for each in frames if each]
+    proofs = tuple(proof_from_list(each) for each in certificate)
+    return Kept(epoch, snapshots.state_of(head), head, proofs), {sha256(b).digest(): b for b in bodies}
+
+
+def floor_of(records: Records) -> Callable[[], Iterable[tuple[Chain, Head]]]:
+    """Where chains begin, for the runner."""
+    return lambda: records.floor().items()

@@ -1,0 +1,110 @@
+"""Epochs on real daemons: they end, needs are let go, newcomers begin at a checkpoint, kill -9 at any step loses nothing."""
+
+from swarmd.protocol.digest import mesh_digest
+
+GENESIS = {"epoch_s": 2}
+
+
+async def until_epoch(mesh, wait_until, epoch):
+    await wait_until(
+        lambda: all(node.state.epoch >= epoch for node in mesh.running), f"epoch {epoch} has begun everywhere"
+    )
+
+
+async def test_epochs_end_and_let_needs_go(mesh, task, echo, wait_until):
+    three = await mesh(3, genesis=GENESIS)
+    await three[0].attach(echo("a"))
+    await three[1].attach(echo("b"))
+    await three.until_met()
+    done = [await three[index % 3].post(task()) for index in range(6)]
+    for index, need in enumerate(done):
+        assert (await three[index % 3].finish(need))["state"] == "FINALIZED"
+    await until_epoch(three, wait_until, 2)
+    await wait_until(lambda: not any(node.state.needs for node in three), "all needs are let go")
+    three.check_money()
+    late = await three[2].post(task())
+    assert (await three[2].finish(late))["state"] == "FINALIZED"
+    for node in three:
+        shown = await node.call("need.show", need=done[0])
+        assert shown["state"] == "FINALIZED"
+        assert shown["escrow"]["state"] == "released"
+        assert shown["values"]["t"] == {"text": "hello"}
+        why = await node.call("why", need=done[0])
+        assert {step["kind"] for step in why["steps"]} >= {"NEED", "DECIDE", "COMMIT", "FINALIZE"}
+        assert all(step["verified"] and not step["void"] for step in why["steps"])
+        assert (await node.call("need.wait", need=done[1]))["state"] == "FINALIZED"
+        listed = await node.call("need.list")
+        assert {row["need"]: row["state"] for row in listed["needs"]}.items() >= dict.fromkeys(
+            done, "FINALIZED"
+        ).items()
+        assert (await node.call("status"))["checkpoint"]["epoch"] >= 2
+
+
+async def test_a_restart_begins_at_the_checkpoint(mesh, task, echo, wait_until):
+    two = await mesh(2, genesis=GENESIS)
+    await two[0].attach(echo("a"))
+    await two.until_met()
+    need = await two[1].post(task())
+    await two[1].finish(need)
+    await until_epoch(two, wait_until, 1)
+    before = two[1].state.epoch
+    await two[1].stop()
+    await two[1].start(peers=[two[0].addr])
+    assert two[1].state.epoch >= before
+    assert need not in two[1].state.needs
+    later = await two[1].post(task())
+    assert (await two[1].finish(later))["state"] == "FINALIZED"
+    two.check_money()
+
+
+async def test_a_newcomer_begins_at_the_last_checkpoint(mesh, task, echo, wait_until):
+    three = await mesh(3, verifiers=2, genesis=GENESIS, start=False)
+    for index in range(2):
+        await three[index].start(peers=[three[0].addr] if index else [])
+    await three[0].attach(echo("a"))
+    await wait_until(lambda: len(three[0].daemon.transport.peers()) == 1, "two are connected")
+    needs = [await three[1].post(task()) for _ in range(4)]
+    for need in needs:
+        assert (await three[1].finish(need))["state"] == "FINALIZED"
+    await until_epoch(three, wait_until, 2)
+    await three[2].start(peers=[three[0].addr, three[1].addr])
+    await wait_until(lambda: three[2].state.epoch >= 2, "the newcomer is in the mesh's epoch")
+    assert not three[2].state.needs.keys() & set(needs)
+    await wait_until(lambda: len({mesh_digest(node.state) for node in three}) == 1, "equal digests")
+    fresh = await three[2].post(task())
+    assert (await three[2].finish(fresh))["state"] == "FINALIZED"
+    three.check_money()
+
+
+async def test_old_batches_go_into_blocks_and_come_back(mesh, task, echo, wait_until):
+    """Hot, warm, cold: what is long over is in content blocks, and `need show` and `why` still have it."""
+    three = await mesh(3, verifiers=2, genesis={"epoch_s": 1}, start=False, keep_epochs=1)
+    for index in range(2):
+        await three[index].start(peers=[three[0].addr] if index else [])
+    await three[0].attach(echo("a"))
+    await wait_until(lambda: len(three[0].daemon.transport.peers()) == 1, "two are connected")
+    need = await three[1].post(task())
+    await three[1].finish(need)
+
+    def put_away():
+        return all(node.daemon.checkpoints._pruner.moved > 10 for node in three.running)
+
+    await wait_until(put_away, "batches of the first epoch are in blocks", 60.0)
+    for node in three.running:
+        tiers = (await node.call("status"))["checkpoint"]["tiers"]
+        assert tiers["cold"]["batches"] > 10
+        assert tiers["cold"]["bytes"] > 0
+        why = await node.call("why", need=need)
+        assert {step["kind"] for step in why["steps"]} >= {"NEED", "DECIDE", "COMMIT", "FINALIZE"}
+        assert all(step["verified"] for step in why["steps"])
+        assert (await node.call("need.show", need=need))["state"] == "FINALIZED"
+    # A restart begins where its chains do now, and a newcomer, who can get the old batches from nobody, with it.
+    await three[1].stop()
+    await three[1].start(peers=[three[0].addr])
+    await three[2].start(peers=[three[0].addr, three[1].addr])
+    await wait_until(lambda: three[2].state.epoch >= 3, "the newcomer is in the mesh's epoch")
+    fresh = await three[2].post(task())
+    assert (await three[2].finish(fresh))["state"] == "FINALIZED"
+    assert (await three[1].call("need.show", need=need))["state"] == "FINALIZED"
+    await wait_until(lambda: len({mesh_digest(node.state) for node in three}) == 1, "equal digests")
+    three.check_money()
