@@ -48,7 +48,11 @@ def attend(state: State, need: Need, out: list[Effect]) -> None:
 def _recall(state: State, need: Need) -> None:
     """Mind what we said and only heard again: of a node that was restored from a backup others know more than it."""
     for proposal in need.proposals.values():
-        if proposal.draw == need.draw and state.me in need.votes.get(proposal.id, ()):
+        if proposal.draw != need.draw:
+            continue
+        if proposal.sender == state.me:
+            need.done_here.add(("proposed", need.draw, proposal.round))
+        if state.me in need.votes.get(proposal.id, ()):
             need.voted.setdefault(proposal.round, proposal.id)
             need.promised = max(need.promised, proposal.round)
     for skip in need.skips.values():

@@ -19,6 +19,8 @@ class Proposed(Protocol):
     @property
     def id(self) -> bytes: ...
     @property
+    def sender(self) -> str: ...
+    @property
     def round(self) -> int: ...
     @property
     def value(self) -> bytes: ...
@@ -55,6 +57,17 @@ class Ballot(Protocol):
     votes: dict[bytes, dict[str, bytes]]  # proposal -> voter -> envelope
     vote_of: dict[bytes, tuple[str, bytes]]  # envelope -> (voter, proposal)
     equivocators: dict[str, tuple[bytes, bytes]]  # who contradicted itself, with the pair that shows it
+
+
+def note_proposal(ballot: Ballot, proposal: Proposed) -> None:
+    """Note whether its proposer said another in that round: two split those who vote, and nobody could propose after them."""
+    place = (proposal.sender, proposal.draw, proposal.round)
+    twice = [
+        other.id
+        for other in ballot.proposals.values()
+        if (other.sender, other.draw, other.round) == place and other.id != proposal.id
+    ]
+    _note(ballot, proposal.sender, proposal.id, twice)
 
 
 def cast(ballot: Ballot, envelope: Envelope, proposal: Proposed) -> None:
@@ -148,7 +161,7 @@ def certificate(ballot: Ballot, envelope: Envelope, proposal: Proposed, quorum: 
 
 
 def _note(ballot: Ballot, voter: str, said: bytes, contradicted: Iterable[bytes]) -> None:
-    """`said` contradicts these of the same voter: any pair is proof, and of all the smallest is kept."""
+    """`said` contradicts these of the same member: any pair is proof, and of all the smallest is kept."""
     known = ballot.equivocators.get(voter)
     pairs = [(min(said, other), max(said, other)) for other in contradicted] + ([known] if known else [])
     if pairs:

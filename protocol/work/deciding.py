@@ -58,6 +58,7 @@ def propose(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
         ts_ns=envelope.ts_ns,
         draw=draw,
     )
+    ballot.note_proposal(need, need.proposals[envelope.id])
     for task in payload["plan"]:
         need.plan.set_state(task, states.PROPOSED, envelope.lamport, envelope.id)
     return None if need.decided is None else []

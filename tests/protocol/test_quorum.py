@@ -17,7 +17,8 @@ from swarmd.protocol.effects import Arbitrate, Publish
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import build, need_id
 from swarmd.protocol.genesis import BFT, ETCD, Genesis
-from swarmd.protocol.inputs import Admitted, Arbitrated, Authored, Ticked
+from swarmd.protocol.identity.manifest import sign_manifest
+from swarmd.protocol.inputs import Admitted, Arbitrated, Authored, ManifestSeen, Ticked
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.terms import Terms
@@ -129,6 +130,17 @@ class Ballot:
 @pytest.fixture(scope="session")
 def ballot(author_of, make_task):
     return lambda **params: Ballot(author_of, make_task, params)
+
+
+@pytest.fixture(scope="session")
+def manifest_of(keys, author_of):
+    def make(name, offers, genesis, at_ns):
+        def sign(data):
+            return keys(name).sign(data).signature
+
+        return sign_manifest(genesis.mesh_id, author_of(name).did, at_ns, offers, (), (), sign)
+
+    return make
 
 
 # QuorumTracker.
@@ -271,7 +283,28 @@ def test_how_many_equivocating_members_it_takes_for_two_decisions(ballot, mode, 
     decided = {decide.proposal for decide in one.record.decides.values()}
     assert (len(decided) == 2) is both
     assert set(bad) <= one.record.equivocators.keys(), "each liar is on record with both votes"
-    assert not set(honest) & one.record.equivocators.keys()
+    assert one.record.equivocators.keys() <= {*bad, one.proposer}, (
+        "and so is the proposer, who said two in one round"
+    )
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_proposer_made_of_a_backup_does_not_propose_twice_in_a_round(ballot, heard, manifest_of):
+    """What it said before and only hears again counts as said: two plans of a round are proof against their proposer."""
+    one = ballot()
+    again = State(one.genesis, one.proposer, check_everything=True)
+    one.state, one.me = again, one.proposer
+    if heard:
+        one.hear(one.need, one.plan)
+    one.feed(ManifestSeen(manifest_of("w", {"echo": 10_000}, one.genesis, one.now_ns), one.now_ns))
+    if not heard:
+        one.hear(one.need)
+    one.pass_time(1)
+    proposed = [envelope for envelope in one.said if envelope.kind == "PROPOSE"]
+    assert len(proposed) == (0 if heard else 1)
+    if not heard:
+        one.hear(one.plan)
+        assert one.record.equivocators == {one.me: tuple(sorted([proposed[0].id, one.plan.id]))}
 
 
 # The arbiter.
