@@ -1,9 +1,7 @@
 """The seed's QuorumTracker (004, command 34) as this core has it: votes of one committee about one need, heard by one of
 its members, in whatever order. And where genesis names an arbiter, that nothing is decided before it has said."""
 
-from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,123 +11,10 @@ from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.consensus.arbitration import WAITING
 from swarmd.protocol.consensus.committee import k_plan
 from swarmd.protocol.digest import mesh_digest
-from swarmd.protocol.effects import Arbitrate, Publish
-from swarmd.protocol.engine import step
-from swarmd.protocol.envelope import build, need_id
 from swarmd.protocol.genesis import BFT, ETCD, Genesis
 from swarmd.protocol.identity.manifest import sign_manifest
-from swarmd.protocol.inputs import Admitted, Arbitrated, Authored, ManifestSeen, Ticked
-from swarmd.protocol.limits import S_NS
+from swarmd.protocol.inputs import Arbitrated, ManifestSeen
 from swarmd.protocol.state import State
-from swarmd.protocol.terms import Terms
-from swarmd.protocol.work import committees, opening
-
-START_NS = 1_760_000_000 * S_NS
-
-
-@dataclass
-class Ballot:
-    """A roster of 12 (K = 3), a need, its committee, and the engine of the committee's last member."""
-
-    author_of: Any
-    make_task: Any
-    params: dict[str, Any] = field(default_factory=dict)
-    said: list[Any] = field(default_factory=list)
-    asked: list[Arbitrate] = field(default_factory=list)
-    lamport: int = 0
-    now_ns: int = START_NS
-
-    def __post_init__(self) -> None:
-        self.names = {self.author_of(f"v{i}").did: f"v{i}" for i in range(12)}
-        self.owner, self.worker = self.author_of("own").did, self.author_of("w").did
-        self.genesis = Genesis(
-            "ballot",
-            tuple(sorted(self.names)),
-            {self.owner: 1_000_000},
-            **{"bootstrap_threshold": 0, **self.params},
-        )
-        payload = {
-            "title": "t", "budget": 50_000, "deadline_ns": START_NS + 600 * S_NS, "fund": {"seq": 0, "prev": bytes(32)},
-            "tasks": [self.make_task("t1")],
-        }  # fmt: skip
-        self.thread = need_id(self.owner, 0)
-        self.need = self.envelope(self.owner, "NEED", payload, ())
-        opened = opening.open_need(self.need)
-        self.committee = committees.plan_committee(Terms(self.genesis), opened, 0)
-        self.me = self.committee.members[-1]
-        self.state = State(self.genesis, self.me, check_everything=True)
-        self.proposer = self.committee.members[0]
-        plan = {"t1": [[self.worker, 20_000]]}
-        self.plan = self.envelope(
-            self.proposer, "PROPOSE", {"round": 0, "lease_s": 60, "plan": plan}, [self.need.id]
-        )
-        other = {"t1": [[self.worker, 30_000]]}
-        # Only a lying proposer says two in one round; it is how two plans can come to the vote at all.
-        self.rival = self.envelope(
-            self.proposer, "PROPOSE", {"round": 0, "lease_s": 60, "plan": other}, [self.need.id]
-        )
-        self.hear(self.need, self.plan, self.rival)
-
-    def envelope(self, who: str, kind: str, payload: dict[str, Any], refs: Any) -> Any:
-        self.lamport += 1
-        self.now_ns += 1_000_000
-        return build(
-            kind=kind, thread=self.thread, sender=who, lamport=self.lamport, ts_ns=self.now_ns, epoch=0, payload=payload,
-            refs=tuple(refs), policy=bytes(32), eval_digest=bytes(32),
-        )  # fmt: skip
-
-    def vote(self, who: str, proposal: Any, verdict: str = "accept") -> Any:
-        return self.envelope(who, "ATTEST_PLAN", {"verdict": verdict, "reason": ""}, [proposal.id])
-
-    def votes(self, proposal: Any, count: int, first: int = 0) -> list[Any]:
-        return [self.vote(did, proposal) for did in self.committee.members[first : first + count]]
-
-    def decide(self, who: str, proposal: Any, votes: list[Any], **change: Any) -> Any:
-        body = {"round": 0, "k": self.committee.quorum, **change}
-        return self.envelope(who, "DECIDE", body, [proposal.id, *(vote.id for vote in votes)])
-
-    # What the engine is told.
-
-    def feed(self, given: Any) -> None:
-        for effect in step(self.state, given):
-            if isinstance(effect, Publish):
-                draft = {name: getattr(effect, name) for name in ("kind", "thread", "lamport", "ts_ns", "epoch", "refs", "trace")}  # fmt: skip
-                said = build(
-                    **draft,
-                    sender=self.me,
-                    payload=dict(effect.payload),
-                    policy=bytes(32),
-                    eval_digest=bytes(32),
-                )
-                self.lamport = max(self.lamport, said.lamport)
-                self.said.append(said)
-                self.feed(Authored(said, self.now_ns))
-            elif isinstance(effect, Arbitrate):
-                self.asked.append(effect)
-
-    def hear(self, *envelopes: Any) -> None:
-        for envelope in envelopes:
-            self.feed(Admitted((envelope,), {}, self.now_ns))
-
-    def pass_time(self, seconds: float = 1.0) -> None:
-        self.now_ns += int(seconds * S_NS)
-        self.feed(Ticked(self.now_ns))
-
-    def ruled(self, proposal: Any) -> None:
-        self.feed(Arbitrated(self.thread, 0, proposal.id if proposal else b"", self.now_ns))
-
-    @property
-    def record(self) -> Any:
-        return self.state.needs[self.thread]
-
-    @property
-    def decisions(self) -> list[Any]:
-        return [envelope for envelope in self.said if envelope.kind == "DECIDE"]
-
-
-@pytest.fixture(scope="session")
-def ballot(author_of, make_task):
-    return lambda **params: Ballot(author_of, make_task, params)
 
 
 @pytest.fixture(scope="session")

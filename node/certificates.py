@@ -1,0 +1,180 @@
+"""Certificates as files: JSON that a person can look into and anybody can verify with nothing but the mesh's genesis."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+from swarmd.node.journal import Journal
+from swarmd.protocol import kinds
+from swarmd.protocol.batch import Batch, EnvelopeProof, prove
+from swarmd.protocol.cbor import decode, encode_ordered
+from swarmd.protocol.cids import cid_text
+from swarmd.protocol.consensus.certificates import (
+    CONTRADICTION,
+    DECISION,
+    FORK,
+    RESULT,
+    Certificate,
+    certificate_from_list,
+    certify,
+    verify,
+    verify_fork,
+)
+from swarmd.protocol.envelope import Envelope, bucket_of
+from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.genesis import Genesis, parse_genesis
+from swarmd.protocol.work.need import Need
+
+FORMAT = "swarmd-certificate/1"
+MAX_FILE_BYTES = 256 * 1_048_576
+_BODY = {DECISION: "proofs", RESULT: "proofs", CONTRADICTION: "proofs", FORK: "batches"}
+
+
+# Making --------------------------------------------------------------------------------------------------
+
+
+def of_decision(genesis: Genesis, journal: Journal, need: Need) -> dict[str, Any]:
+    """The certificate of the decision that holds. LocalFault `undecided`."""
+    if need.decided is None:
+        raise LocalFault("undecided", f"{need.id} has no decision", fix="swarmd consensus explain says why")
+    return _document(genesis, _certificate(journal, need, DECISION, need.decided.id))
+
+
+def of_result(genesis: Genesis, journal: Journal, need: Need, task: str | None) -> dict[str, Any]:
+    """The certificate of a task's accepted result; without a task, of the closing, or of the only task's result.
+    LocalFault `no-result`."""
+    finals = {name: run.final for name, run in need.runs.items() if run.final is not None}
+    if task is None and len(need.runs) == 1:
+        task = next(iter(need.runs))
+    if task in finals:
+        return _document(genesis, _certificate(journal, need, RESULT, finals[task].id))
+    if task is None and need.closed is not None:
+        return _document(genesis, _certificate(journal, need, RESULT, need.closed.id))
+    accepted = ", ".join(sorted(finals)) or "none"
+    raise LocalFault("no-result", f"{need.id}: no accepted result of {task or 'the whole'}", fix=f"there are: {accepted}")  # fmt: skip
+
+
+def of_contradiction(genesis: Genesis, journal: Journal, need: Need, did: str) -> dict[str, Any]:
+    """The proof that `did` contradicted itself about a need. LocalFault `no-contradiction`."""
+    pair = need.equivocators.get(did)
+    if pair is None:
+        raise LocalFault(
+            "no-contradiction", f"{did} did not contradict itself in {need.id} as far as we know"
+        )
+    return _document(genesis, _certificate(journal, need, CONTRADICTION, *pair))
+
+
+def of_fork(genesis: Genesis, journal: Journal, did: str) -> dict[str, Any]:
+    """The proof that `did` signed two batches for one place of its chain. LocalFault `no-contradiction`."""
+    for what, record in journal.proofs():
+        if what == "equivocation" and verify_fork(genesis, *record)["who"] == did:
+            return _document(genesis, None, record)
+    raise LocalFault("no-contradiction", f"no forked chain of {did} is on record here")
+
+
+def _certificate(journal: Journal, need: Need, what: str, *about: bytes) -> Certificate:
+    known: dict[bytes, Envelope] = {}
+    places: dict[bytes, tuple[Batch, int]] = {}
+    for _, _, batch in journal.bucket_batches(bucket_of(need.id)):
+        if not isinstance(batch, Batch):
+            continue  # damaged: if the certificate takes it, it is reported as missing
+        for index, envelope in enumerate(batch.envelopes):
+            # A refused second NEED of the owner is no part of this need.
+            if envelope.thread == need.id and (envelope.kind != kinds.NEED or envelope.id == need.envelope):
+                known[envelope.id] = envelope
+                places[envelope.id] = (batch, index)
+
+    def path(envelope: Envelope) -> EnvelopeProof:
+        return prove(*places[envelope.id])
+
+    return certify(what, about, known, path)
+
+
+def _document(genesis: Genesis, certificate: Certificate | None, fork: Any = None) -> dict[str, Any]:
+    head: dict[str, Any] = {"format": FORMAT, "mesh": genesis.mesh_name, "genesis": genesis.to_map()}
+    if certificate is None:
+        return {**head, "what": FORK, "batches": [_text(encode_ordered(batch)) for batch in fork]}
+    return {
+        **head,
+        "what": certificate.what,
+        "about": [_text(ref) for ref in certificate.about],
+        "proofs": [_text(encode_ordered(proof.to_list())) for proof in certificate.proofs],
+    }
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+# Verifying -----------------------------------------------------------------------------------------------
+
+
+def read_genesis(document: Any) -> Genesis:
+    """The genesis that a certificate came with. It proves nothing until its mesh is known to be the right one."""
+    _shape(document)
+    try:
+        genesis = parse_genesis(document["genesis"])
+    except LocalFault as fault:
+        raise RemoteFault("bad-certificate", f"its genesis: {fault.message}") from None
+    if genesis.mesh_name != document["mesh"]:
+        raise RemoteFault("bad-certificate", "its genesis is not that of the mesh it names")
+    return genesis
+
+
+def check(genesis: Genesis, document: Any) -> dict[str, Any]:
+    """What a document shows the members of the mesh of `genesis`. RemoteFault with a stable code if it does not."""
+    what = _shape(document)
+    if document["mesh"] != genesis.mesh_name:
+        raise RemoteFault("other-mesh", f"it is of mesh {document['mesh']}, not of {genesis.mesh_name}")
+    body = [_decoded(text) for text in document[_BODY[what]]]
+    if what == FORK:
+        if len(body) != 2:
+            raise RemoteFault("bad-certificate", "a fork takes two batches")
+        return verify_fork(genesis, *body)
+    about = [_bytes(text) for text in document["about"]]
+    return verify(genesis, certificate_from_list([what, about, body]))
+
+
+def _shape(document: Any) -> str:
+    """What it says it shows; RemoteFault `bad-certificate` unless it has the form of one."""
+    if type(document) is not dict or document.get("format") != FORMAT:
+        raise RemoteFault("bad-certificate", f"no {FORMAT}")
+    what = document.get("what")
+    body = _BODY.get(what) if type(what) is str else None
+    if body is None:
+        raise RemoteFault("bad-certificate", f"it must show one of {', '.join(_BODY)}")
+    for name in (body,) if body == "batches" else (body, "about"):
+        if type(document.get(name)) is not list or any(type(text) is not str for text in document[name]):
+            raise RemoteFault("bad-certificate", f"{name} must be a list of texts in base64")
+    if type(document.get("mesh")) is not str:
+        raise RemoteFault("bad-certificate", "it names no mesh")
+    return str(what)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise RemoteFault("bad-certificate", "not base64") from None
+
+
+def _decoded(text: str) -> Any:
+    return decode(_bytes(text))
+
+
+# Evidence ------------------------------------------------------------------------------------------------
+
+
+def evidence(genesis: Genesis, journal: Journal, needs: Callable[[], Any]) -> list[dict[str, Any]]:
+    """Who is on record for contradicting itself, and about what: forked chains first, then votes and proposals."""
+    found = []
+    for what, record in journal.proofs():
+        if what == "equivocation":
+            fork = verify_fork(genesis, *record)
+            found.append({"what": FORK, "who": fork["who"], "need": "", "at": f"batch {fork['seq']}"})
+    for need in needs():
+        for did, pair in sorted(need.equivocators.items()):
+            said = " and ".join(cid_text(each) for each in pair)
+            found.append({"what": CONTRADICTION, "who": did, "need": need.id, "at": said})
+    return found
