@@ -32,6 +32,7 @@ from swarmd.node.checkpoint.records import Records
 from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
+from swarmd.node.consensus.ops import ConsensusOps
 from swarmd.node.content.layered import LayeredBlocks
 from swarmd.node.content.ops import ContentOps
 from swarmd.node.content.repo import ContentRepo
@@ -231,6 +232,9 @@ class Daemon:
                     self.blocks, self._content_roots, lambda cid: self.content.ensure(cid, ())
                 ).ops(),
                 **state_ops(self.runner, self.replica.status),
+                **ConsensusOps(
+                    self.runner, self.transport, self.arbiter.status if self.arbiter else lambda: None
+                ).ops(),
             },
             peers.network,
             self.silence.status,

@@ -216,7 +216,10 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
         out.append(Report(envelope.sender, "double-need"))
         return
     inline = envelope.payload.get("inline") if envelope.kind == kinds.COMMIT else None
+    known = envelope.sender in need.equivocators
     reason, moved = rules.apply(state.terms, need, envelope)
+    if envelope.sender in need.equivocators and not known and envelope.sender != state.me:
+        out.append(Report(envelope.sender, "contradiction"))
     if reason:
         if envelope.sender != state.me:
             out.append(Report(envelope.sender, "void-" + envelope.kind.lower()))

@@ -15,7 +15,7 @@ from swarmd.protocol.batch import Batch, EnvelopeProof, parse_sealed, proof_from
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
-from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
@@ -23,34 +23,43 @@ from swarmd.protocol.work.void import Void
 
 DECISION, RESULT, CONTRADICTION, FORK = "decision", "result", "contradiction", "fork"
 MAX_STATEMENTS = 65_536
+MAX_DRAWS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """`about`: ids of the envelopes it shows: a DECIDE, a FINALIZE, or two that contradict each other."""
+    """`about`: ids of the envelopes it shows: a DECIDE, a FINALIZE, or two that contradict each other. `draws`: the epochs
+    whose committees had the need in turn; it says what the last of them decided, not that no later one took over."""
 
     what: str
     about: tuple[bytes, ...]
+    draws: tuple[int, ...]
     proofs: tuple[EnvelopeProof, ...]
 
     def to_list(self) -> list[Any]:
-        return [self.what, list(self.about), [proof.to_list() for proof in self.proofs]]
+        proofs = [proof.to_list() for proof in self.proofs]
+        return [self.what, list(self.about), list(self.draws), proofs]
 
 
 def certificate_from_list(value: Any) -> Certificate:
     """Decode `Certificate.to_list`; RemoteFault `bad-certificate`, `bad-proof`."""
     if (
         type(value) is not list
-        or len(value) != 3
+        or len(value) != 4
         or value[0] not in (DECISION, RESULT, CONTRADICTION)
         or type(value[1]) is not list
         or len(value[1]) != (2 if value[0] == CONTRADICTION else 1)
         or any(type(ref) is not bytes for ref in value[1])
         or type(value[2]) is not list
-        or not 1 <= len(value[2]) <= MAX_STATEMENTS
+        or not 1 <= len(value[2]) <= MAX_DRAWS
+        or any(type(draw) is not int or draw < 0 for draw in value[2])
+        or sorted(set(value[2])) != value[2]
+        or type(value[3]) is not list
+        or not 1 <= len(value[3]) <= MAX_STATEMENTS
     ):
-        raise RemoteFault("bad-certificate", "not [what, about, proofs]")
-    return Certificate(value[0], tuple(value[1]), tuple(proof_from_list(proof) for proof in value[2]))
+        raise RemoteFault("bad-certificate", "not [what, about, draws, proofs]")
+    proofs = tuple(proof_from_list(proof) for proof in value[3])
+    return Certificate(value[0], tuple(value[1]), tuple(value[2]), proofs)
 
 
 def closure(known: Mapping[bytes, Envelope], about: Iterable[bytes]) -> list[Envelope]:
@@ -77,6 +86,7 @@ def closure(known: Mapping[bytes, Envelope], about: Iterable[bytes]) -> list[Env
 def certify(
     what: str,
     about: Sequence[bytes],
+    draws: Sequence[int],
     known: Mapping[bytes, Envelope],
     prove: Callable[[Envelope], EnvelopeProof],
 ) -> Certificate:
@@ -87,21 +97,22 @@ def certify(
         if need is None:
             raise LocalFault("incomplete", "the NEED is not on record here", fix="swarmd sync")
         every.insert(0, need)
-    return Certificate(what, tuple(bytes(ref) for ref in about), tuple(prove(each) for each in every))
+    ids = tuple(bytes(ref) for ref in about)
+    return Certificate(what, ids, tuple(draws), tuple(prove(each) for each in every))
 
 
 # Verifying -----------------------------------------------------------------------------------------------
 
 
-def verify(genesis: Genesis, certificate: Certificate) -> dict[str, Any]:
-    """What the certificate shows, as plain values. RemoteFault with a stable code if it does not show it:
+def verify(terms: Terms, certificate: Certificate) -> dict[str, Any]:
+    """What the certificate shows, as plain values. `terms` must have the rosters of its epochs. RemoteFault with a stable code if it does not show it:
 
     bad-proof, bad-signature, sender-mismatch, bucket-mismatch (a statement was not signed by who it names, for this mesh),
     repeated-statement, missing-statement, unrelated-statement, other-need, void-statement, no-contradiction,
-    bad-certificate.
+    bad-certificate, unknown-roster.
     """
-    envelopes = _proven(genesis, certificate)
-    need = _replayed(genesis, envelopes)
+    envelopes = _proven(terms, certificate)
+    need = _replayed(terms, certificate, envelopes)
     if certificate.what == CONTRADICTION:
         return _contradiction(need, certificate, envelopes)
     (about,) = certificate.about
@@ -109,15 +120,15 @@ def verify(genesis: Genesis, certificate: Certificate) -> dict[str, Any]:
     if about in need.void:
         raise RemoteFault("void-statement", f"{said.kind}: {need.void[about]}")
     if certificate.what == DECISION:
-        return _decision(genesis, need, said)
+        return _decision(terms, need, said)
     return _result(need, said)
 
 
-def _proven(genesis: Genesis, certificate: Certificate) -> dict[bytes, Envelope]:
+def _proven(terms: Terms, certificate: Certificate) -> dict[bytes, Envelope]:
     """The envelopes, each signed by its sender for this mesh, and exactly those that it takes."""
     found: dict[bytes, Envelope] = {}
     for proof in certificate.proofs:
-        envelope = verify_proof(genesis.mesh_id, proof)
+        envelope = verify_proof(terms.genesis.mesh_id, proof)
         if envelope.id in found:
             raise RemoteFault("repeated-statement", f"{envelope.kind} {cid_text(envelope.id)}")
         found[envelope.id] = envelope
@@ -133,7 +144,7 @@ def _proven(genesis: Genesis, certificate: Certificate) -> dict[bytes, Envelope]
     return found
 
 
-def _replayed(genesis: Genesis, envelopes: Mapping[bytes, Envelope]) -> Need:
+def _replayed(terms: Terms, certificate: Certificate, envelopes: Mapping[bytes, Envelope]) -> Need:
     openings = [envelope for envelope in envelopes.values() if envelope.kind == kinds.NEED]
     if len(openings) != 1:
         raise RemoteFault("bad-certificate", f"{len(openings)} NEEDs, one is needed")
@@ -141,24 +152,30 @@ def _replayed(genesis: Genesis, envelopes: Mapping[bytes, Envelope]) -> Need:
         need = opening.open_need(openings[0])
     except Void as void:
         raise RemoteFault("void-statement", f"NEED: {void}") from None
+    if certificate.draws[0] != need.epoch:
+        raise RemoteFault("bad-certificate", f"the need is of epoch {need.epoch}, the first draw of another")
+    missing = [draw for draw in certificate.draws if draw not in terms.rosters]
+    if missing:
+        raise RemoteFault("unknown-roster", f"who verified in epoch {missing[0]} is not known here")
+    need.draws = certificate.draws
     # By what refers to what, not by lamport: whoever made the certificate chose those.
     causes = {each.id: each.refs for each in envelopes.values() if each.kind != kinds.NEED}
     for envelope_id in TopologicalSorter(causes).static_order():
         if envelope_id in causes:
-            rules.apply(genesis, need, envelopes[envelope_id])
+            rules.apply(terms, need, envelopes[envelope_id])
     return need
 
 
-def _decision(genesis: Genesis, need: Need, said: Envelope) -> dict[str, Any]:
+def _decision(terms: Terms, need: Need, said: Envelope) -> dict[str, Any]:
     decide = need.decides.get(said.id)
     if decide is None:
         raise RemoteFault("bad-certificate", f"a {said.kind} is no decision")
     proposal = need.proposals[decide.proposal]
-    committee = plan_committee(genesis, need, said.epoch)
+    committee = plan_committee(terms, need, proposal.draw)
     return {
         "what": DECISION,
         "need": need.id,
-        "epoch": said.epoch,
+        "epoch": proposal.draw,
         "decide": cid_text(said.id),
         "decider": said.sender,
         "at_ns": said.ts_ns,
@@ -231,12 +248,12 @@ def _about(need: Need, said: Envelope) -> dict[str, Any]:
     return {"round": said.payload.get("round", 0)}
 
 
-def verify_fork(genesis: Genesis, one: Any, other: Any) -> dict[str, Any]:
+def verify_fork(mesh_id: bytes, one: Any, other: Any) -> dict[str, Any]:
     """Two sealed batches (their list form) that one author signed for one place of its chain. RemoteFault
     `no-contradiction`, or what is wrong with a batch."""
     batches: tuple[Batch, Batch] = (
-        parse_sealed(genesis.mesh_id, one),
-        parse_sealed(genesis.mesh_id, other),
+        parse_sealed(mesh_id, one),
+        parse_sealed(mesh_id, other),
     )
     places = {(batch.author, batch.epoch, batch.bucket, batch.seq) for batch in batches}
     if len(places) != 1 or batches[0].hash == batches[1].hash:

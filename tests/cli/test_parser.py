@@ -44,6 +44,8 @@ def test_the_commands_that_there_are() -> None:
         *(f"content {name}" for name in ("add", "get", "ls", "pin", "unpin", "stat", "gc", "verify")),
         *(f"content {name}" for name in ("export", "import")),
         *("state show", "state import", "state export"),
+        *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
+        *(f"consensus {name}" for name in ("evidence", "export", "verify")),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
         *(f"policy {name}" for name in ("list", "show", "build", "test", "eval", "diff")),
         *(f"policy capsule {name}" for name in ("create", "sign", "verify", "publish")),

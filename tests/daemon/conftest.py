@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import nacl.signing
 import pytest
 import trio
 from swarmd.node.agents.sdk import Agent
@@ -19,12 +21,20 @@ from swarmd.node.home import socket_path
 from swarmd.node.home_lock import home_lock
 from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
+from swarmd.node.transport.p2p import P2PLimits, P2PTransport
+from swarmd.protocol import cids, limits
+from swarmd.protocol.batch import GENESIS_PREV, sign_flush
+from swarmd.protocol.cbor import Link, decode, encode
+from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
+from swarmd.protocol.envelope import bucket_of, build, need_id
 from swarmd.protocol.faults import CorruptState, LocalFault
 from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.identity.manifest import sign_manifest
 
 ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
 BALANCE = 1_000_000_000
+ROOMY = P2PLimits(max_frame_bytes=16 * 1_048_576)
 
 
 async def until(true: Callable[[], Any], what: str = "", timeout_s: float = 30.0) -> None:
@@ -276,6 +286,107 @@ def echo():
         return agent
 
     return make
+
+
+class Stranger:
+    """A peer with a key of its own (or a member's) that says and answers what it likes."""
+
+    def __init__(self, genesis, seed=None):
+        self.genesis = genesis
+        self.seed = seed or os.urandom(32)
+        self.key = nacl.signing.SigningKey(self.seed)
+        self.did = did_of(bytes(self.key.verify_key))
+        self.frames = []
+        self.ups = set()
+        self.answer = None
+        self.lamport = 1_000
+
+    # What it says.
+
+    def sign(self, data):
+        return self.key.sign(data).signature
+
+    def envelope(self, kind, thread, payload, refs=(), **change):
+        self.lamport += 1
+        body = {
+            "kind": kind, "thread": thread, "sender": self.did, "lamport": self.lamport, "ts_ns": time.time_ns(),
+            "epoch": 0, "payload": payload, "refs": refs, "policy": bytes(32), "eval_digest": bytes(32),
+        }  # fmt: skip
+        return build(**{**body, **change})
+
+    def need(self, seq=0, budget=50_000, **change):
+        task = {
+            "id": "t", "capability": "echo", "max_price": 1, "verify": {"type": "reexec"},
+            "input": {"text": {"cid": Link(cids.raw_cid(b"x")), "as": "text"}},
+        }  # fmt: skip
+        payload = {
+            "title": "bait", "budget": budget, "deadline_ns": time.time_ns() + 60 * limits.S_NS,
+            "fund": {"seq": seq, "prev": bytes(32) if seq == 0 else b"p" * 32}, "tasks": [task],
+        }  # fmt: skip
+        return self.envelope("NEED", need_id(self.did, seq), payload, **change)
+
+    def flush(self, *envelopes, seq=0, prev=None):
+        bucket = bucket_of(envelopes[0].thread)
+        prev = prev if prev is not None else (GENESIS_PREV if seq == 0 else b"p" * 32)
+        return sign_flush(
+            self.genesis.mesh_id, self.did, [(0, bucket, seq, prev, list(envelopes))], self.sign
+        )
+
+    def manifest(self):
+        offers = {"bait": 1}
+        return sign_manifest(
+            self.genesis.mesh_id, self.did, time.time_ns(), offers, (), (), self.sign
+        ).frame()
+
+    # TransportHandler.
+
+    async def on_frame(self, peer_id, frame):
+        self.frames.append(frame)
+
+    async def on_request(self, peer_id, body):
+        message = decode(body)
+        if self.answer is not None:
+            return await self.answer(message)
+        return {
+            "hello": lambda: encode({"manifest": self.manifest()}),
+            "roots": lambda: encode({"vectors": []}),
+            "batches": lambda: encode({"batches": [], "more": False}),
+            "blocks": lambda: encode({"t": "blocks", "blocks": {}, "missing": message["cids"]}),
+            "capsules": lambda: encode({"t": "capsules", "blocks": []}),
+        }[message["t"]]()
+
+    async def on_peer_up(self, peer_id, did):
+        self.ups.add(did)
+
+    async def on_peer_down(self, peer_id):
+        self.ups.discard(self.transport and peer_id)
+
+    @contextlib.asynccontextmanager
+    async def connected(self, *nodes):
+        self.transport = P2PTransport(
+            self.seed, self.genesis.mesh_name, ("/ip4/127.0.0.1/tcp/0",), [node.addr for node in nodes], ROOMY
+        )
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(15):
+                await nursery.start(self.transport.run, self)
+                while len(self.ups) < len(nodes):  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            yield self
+            nursery.cancel_scope.cancel()
+
+    def faults(self, node):
+        return node.daemon.transport.scores.faults(self.transport.peer_id)
+
+    def score(self, node):
+        return node.daemon.transport.scores.score(self.transport.peer_id)
+
+    def is_cut_off(self, node):
+        return self.transport.peer_id not in {peer.peer_id for peer in node.daemon.transport.peers()}
+
+
+@pytest.fixture
+def stranger():
+    return Stranger
 
 
 # Daemons in processes of their own ------------------------------------------------------------------------

@@ -2,129 +2,23 @@
 
 import os
 import time
-from contextlib import asynccontextmanager
 
 import cbor2
-import nacl.signing
 import pytest
 import trio
 from swarmd.node.content.wire import content_request
 from swarmd.node.ports import PeerGone
-from swarmd.node.transport.p2p import P2PLimits, P2PTransport
 from swarmd.protocol import cids, limits
-from swarmd.protocol.batch import GENESIS_PREV, batch_to_list, parse_sealed, sign_flush
-from swarmd.protocol.cbor import Link, decode, encode
+from swarmd.protocol.batch import batch_to_list, parse_sealed
+from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.cids import cid_text
-from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
-from swarmd.protocol.envelope import bucket_of, build, need_id
+from swarmd.protocol.envelope import bucket_of, need_id
 from swarmd.protocol.faults import RemoteFault
-from swarmd.protocol.identity.manifest import sign_manifest
 
 pytestmark = pytest.mark.property_id("P10")
-ROOMY = P2PLimits(max_frame_bytes=16 * 1_048_576)
+
 OBJECT = {"type": "schema", "schema": {"type": "object"}}
-
-
-class Stranger:
-    """A peer with a key of its own that says and answers what it likes."""
-
-    def __init__(self, genesis):
-        self.genesis = genesis
-        self.seed = os.urandom(32)
-        self.key = nacl.signing.SigningKey(self.seed)
-        self.did = did_of(bytes(self.key.verify_key))
-        self.frames = []
-        self.ups = set()
-        self.answer = None
-        self.lamport = 1_000
-
-    # What it says.
-
-    def sign(self, data):
-        return self.key.sign(data).signature
-
-    def envelope(self, kind, thread, payload, refs=(), **change):
-        self.lamport += 1
-        body = {
-            "kind": kind, "thread": thread, "sender": self.did, "lamport": self.lamport, "ts_ns": time.time_ns(),
-            "epoch": 0, "payload": payload, "refs": refs, "policy": bytes(32), "eval_digest": bytes(32),
-        }  # fmt: skip
-        return build(**{**body, **change})
-
-    def need(self, seq=0, budget=50_000, **change):
-        task = {
-            "id": "t", "capability": "echo", "max_price": 1, "verify": {"type": "reexec"},
-            "input": {"text": {"cid": Link(cids.raw_cid(b"x")), "as": "text"}},
-        }  # fmt: skip
-        payload = {
-            "title": "bait", "budget": budget, "deadline_ns": time.time_ns() + 60 * limits.S_NS,
-            "fund": {"seq": seq, "prev": bytes(32) if seq == 0 else b"p" * 32}, "tasks": [task],
-        }  # fmt: skip
-        return self.envelope("NEED", need_id(self.did, seq), payload, **change)
-
-    def flush(self, *envelopes, seq=0, prev=None):
-        bucket = bucket_of(envelopes[0].thread)
-        prev = prev if prev is not None else (GENESIS_PREV if seq == 0 else b"p" * 32)
-        return sign_flush(
-            self.genesis.mesh_id, self.did, [(0, bucket, seq, prev, list(envelopes))], self.sign
-        )
-
-    def manifest(self):
-        offers = {"bait": 1}
-        return sign_manifest(
-            self.genesis.mesh_id, self.did, time.time_ns(), offers, (), (), self.sign
-        ).frame()
-
-    # TransportHandler.
-
-    async def on_frame(self, peer_id, frame):
-        self.frames.append(frame)
-
-    async def on_request(self, peer_id, body):
-        message = decode(body)
-        if self.answer is not None:
-            return await self.answer(message)
-        return {
-            "hello": lambda: encode({"manifest": self.manifest()}),
-            "roots": lambda: encode({"vectors": []}),
-            "batches": lambda: encode({"batches": [], "more": False}),
-            "blocks": lambda: encode({"t": "blocks", "blocks": {}, "missing": message["cids"]}),
-            "capsules": lambda: encode({"t": "capsules", "blocks": []}),
-        }[message["t"]]()
-
-    async def on_peer_up(self, peer_id, did):
-        self.ups.add(did)
-
-    async def on_peer_down(self, peer_id):
-        self.ups.discard(self.transport and peer_id)
-
-    @asynccontextmanager
-    async def connected(self, *nodes):
-        self.transport = P2PTransport(
-            self.seed, self.genesis.mesh_name, ("/ip4/127.0.0.1/tcp/0",), [node.addr for node in nodes], ROOMY
-        )
-        async with trio.open_nursery() as nursery:
-            with trio.fail_after(15):
-                await nursery.start(self.transport.run, self)
-                while len(self.ups) < len(nodes):  # noqa: ASYNC110
-                    await trio.sleep(0.01)
-            yield self
-            nursery.cancel_scope.cancel()
-
-    def faults(self, node):
-        return node.daemon.transport.scores.faults(self.transport.peer_id)
-
-    def score(self, node):
-        return node.daemon.transport.scores.score(self.transport.peer_id)
-
-    def is_cut_off(self, node):
-        return self.transport.peer_id not in {peer.peer_id for peer in node.daemon.transport.peers()}
-
-
-@pytest.fixture
-def stranger():
-    return Stranger
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from swarmd.protocol.consensus.certificates import (
 from swarmd.protocol.envelope import bucket_of, build
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import BFT
+from swarmd.protocol.terms import Terms
 
 pytestmark = [pytest.mark.property_id("P6"), pytest.mark.property_id("P7")]
 
@@ -54,12 +55,12 @@ class Notary:
         return prove(batch, 0)
 
     def certificate(self, what, *about):
-        return certify(what, [each.id for each in about], self.known, self.proof)
+        return certify(what, [each.id for each in about], (0,), self.known, self.proof)
 
     def verify(self, certificate):
         # Over the wire, as others get it.
         read = certificate_from_list(decode(encode_ordered(certificate.to_list())))
-        return verify(self.ballot.genesis, read)
+        return verify(Terms(self.ballot.genesis), read)
 
     def refused(self, certificate):
         with pytest.raises(RemoteFault) as caught:
@@ -204,13 +205,13 @@ def test_a_forked_chain(notary, keys):
         return batch_to_list(made)
 
     honest, forked = batch(ballot.plan), batch(ballot.rival)
-    shown = verify_fork(genesis, honest, forked)
+    shown = verify_fork(genesis.mesh_id, honest, forked)
     assert (shown["who"], shown["seq"]) == (liar, 0)
     for pair in ((honest, honest), (honest, batch(ballot.rival, seq=1))):
         with pytest.raises(RemoteFault, match="no-contradiction"):
-            verify_fork(genesis, *pair)
+            verify_fork(genesis.mesh_id, *pair)
     with pytest.raises(RemoteFault, match="bad-signature"):
-        verify_fork(genesis, honest, batch(ballot.rival, mesh_id=b"another mesh" + bytes(20)))
+        verify_fork(genesis.mesh_id, honest, batch(ballot.rival, mesh_id=b"another mesh" + bytes(20)))
 
 
 # What they do not show.
@@ -284,7 +285,7 @@ def test_of_other_terms_or_of_another_need(notary, ballot):
     certificate = one.certificate(DECISION, decide)
     for change in ({"alpha_permille": 400}, {"quorum_mode": BFT}, {"k_target": 4}):
         with pytest.raises(RemoteFault, match="bad-signature"):
-            verify(ballot(**change).genesis, certificate)
+            verify(Terms(ballot(**change).genesis), certificate)
     other = one.ballot
     other.thread = "need-" + "a" * 32
     stray = other.vote(other.proposer, other.plan)
@@ -305,6 +306,15 @@ def test_what_is_shown_must_be_there_and_of_its_kind(notary):
         closure({decide.id: decide}, [decide.id])
 
 
+def test_of_an_epoch_whose_roster_is_not_known_or_not_its_own(notary):
+    one = notary()
+    decide, _ = decided(one)
+    certificate = one.certificate(DECISION, decide)
+    assert one.refused(replace(certificate, draws=(0, 3))) == "unknown-roster"
+    assert one.refused(replace(certificate, draws=(1,))) == "bad-certificate"
+    assert one.verify(certificate)["epoch"] == 0
+
+
 def test_a_need_that_contradicts_itself(notary):
     one = notary()
     ballot = one.ballot
@@ -315,9 +325,11 @@ def test_a_need_that_contradicts_itself(notary):
 
 
 SHAPES = [
-    None, 7, [], {}, [DECISION], [DECISION, [], []], [DECISION, [b""], []], ["decree", [b"x"], [[]]], [DECISION, [b"x", b"y"], [[]]],
-    [CONTRADICTION, [b"x"], [[]]], [DECISION, ["x"], [[]]], [DECISION, [b"x"], [7]], [DECISION, [b"x"], [[b"", 0, 0, [], b"", []]]],
-    [DECISION, [b"x"], [[b"", 0, 0, ["p"], b"", [b"", 0, 1, []]]]],
+    None, 7, [], {}, [DECISION], [DECISION, [], [0], []], [DECISION, [b""], [0], []], ["decree", [b"x"], [0], [[]]],
+    [DECISION, [b"x", b"y"], [0], [[]]], [CONTRADICTION, [b"x"], [0], [[]]], [DECISION, ["x"], [0], [[]]], [DECISION, [b"x"], [0], [7]],
+    [DECISION, [b"x"], [], [[]]], [DECISION, [b"x"], [1, 0], [[]]], [DECISION, [b"x"], [0, 0], [[]]], [DECISION, [b"x"], [-1], [[]]],
+    [DECISION, [b"x"], ["0"], [[]]], [DECISION, [b"x"], 0, [[]]], [DECISION, [b"x"], [0], [[b"", 0, 0, [], b"", []]]],
+    [DECISION, [b"x"], [0], [[b"", 0, 0, ["p"], b"", [b"", 0, 1, []]]]],
 ]  # fmt: skip
 
 
@@ -337,7 +349,7 @@ def test_a_changed_byte_is_never_taken(ballot, keys, data):
     at = data.draw(st.integers(0, len(whole) - 1))
     changed = whole[:at] + bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :]
     with pytest.raises(RemoteFault):
-        verify(one.ballot.genesis, certificate_from_list(decode(changed)))
+        verify(Terms(one.ballot.genesis), certificate_from_list(decode(changed)))
 
 
 def test_a_chain_of_many_takes_no_square_of_the_time(notary):

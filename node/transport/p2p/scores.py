@@ -23,6 +23,7 @@ _WEIGHTS: Mapping[str, float] = {
     "bad-message": 0.5,
     "bad-stream-id": 0.5,
     "bad-yamux-frame": 0.5,
+    "contradiction": 0.5,
     "control-flood": 0.3,
     "duplicate-flood": 0.1,
     "equivocation": 1.0,

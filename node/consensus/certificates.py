@@ -2,13 +2,15 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+import re
+from collections.abc import Collection, Iterable
+from hashlib import sha256
 from typing import Any
 
 from swarmd.node.journal import Journal
-from swarmd.protocol import kinds
+from swarmd.protocol import kinds, schema
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
-from swarmd.protocol.cbor import decode, encode_ordered
+from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.consensus.certificates import (
     CONTRADICTION,
@@ -21,9 +23,11 @@ from swarmd.protocol.consensus.certificates import (
     verify,
     verify_fork,
 )
+from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis, parse_genesis
+from swarmd.protocol.terms import Terms
 from swarmd.protocol.work.need import Need
 
 FORMAT = "swarmd-certificate/1"
@@ -34,42 +38,43 @@ _BODY = {DECISION: "proofs", RESULT: "proofs", CONTRADICTION: "proofs", FORK: "b
 # Making --------------------------------------------------------------------------------------------------
 
 
-def of_decision(genesis: Genesis, journal: Journal, need: Need) -> dict[str, Any]:
+def of_decision(terms: Terms, journal: Journal, need: Need) -> dict[str, Any]:
     """The certificate of the decision that holds. LocalFault `undecided`."""
     if need.decided is None:
         raise LocalFault("undecided", f"{need.id} has no decision", fix="swarmd consensus explain says why")
-    return _document(genesis, _certificate(journal, need, DECISION, need.decided.id))
+    return _document(terms, _certificate(journal, need, DECISION, need.decided.id))
 
 
-def of_result(genesis: Genesis, journal: Journal, need: Need, task: str | None) -> dict[str, Any]:
+def of_result(terms: Terms, journal: Journal, need: Need, task: str | None) -> dict[str, Any]:
     """The certificate of a task's accepted result; without a task, of the closing, or of the only task's result.
     LocalFault `no-result`."""
     finals = {name: run.final for name, run in need.runs.items() if run.final is not None}
     if task is None and len(need.runs) == 1:
         task = next(iter(need.runs))
     if task in finals:
-        return _document(genesis, _certificate(journal, need, RESULT, finals[task].id))
+        return _document(terms, _certificate(journal, need, RESULT, finals[task].id))
     if task is None and need.closed is not None:
-        return _document(genesis, _certificate(journal, need, RESULT, need.closed.id))
+        return _document(terms, _certificate(journal, need, RESULT, need.closed.id))
     accepted = ", ".join(sorted(finals)) or "none"
     raise LocalFault("no-result", f"{need.id}: no accepted result of {task or 'the whole'}", fix=f"there are: {accepted}")  # fmt: skip
 
 
-def of_contradiction(genesis: Genesis, journal: Journal, need: Need, did: str) -> dict[str, Any]:
+def of_contradiction(terms: Terms, journal: Journal, need: Need, did: str) -> dict[str, Any]:
     """The proof that `did` contradicted itself about a need. LocalFault `no-contradiction`."""
     pair = need.equivocators.get(did)
     if pair is None:
         raise LocalFault(
             "no-contradiction", f"{did} did not contradict itself in {need.id} as far as we know"
         )
-    return _document(genesis, _certificate(journal, need, CONTRADICTION, *pair))
+    return _document(terms, _certificate(journal, need, CONTRADICTION, *pair))
 
 
 def of_fork(genesis: Genesis, journal: Journal, did: str) -> dict[str, Any]:
     """The proof that `did` signed two batches for one place of its chain. LocalFault `no-contradiction`."""
     for what, record in journal.proofs():
-        if what == "equivocation" and verify_fork(genesis, *record)["who"] == did:
-            return _document(genesis, None, record)
+        if what == "equivocation" and verify_fork(genesis.mesh_id, *record)["who"] == did:
+            batches = [_text(encode_ordered(batch)) for batch in record]
+            return {**_head(genesis), "what": FORK, "batches": batches}
     raise LocalFault("no-contradiction", f"no forked chain of {did} is on record here")
 
 
@@ -88,17 +93,21 @@ def _certificate(journal: Journal, need: Need, what: str, *about: bytes) -> Cert
     def path(envelope: Envelope) -> EnvelopeProof:
         return prove(*places[envelope.id])
 
-    return certify(what, about, known, path)
+    return certify(what, about, need.draws, known, path)
 
 
-def _document(genesis: Genesis, certificate: Certificate | None, fork: Any = None) -> dict[str, Any]:
-    head: dict[str, Any] = {"format": FORMAT, "mesh": genesis.mesh_name, "genesis": genesis.to_map()}
-    if certificate is None:
-        return {**head, "what": FORK, "batches": [_text(encode_ordered(batch)) for batch in fork]}
+def _head(genesis: Genesis) -> dict[str, Any]:
+    return {"format": FORMAT, "mesh": genesis.mesh_name, "genesis": genesis.to_map()}
+
+
+def _document(terms: Terms, certificate: Certificate) -> dict[str, Any]:
+    later = {draw: terms.rosters[draw] for draw in certificate.draws if draw and draw in terms.rosters}
     return {
-        **head,
+        **_head(terms.genesis),
         "what": certificate.what,
         "about": [_text(ref) for ref in certificate.about],
+        "draws": list(certificate.draws),
+        "rosters": {str(draw): roster_map(roster) for draw, roster in later.items()},
         "proofs": [_text(encode_ordered(proof.to_list())) for proof in certificate.proofs],
     }
 
@@ -122,8 +131,12 @@ def read_genesis(document: Any) -> Genesis:
     return genesis
 
 
-def check(genesis: Genesis, document: Any) -> dict[str, Any]:
-    """What a document shows the members of the mesh of `genesis`. RemoteFault with a stable code if it does not."""
+def check(genesis: Genesis, document: Any, trusted: Collection[str] = ()) -> dict[str, Any]:
+    """What a document shows the members of the mesh of `genesis`. RemoteFault with a stable code if it does not.
+
+    Genesis fixes the roster of epoch 0. Of a later epoch the document brings the roster, which counts only if its digest is
+    among `trusted`; else `unproven-roster`.
+    """
     what = _shape(document)
     if document["mesh"] != genesis.mesh_name:
         raise RemoteFault("other-mesh", f"it is of mesh {document['mesh']}, not of {genesis.mesh_name}")
@@ -131,9 +144,67 @@ def check(genesis: Genesis, document: Any) -> dict[str, Any]:
     if what == FORK:
         if len(body) != 2:
             raise RemoteFault("bad-certificate", "a fork takes two batches")
-        return verify_fork(genesis, *body)
+        return verify_fork(genesis.mesh_id, *body)
     about = [_bytes(text) for text in document["about"]]
-    return verify(genesis, certificate_from_list([what, about, body]))
+    certificate = certificate_from_list([what, about, document["draws"], body])
+    return verify(_terms(genesis, document["rosters"], trusted), certificate)
+
+
+def _terms(genesis: Genesis, rosters: dict[str, Any], trusted: Collection[str]) -> Terms:
+    terms = Terms(genesis)
+    terms.rosters = {0: terms.rosters[0]}
+    for name, value in rosters.items():
+        epoch, roster = int(name), _roster(value)
+        digest = roster_digest(roster)
+        if digest not in trusted:
+            raise RemoteFault(
+                "unproven-roster",
+                f"epoch {epoch} has roster {digest}, and nothing here says that it is the mesh's",
+            )
+        terms.rosters[epoch] = roster
+    return terms
+
+
+def roster_map(roster: Roster) -> dict[str, Any]:
+    """A roster as JSON has it."""
+    return {
+        "members": list(roster.members),
+        "weights": dict(sorted(roster.weights.items())),
+        "bootstrap": roster.bootstrap,
+        "beacon": roster.beacon.hex(),
+    }
+
+
+def roster_digest(roster: Roster) -> str:
+    """SHA-256 of a roster's canonical CBOR, in hexadecimal: nodes that print the same have the same."""
+    return sha256(b"swarmd/roster/1\0" + encode(roster_map(roster))).hexdigest()
+
+
+def _roster(value: Any) -> Roster:
+    try:
+        _roster_shape(value, "rosters")
+        beacon = bytes.fromhex(value["beacon"])
+    except (RemoteFault, ValueError) as error:
+        raise RemoteFault("bad-certificate", str(error)) from None
+    members = tuple(value["members"])
+    if list(members) != sorted(set(members)):
+        raise RemoteFault("bad-certificate", "a roster must be sorted, each member once")
+    return Roster(members, value["weights"], value["bootstrap"], beacon)
+
+
+def _flag(value: Any, _: object) -> None:
+    if type(value) is not bool:
+        raise RemoteFault("bad-payload", "bootstrap: true or false")
+
+
+_roster_shape = schema.record(
+    {
+        "members": schema.list_of(schema.did, 1, 4096),
+        "weights": schema.map_of(schema.did, schema.uint(1 << 20), 0, 4096),
+        "bootstrap": _flag,
+        "beacon": schema.text(64),
+    }
+)
 
 
 def _shape(document: Any) -> str:
@@ -147,6 +218,14 @@ def _shape(document: Any) -> str:
     for name in (body,) if body == "batches" else (body, "about"):
         if type(document.get(name)) is not list or any(type(text) is not str for text in document[name]):
             raise RemoteFault("bad-certificate", f"{name} must be a list of texts in base64")
+    if body == "proofs":
+        rosters = document.get("rosters")
+        if type(rosters) is not dict or any(
+            re.fullmatch("[1-9][0-9]{0,17}", name) is None for name in rosters
+        ):
+            raise RemoteFault("bad-certificate", "rosters must be a map of epochs after 0")
+        if type(document.get("draws")) is not list:
+            raise RemoteFault("bad-certificate", "draws must be a list of epochs")
     if type(document.get("mesh")) is not str:
         raise RemoteFault("bad-certificate", "it names no mesh")
     return str(what)
@@ -166,14 +245,15 @@ def _decoded(text: str) -> Any:
 # Evidence ------------------------------------------------------------------------------------------------
 
 
-def evidence(genesis: Genesis, journal: Journal, needs: Callable[[], Any]) -> list[dict[str, Any]]:
+def evidence(genesis: Genesis, journal: Journal, needs: Iterable[Need]) -> list[dict[str, Any]]:
     """Who is on record for contradicting itself, and about what: forked chains first, then votes and proposals."""
     found = []
     for what, record in journal.proofs():
         if what == "equivocation":
-            fork = verify_fork(genesis, *record)
-            found.append({"what": FORK, "who": fork["who"], "need": "", "at": f"batch {fork['seq']}"})
-    for need in needs():
+            fork = verify_fork(genesis.mesh_id, *record)
+            at = f"batch {fork['seq']} of bucket {fork['bucket']}"
+            found.append({"what": FORK, "who": fork["who"], "need": "", "at": at})
+    for need in needs:
         for did, pair in sorted(need.equivocators.items()):
             said = " and ".join(cid_text(each) for each in pair)
             found.append({"what": CONTRADICTION, "who": did, "need": need.id, "at": said})

@@ -1,0 +1,92 @@
+"""The `consensus.*` operations of the local socket."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from swarmd.node.consensus import certificates, views
+from swarmd.node.ports import Transport
+from swarmd.node.runner import Runner
+from swarmd.node.transport.local import LocalCall
+from swarmd.node.views import find_need
+from swarmd.protocol.consensus.certificates import FORK
+from swarmd.protocol.didkey import public_key_of
+from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.work.need import Need
+
+
+class ConsensusOps:
+    """- `consensus.status` {}: the mesh's terms, how the arbiter is, what waits, what was refused.
+    - `consensus.roster` {}: the verifiers. `consensus.epoch` {}: the epoch and what fixed its roster.
+    - `consensus.explain` {need}: the committee, rounds, votes and decisions of a need, and why it stands so.
+    - `consensus.evidence` {}: who is on record for contradicting itself.
+    - `consensus.export` {need?, task?, against?, result?}: a certificate (docs/consensus.md): of the decision; of a result
+      with `result` or `task`; of a contradiction with `against` (did:key), without a need of a forked chain.
+    """
+
+    def __init__(
+        self, runner: Runner, transport: Transport, arbiter: Callable[[], Mapping[str, Any] | None]
+    ) -> None:
+        self._runner = runner
+        self._transport = transport
+        self._arbiter = arbiter
+
+    def ops(self) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
+        return {
+            "consensus.status": self._status,
+            "consensus.roster": self._roster,
+            "consensus.epoch": self._epoch,
+            "consensus.explain": self._explain,
+            "consensus.evidence": self._evidence,
+            "consensus.export": self._export,
+        }
+
+    async def _status(self, call: LocalCall) -> Any:
+        runner = self._runner
+        return views.status(runner.state, runner.ingress.faults, len(self._found()), self._arbiter())
+
+    async def _roster(self, call: LocalCall) -> Any:
+        forked = {each["who"] for each in self._found() if each["what"] == FORK}
+        connected = {peer.did for peer in self._transport.peers()}
+        return views.roster(self._runner.state, connected, forked)
+
+    async def _epoch(self, call: LocalCall) -> Any:
+        return views.epoch(self._runner.state)
+
+    async def _explain(self, call: LocalCall) -> Any:
+        need = self._need(call)
+        return views.explain(self._runner.state, need, self._runner.thread(need.id))
+
+    async def _evidence(self, call: LocalCall) -> Any:
+        return {"evidence": self._found()}
+
+    def _found(self) -> list[dict[str, Any]]:
+        runner = self._runner
+        return certificates.evidence(runner.genesis, runner.journal, runner.state.needs.values())
+
+    async def _export(self, call: LocalCall) -> Any:
+        args = call.args
+        terms, journal = self._runner.state.terms, self._runner.journal
+        against = args.get("against")
+        if against is not None:
+            did = _did(against)
+            if args.get("need") is None:
+                return certificates.of_fork(terms.genesis, journal, did)
+            return certificates.of_contradiction(terms, journal, self._need(call), did)
+        task = args.get("task")
+        if task is not None or args.get("result"):
+            return certificates.of_result(terms, journal, self._need(call), task)
+        return certificates.of_decision(terms, journal, self._need(call))
+
+    def _need(self, call: LocalCall) -> Need:
+        text = call.args.get("need")
+        if not isinstance(text, str):
+            raise LocalFault("bad-args", "name a need")
+        return find_need(self._runner.state, text)
+
+
+def _did(text: Any) -> str:
+    try:
+        public_key_of(text)
+    except RemoteFault as fault:
+        raise LocalFault(fault.code, fault.message) from None
+    return str(text)
