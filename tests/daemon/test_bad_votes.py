@@ -36,7 +36,7 @@ async def until_it_proposes(four, liar, task):
             for node in four:
                 need = await node.post(task(), budget="0.10")
                 record = node.state.needs[need]
-                if plan_committee(four.genesis, record, 0).members[0] == liar.did:
+                if plan_committee(node.state.terms, record, 0).members[0] == liar.did:
                     return node, record
 
 
