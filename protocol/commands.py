@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swarmd.protocol import kinds, limits
+from swarmd.protocol.cbor import Link
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import need_id
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
-from swarmd.protocol.work import opening
+from swarmd.protocol.work import challenging, opening
 from swarmd.protocol.work.need import task_spec
 from swarmd.protocol.work.void import Void
 
@@ -31,7 +32,8 @@ def next_need_id(state: State) -> str:
 
 
 def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
-    """args: title, budget (minor units), deadline_s, tasks (payload form), inline (small blocks)."""
+    """args: title, budget (minor units), deadline_s, tasks (payload form), inline (small blocks), pay ("at_once") if
+    results shall not be held for the challenge window."""
     budget, deadline_s = args["budget"], args["deadline_s"]
     if not 0 < deadline_s <= limits.MAX_DEADLINE_S:
         raise LocalFault("bad-deadline", f"1 to {limits.MAX_DEADLINE_S} seconds, not {deadline_s}")
@@ -44,6 +46,8 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     }
     if args["inline"]:
         payload["inline"] = args["inline"]
+    if args.get("pay"):
+        payload["pay"] = args["pay"]
     try:
         kinds.check_payload(kinds.NEED, payload)
         specs = [task_spec(task) for task in args["tasks"]]
@@ -94,7 +98,59 @@ def _configure(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     state.anchor_interval_ns = interval_ns
 
 
+def _challenge(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
+    """args: need, task, reason, evidence (binary CIDs). Stakes the bond that genesis asks for."""
+    need = state.needs.get(args["need"])
+    if need is None:
+        raise LocalFault(
+            "no-such-need", f"{args['need']} is not open here: unknown, or its challenge window has ended"
+        )
+    run = need.runs.get(args["task"])
+    if run is None or run.final is None:
+        raise LocalFault(
+            "no-result",
+            f"{args['task']} has no accepted result to challenge",
+            fix=f"swarmd need show {need.id}",
+        )
+    final = run.final
+    amount = challenging.bond_amount(state.genesis, final.price)
+    try:
+        challenging.check(state.terms, need, final, state.me, amount)
+    except Void as void:
+        raise LocalFault("no-challenge", str(void)) from None
+    if any(
+        c.commit == final.commit and c.challenger == state.me and challenging.outcome(need, c) == "pending"
+        for c in need.challenges.values()
+    ):
+        raise LocalFault("no-challenge", "your challenge of this result is being judged")
+    available = state.ledger.account(state.me).available - state.own_pending
+    if amount > available:
+        raise LocalFault(
+            "insufficient-funds",
+            f"the bond is {amount}, {available} minor units are available",
+            fix="wait for payments and refunds (swarmd balance)",
+        )
+    bond = {"seq": state.own_seq, "prev": state.own_head, "amount": amount}
+    payload = {
+        "task": final.task,
+        "reason": args["reason"],
+        "evidence": [Link(cid) for cid in args["evidence"]],
+        "bond": bond,
+    }
+    try:
+        kinds.check_payload(kinds.CHALLENGE, payload)
+    except RemoteFault as fault:
+        raise LocalFault("bad-challenge", fault.message) from None
+    name = challenging.bond_id(state.me, bond, need.id, final.task, (final.id,))
+    entry = fund_entry(state.me, state.own_seq, state.own_head, name, amount)
+    state.own_seq += 1
+    state.own_head = entry.hash
+    state.own_pending += amount
+    state.draft(out, need.id, kinds.CHALLENGE, payload, (final.id,))
+
+
 _COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] = {
     "need.post": _post_need,
+    "challenge": _challenge,
     "configure": _configure,
 }

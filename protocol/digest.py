@@ -31,6 +31,7 @@ def need_digest(need: Need) -> bytes:
         runs,
         sorted([task, *map(_plain, entry)] for task, entry in plan.states.items()),
         sorted(list(edge) for edge in plan.edges),
+        [sorted(need.challenges), sorted(need.rulings), sorted(need.invalid.items()), sorted(need.fallen)],
         sorted(
             ([task, key, lamport, op_id, str(value)])
             for (task, key), (lamport, op_id, value) in plan.annotations.items()

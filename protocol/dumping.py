@@ -18,7 +18,7 @@ from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, parse_manifest
 from swarmd.protocol.ledger import accounts
 from swarmd.protocol.ledger.accounts import Ledger
-from swarmd.protocol.state import Anchor, JobRef, State
+from swarmd.protocol.state import Anchor, Bond, JobRef, State
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
 from swarmd.protocol.work import need as work
@@ -39,6 +39,9 @@ _CLASSES: dict[str, type] = {
         work.Attest,
         work.Final,
         work.Closing,
+        work.Challenge,
+        work.Review,
+        work.Ruling,
         accounts.Account,
         accounts.Entry,
         accounts.Escrow,
@@ -47,6 +50,7 @@ _CLASSES: dict[str, type] = {
         record.Skipped,
         Roster,
         Anchor,
+        Bond,
         JobRef,
         Plan,
         Need,

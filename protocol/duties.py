@@ -6,7 +6,7 @@ a committee: the first K act at once, the others only when time shows that they 
 
 from typing import Any
 
-from swarmd.protocol import kinds, limits, planning
+from swarmd.protocol import kinds, limits, planning, reviewing
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect, Judge, RunAgent
@@ -25,6 +25,8 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
     """Do what is due about `need`; `tasks` limits the look to tasks that moved (None: all)."""
     if state.me == NOBODY:
         return
+    if need.challenges:
+        reviewing.attend(state, need, out)
     if need.complete() or need.closed is not None:
         state.waiting.pop(need.id, None)
         return
@@ -120,7 +122,7 @@ def attempt_refs(need: Need, task: str, run: Run) -> tuple[bytes, ...]:
 def _claim(state: State, need: Need, task: str, run: Run, out: list[Effect]) -> None:
     spec = need.spec(task)
     assert spec is not None
-    if not need.once("claimed", task, run.attempt, run.ending and run.ending.id):
+    if not need.once("claimed", task, run.attempt, run.ending and run.ending.id, *need.basis(task)):
         return
     own = state.manifests.get(state.me)
     refs = attempt_refs(need, task, run)
@@ -175,7 +177,7 @@ def _release_unclaimed(state: State, need: Need, task: str, run: Run, out: list[
     refs = attempt_refs(need, task, run)
     since_ns = max(need.seen[ref][1] for ref in refs)
     at_ns = since_ns + state.genesis.claim_timeout_s * S_NS + rank * RELEASE_STAGGER_NS
-    if state.due(need, at_ns, out, task) and need.once("released", task, run.attempt):
+    if state.due(need, at_ns, out, task) and need.once("released", task, run.attempt, *need.basis(task)):
         payload = {"task": task, "attempt": run.attempt, "cause": "unclaimed"}
         state.draft(out, need.id, kinds.RELEASE, payload, refs)
 
@@ -185,7 +187,7 @@ def _release_expired(state: State, need: Need, task: str, claim: Claim, out: lis
     if rank is None:
         return
     at_ns = claim.until_ns + (1 + rank) * RELEASE_STAGGER_NS
-    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt):
+    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt, *claim.basis):
         payload = {"task": task, "attempt": claim.attempt, "cause": "expired"}
         state.draft(out, need.id, kinds.RELEASE, payload, (claim.id,))
 

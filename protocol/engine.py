@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol import commands, duties, invariants, kinds, limits, merkle
+from swarmd.protocol import bonds, commands, duties, invariants, kinds, limits, merkle, reviewing
 from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
@@ -86,6 +86,7 @@ def _authored(state: State, given: Authored, out: list[Effect]) -> None:
 
 def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> None:
     """Our gate refused it: on record with the reason, and without effect here."""
+    bonds.lock(state, envelope)
     need = state.needs.get(envelope.thread)
     if need is None:
         if envelope.kind == kinds.NEED:
@@ -106,6 +107,7 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
         if envelope.epoch > state.epoch:
             _park_ahead(state, envelope, out)
             continue
+        bonds.lock(state, envelope)
         need = state.needs.get(thread)
         if need is None:
             if thread.startswith("epoch-"):
@@ -189,7 +191,7 @@ def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
 def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
     payload = envelope.payload
     try:
-        need = opening.open_need(envelope)
+        need = opening.open_need(envelope, state.genesis.challenge_window_s)
     except Void as void:
         # It leaves no trace but for people: another NEED of the thread, should its owner say one, is as good.
         state.refused[envelope.thread] = str(void)
@@ -232,13 +234,17 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
         for task in moved:
             need.derive_task(task)
     state.views.moved(need, moved)
-    if envelope.kind in (kinds.FINALIZE, kinds.DECIDE):
+    if envelope.kind in _MOVES_MONEY:
         state.ledger.settle(need.id, need.payments(), need.closing_state())
+        bonds.settle(state, need)
     if envelope.kind == kinds.DECIDE:
         arbitration.settle_dispute(state, need, out)
     _remember(state, need, envelope)
     _follow_up(state, need, envelope, out)
     duties.attend(state, need, moved, out)
+
+
+_MOVES_MONEY = frozenset((kinds.FINALIZE, kinds.DECIDE, kinds.CHALLENGE, kinds.INVALIDATE))
 
 
 def _remember(state: State, need: Need, envelope: Envelope) -> None:
@@ -247,7 +253,7 @@ def _remember(state: State, need: Need, envelope: Envelope) -> None:
     if final is not None:
         state.reputation.setdefault(final.worker, [0, 0])[0] += 1
     ending = need.endings.get(envelope.id)
-    if ending is not None and ending.cause in ("rejected", "expired", "unclaimed"):
+    if ending is not None and ending.cause in ("rejected", "expired", "unclaimed", "invalidated"):
         worker = need.proposals[ending.proposal].plan[ending.task][ending.attempt][0]
         state.reputation.setdefault(worker, [0, 0])[1] += 1
 
@@ -261,46 +267,82 @@ def _follow_up(state: State, need: Need, envelope: Envelope, out: list[Effect]) 
         # that came after the closing no longer stand.
         if run is not None and run.claim is claim and need.closed is None and need.parents_final(claim.task):
             duties.start_work(state, need, claim, out)
+    if state.me != need.owner:
+        return
+    ruling = need.rulings.get(envelope.id)
+    if (
+        ruling is not None
+        and ruling.upheld
+        and (need.id in state.anchor_of or ("receipt",) in need.done_here)
+    ):
+        _write_receipt(state, need, out)  # the one before says what no longer holds
     final = need.finals.get(envelope.id)
-    if final is None or state.me != need.owner:
+    if final is None:
         return
     out.append(Fetch(final.result, tuple(dict.fromkeys((final.worker, final.sender)))))
-    if need.complete() and need.id not in state.anchor_of and ("receipt",) not in need.done_here:
-        need.done_here.add(("receipt",))
-        if not state.receipts:
-            state.receipts_since_ns = state.now_ns
-            state.arm(out, state.now_ns + state.anchor_interval_ns, need.id)
-        state.receipts.append((need.id, receipt_of(need)))
+    if need.complete() and (need.invalid or need.id not in state.anchor_of):
+        _write_receipt(state, need, out)
+
+
+def _write_receipt(state: State, need: Need, out: list[Effect]) -> None:
+    """One for each thing that there is to say: how it was paid, and after a reversal, how that stands now."""
+    if not need.once("receipt", *sorted(need.invalid), *([need.complete()] if need.invalid else ())):
+        return
+    if not state.receipts:
+        state.receipts_since_ns = state.now_ns
+        state.arm(out, state.now_ns + state.anchor_interval_ns, need.id)
+    state.receipts.append((need.id, receipt_of(need)))
 
 
 def receipt_of(need: Need) -> bytes:
-    """The receipt of a finished need, canonical: what was paid to whom for which result, and the certificates."""
-    return encode(
-        {
-            "need": need.id,
-            "owner": need.owner,
-            "paid": [
-                {
-                    "task": task,
-                    "worker": run.final.worker,
-                    "amount": run.final.price,
-                    "result": Link(run.final.result),
-                    "final": Link(run.final.id),
-                }
-                for task, run in sorted(need.runs.items())
-                if run.final is not None
-            ],
-        }
-    )
+    """The receipt of a finished need, canonical: what was paid to whom for which result, and the certificates.
+
+    `held`: it is paid when the challenge window ends. `invalidated`: results that were accepted and then reversed.
+    """
+    body: dict[str, Any] = {
+        "need": need.id,
+        "owner": need.owner,
+        "paid": [
+            {
+                "task": task,
+                "worker": run.final.worker,
+                "amount": run.final.price,
+                "result": Link(run.final.result),
+                "final": Link(run.final.id),
+            }
+            for task, run in sorted(need.runs.items())
+            if run.final is not None
+        ],
+    }
+    if need.held():
+        body["held"] = True
+    if need.invalid:
+        body["invalidated"] = [
+            {
+                "task": commit.task,
+                "worker": commit.worker,
+                "result": Link(commit.result),
+                "invalidate": Link(need.invalid[commit.id]),
+            }
+            for commit in sorted((need.commits[ref] for ref in need.invalid), key=lambda c: (c.task, c.id))
+        ]
+    return encode(body)
 
 
 def _attend_funded(state: State, out: list[Effect]) -> None:
     while state.ledger.newly_funded:
-        need = state.needs.get(state.ledger.newly_funded.pop())
-        if need is not None:
-            state.ledger.settle(need.id, need.payments(), need.closing_state())
-            need.waiting_for = ""
-            duties.attend(state, need, None, out)
+        name = state.ledger.newly_funded.pop()
+        bond = state.bonds.get(name)
+        need = state.needs.get(bond.thread if bond is not None else name)
+        if need is None:
+            continue
+        if bond is not None:
+            bonds.settle(state, need)
+            duties.attend(state, need, [], out)
+            continue
+        state.ledger.settle(need.id, need.payments(), need.closing_state())
+        need.waiting_for = ""
+        duties.attend(state, need, None, out)
 
 
 # Time, agents, chain -------------------------------------------------------------------------------------
@@ -356,6 +398,9 @@ def _judged(state: State, given: Judged, out: list[Effect]) -> None:
     if job is None:
         return
     need = state.needs[job.need]
+    if job.subject in need.challenges:
+        reviewing.judged(state, need, job.subject, given, out)
+        return
     commit = need.commits.get(job.subject)
     if commit is None:
         return
@@ -465,6 +510,7 @@ def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
         return
     for need in list(state.needs.values()):
         state.ledger.settle(need.id, need.payments(), need.closing_state())
+        bonds.settle(state, need)
         duties.attend(state, need, None, out)
     ballots.attend(state, out)
 

@@ -39,6 +39,11 @@ class Genesis:
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
     epoch_s: int = limits.EPOCH_S  # how long an epoch lasts at least; 0: for ever
+    # Challenges (adr/0026): how long results can be challenged, and their price is held, after a checkpoint found them;
+    # 0: not at all, they are paid at once. What a challenger stakes and may earn, of the price x 1000.
+    challenge_window_s: int = 0
+    challenge_bond_permille: int = 500
+    challenge_reward_permille: int = 250
 
     def to_map(self) -> dict[str, Any]:
         """The canonical map. What came later stands in it only where it is not the default, so that a mesh which was
@@ -47,6 +52,9 @@ class Genesis:
             "quorum_mode": (self.quorum_mode, MAJORITY),
             "arbiter": (self.arbiter, COMMITTEE),
             "epoch_s": (self.epoch_s, limits.EPOCH_S),
+            "challenge_window_s": (self.challenge_window_s, 0),
+            "challenge_bond_permille": (self.challenge_bond_permille, 500),
+            "challenge_reward_permille": (self.challenge_reward_permille, 250),
         }
         return {
             "name": self.name,
@@ -86,6 +94,9 @@ _shape = schema.record(
         "quorum_mode": schema.one_of(MAJORITY, BFT),
         "arbiter": schema.one_of(COMMITTEE, ETCD),
         "epoch_s": schema.uint(30 * 86_400),
+        "challenge_window_s": schema.uint(30 * 86_400),
+        "challenge_bond_permille": schema.uint(10_000),
+        "challenge_reward_permille": schema.uint(500),
     },
 )
 
@@ -105,4 +116,6 @@ def parse_genesis(value: Any) -> Genesis:
         raise LocalFault("bad-genesis", "k_target must be at least 1")
     if value.get("quorum_mode") == BFT and value["k_target"] > MAX_BFT_K:
         raise LocalFault("bad-genesis", f"k_target must be at most {MAX_BFT_K} in quorum mode {BFT}")
+    if value.get("challenge_window_s") and value.get("epoch_s") == 0:
+        raise LocalFault("bad-genesis", "a challenge window ends with a checkpoint: epoch_s must not be 0")
     return Genesis(**{**value, "roster": roster})

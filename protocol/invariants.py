@@ -3,6 +3,7 @@
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.state import State
 from swarmd.protocol.views import Views
+from swarmd.protocol.work.need import Need
 
 
 def check(state: State) -> None:
@@ -13,7 +14,7 @@ def check(state: State) -> None:
 
 
 def check_all(state: State) -> None:
-    """P1, P5, P6 and P9 over the whole state."""
+    """P1, P3, P5, P6 and P9 over the whole state."""
     state.ledger.check_all()
     for need in state.needs.values():
         proposals = {d.proposal for d in need.decides.values() if d.epoch == need.draw}
@@ -29,6 +30,7 @@ def check_all(state: State) -> None:
             claim = need.claims[commit.claim]
             if commit.worker != claim.worker or commit.ts_ns > claim.until_ns:
                 raise CorruptState("P5", f"{need.id}/{commit.task}: a result outside its lease")
+        _check_challenges(need)
         escrow = state.ledger.escrows.get(need.id)
         if escrow is not None and escrow.state != "waiting":
             paid = sum(amount for _, amount in escrow.paid.values())
@@ -36,3 +38,18 @@ def check_all(state: State) -> None:
                 raise CorruptState("P9", f"{need.id}: escrow of {escrow.amount} does not add up")
     if not state.views.same(Views.of(state.needs.values())):
         raise CorruptState("views", "an index of needs or tasks is not what they are")
+
+
+def _check_challenges(need: Need) -> None:
+    """P3: what was reversed does not stand, and nothing is reversed but by a quorum's word."""
+    for ruling in need.rulings.values():
+        wanted = "reject" if ruling.upheld else "accept"
+        reviews = [need.reviews[ref] for ref in ruling.reviews]
+        if not reviews or any(r.verdict != wanted or r.challenge != ruling.challenge for r in reviews):
+            raise CorruptState("P3", f"{need.id}/{ruling.task}: a challenge ended without a certificate")
+    upheld = {need.challenges[r.challenge].commit for r in need.rulings.values() if r.upheld}
+    if upheld != need.invalid.keys() or not upheld <= need.fallen:
+        raise CorruptState("P3", f"{need.id}: what is reversed is not what challenges came to")
+    for task, run in need.runs.items():
+        if run.final is not None and run.final.commit in need.fallen:
+            raise CorruptState("P3", f"{need.id}/{task}: a reversed result stands")

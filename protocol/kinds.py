@@ -101,7 +101,10 @@ SCHEMAS: Mapping[str, schema.Check] = {
             "fund": schema.record({"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32)}),
             "tasks": schema.list_of(task_spec, 1, limits.MAX_TASKS_PER_NEED),
         },
-        {"inline": schema.list_of(schema.blob(0, limits.MAX_INLINE_BYTES), 0, 16)},
+        {
+            "inline": schema.list_of(schema.blob(0, limits.MAX_INLINE_BYTES), 0, 16),
+            "pay": schema.one_of("at_once"),  # results are not held for a challenge window
+        },
     ),
     PROPOSE: schema.record(
         {
@@ -155,6 +158,10 @@ SCHEMAS: Mapping[str, schema.Check] = {
                 {"outcome": schema.one_of("refunded"), "task": _task, "reason": _reason}
             ),
             "expired": schema.record({"outcome": schema.one_of("expired"), "reason": _reason}),
+            # A challenge has ended: who judged the result again find it right.
+            "dismissed": schema.record(
+                {"outcome": schema.one_of("dismissed"), "task": _task, "reason": _reason}
+            ),
         },
     ),
     YIELD: schema.record({"task": _task, "attempt": _attempt, "reason": _reason}),
@@ -163,7 +170,14 @@ SCHEMAS: Mapping[str, schema.Check] = {
     ),
     UPDATE_PLAN: schema.record({"ops": schema.list_of(_plan_op, 1, 256)}),
     CHALLENGE: schema.record(
-        {"task": _task, "reason": _reason, "evidence": schema.list_of(schema.link, 0, 16)}
+        {
+            "task": _task,
+            "reason": _reason,
+            "evidence": schema.list_of(schema.link, 0, 16),
+            "bond": schema.record(
+                {"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32), "amount": _amount}
+            ),
+        }
     ),
     INVALIDATE: schema.record({"task": _task, "reason": _reason}),
     RECONCILE: schema.record(

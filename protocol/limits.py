@@ -31,6 +31,7 @@ CLAIM_TIMEOUT_S = 10
 EPOCH_S = 600
 MAX_DEADLINE_S = 30 * 86_400
 EXPIRY_GRACE_S = 60
+MIN_BOND = 10_000  # of a challenge, minor units: a cent
 
 # Content.
 MAX_BLOCK_BYTES = 1_048_576

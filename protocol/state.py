@@ -9,7 +9,7 @@ from swarmd.protocol.effects import Arm, Effect, Publish
 from swarmd.protocol.envelope import Envelope, trace_of
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
-from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Ledger
+from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Entry, Ledger
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
@@ -34,11 +34,19 @@ class Anchor:
 
 @dataclass(slots=True)
 class JobRef:
-    """What a running local job is for: the claim we hold, or the commit we judge."""
+    """What a running local job is for: the claim we hold, the commit we judge, or the challenge of one."""
 
     need: str
     task: str
     subject: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """What a CHALLENGE in `thread` locks: an escrow of its own, under the challenger's account entry."""
+
+    thread: str
+    entry: Entry
 
 
 @dataclass(slots=True)
@@ -69,6 +77,9 @@ class State:
     ahead: dict[int, list[Envelope]] = field(
         default_factory=dict
     )  # epoch that has not begun -> what waits for it
+    bonds: dict[str, Bond] = field(
+        default_factory=dict
+    )  # of challenges, by escrow; until a checkpoint is done with them
     closed: dict[str, int] = field(
         default_factory=dict
     )  # needs that the last two checkpoints closed -> which

@@ -4,11 +4,13 @@ Derived from scratch and slowly, from what the oracle says of each envelope: the
 written a second time.
 """
 
+from base64 import b32encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from swarmd.protocol.cbor import encode
+from swarmd.protocol.envelope import Envelope
 from swarmd.simulations.oracle import Fact, Oracle
 
 
@@ -41,10 +43,11 @@ class Books:
 def books(oracle: Oracle, held: Iterable[bytes], ruled: Mapping[str, bytes]) -> Books:
     """What a node that holds exactly these envelopes must believe. `ruled`: need -> the plan that an arbiter chose."""
     found = Books()
+    held = list(held)
     threads = _closed(oracle, held, found)
     for thread, facts in threads.items():
         found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""))
-    _settle(oracle, found, threads)
+    _settle(oracle, found, _locks(oracle, threads, held))
     return found
 
 
@@ -108,33 +111,72 @@ def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes) -> Outcome:
     return Outcome(state, payments, closing)
 
 
-def _settle(oracle: Oracle, books: Books, threads: dict[str, list[Fact]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """An entry of an account's chain: it locks `amount` for `name`, a need or a bond."""
+
+    name: str
+    owner: str
+    seq: int
+    prev: bytes
+    amount: int
+
+    def hash(self) -> bytes:
+        body = encode([self.owner, self.seq, self.prev, self.name, self.amount])
+        return sha256(b"swarmd/entry/1\0" + body).digest()
+
+
+def _locks(oracle: Oracle, threads: dict[str, list[Fact]], held: Iterable[bytes]) -> list[Lock]:
+    """Of all needs, and of every challenge that was heard, whatever else is true of it."""
+    found = []
+    for thread, facts in threads.items():
+        need = facts[0].said
+        fund = need.payload["fund"]
+        found.append(Lock(thread, need.sender, fund["seq"], fund["prev"], need.payload["budget"]))
+    for ref in held:
+        said = oracle.seen[ref]
+        if said.kind == "CHALLENGE" and said.epoch == 0:
+            stake = said.payload["bond"]
+            found.append(Lock(bond_name(said), said.sender, stake["seq"], stake["prev"], stake["amount"]))
+    return sorted(set(found), key=lambda lock: lock.name)
+
+
+def bond_name(said: Envelope) -> str:
+    """The escrow of a challenge's bond: the hash of who stakes which entry on what."""
+    stake, refs = said.payload["bond"], [bytes(ref) for ref in said.refs]
+    entry = [stake["seq"], stake["prev"], stake["amount"]]
+    body = encode([said.sender, entry, said.thread, said.payload["task"], refs])
+    return "bond-" + b32encode(sha256(b"swarmd/bond/1\0" + body).digest()[:20]).decode().lower()
+
+
+def _settle(oracle: Oracle, books: Books, locks: list[Lock]) -> None:
     """The money: entries of each owner's chain, in order, as soon as it can pay them."""
     purses = {did: Purse(amount) for did, amount in oracle.terms.balances.items()}
     chains: dict[str, tuple[int, bytes]] = {}
-    open_needs = {thread: facts[0].said for thread, facts in threads.items()}
+    waiting = {lock.name: lock for lock in locks}
     moved = True
     while moved:
         moved = False
-        for thread, need in sorted(open_needs.items()):
-            seq, head = chains.get(need.sender, (0, bytes(32)))
-            fund, budget = need.payload["fund"], need.payload["budget"]
-            purse = purses.setdefault(need.sender, Purse())
-            if (fund["seq"], fund["prev"]) != (seq, head) or purse.available < budget:
+        for owner in sorted({lock.owner for lock in waiting.values()}):
+            here = chains.get(owner, (0, bytes(32)))
+            fitting = [w for w in waiting.values() if w.owner == owner and (w.seq, w.prev) == here]
+            lock = min(fitting, key=Lock.hash, default=None)
+            purse = purses.setdefault(owner, Purse())
+            if lock is None or purse.available < lock.amount:
                 continue
-            entry = encode([need.sender, seq, head, thread, budget])
-            chains[need.sender] = (seq + 1, sha256(b"swarmd/entry/1\0" + entry).digest())
-            del open_needs[thread]
+            chains[owner] = (lock.seq + 1, lock.hash())
+            del waiting[lock.name]
             moved = True
-            _escrow(books, thread, need.sender, budget, purses)
-    for thread in open_needs:
-        books.escrows[thread] = ("waiting", 0, {}, 0)
+            _escrow(books, lock, purses)
+    for name in waiting:
+        books.escrows[name] = ("waiting", 0, {}, 0)
     books.purses = purses
 
 
-def _escrow(books: Books, thread: str, owner: str, amount: int, purses: dict[str, Purse]) -> None:
-    outcome = books.needs[thread]
-    purse = purses[owner]
+def _escrow(books: Books, lock: Lock, purses: dict[str, Purse]) -> None:
+    outcome = books.needs.get(lock.name) or Outcome("", {}, None)
+    purse = purses[lock.owner]
+    amount = lock.amount
     purse.available -= amount
     purse.locked += amount
     held = amount
@@ -149,4 +191,4 @@ def _escrow(books: Books, thread: str, owner: str, amount: int, purses: dict[str
         returned, held = held, 0
         purse.locked -= returned
         purse.available += returned
-    books.escrows[thread] = (outcome.closing or "funded", held, outcome.paid, returned)
+    books.escrows[lock.name] = (outcome.closing or "funded", held, outcome.paid, returned)

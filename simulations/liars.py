@@ -381,7 +381,8 @@ def _annotate(state: State, need: Need, random: Random, heard: bytes) -> Publish
 
 
 def _challenge(state: State, need: Need, random: Random, heard: bytes) -> Publish:
-    payload = {"task": _task(need, random), "reason": "wrong", "evidence": []}
+    bond = {"seq": state.own_seq + random.choice((0, 1, 99)), "prev": state.own_head, "amount": 10_000}
+    payload = {"task": _task(need, random), "reason": "wrong", "evidence": [], "bond": bond}
     return _draft(state, need.id, "CHALLENGE", payload, (heard,))
 
 

@@ -416,7 +416,7 @@ class Oracle:
         final = next((f for r in envelope.refs if (f := self._fact(r, "FINALIZE")) and f.commit), None)
         if final is None or final.task != envelope.payload["task"]:
             raise Wrong("no such result")
-        return Fact(envelope)
+        raise Wrong("what is paid at once cannot be challenged")
 
     def reason(self, envelope: bytes) -> str:
         """Why it moves nothing, or "" if it moves something; KeyError before its causes were seen."""

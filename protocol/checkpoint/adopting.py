@@ -7,7 +7,7 @@ two checkpoints found undecided is drawn a new committee, and what an older one 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from swarmd.protocol import limits
+from swarmd.protocol import bonds, limits
 from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
 from swarmd.protocol.envelope import Envelope, parse
 from swarmd.protocol.faults import CorruptState
@@ -114,7 +114,7 @@ def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     """Derive a need from its envelopes, with what the checkpoint fixed; what we had done about it was for another plan."""
     every = {envelope.id: envelope for envelope in (*map(parse, record.envelopes), *more)}
     first = parse(record.envelopes[0])
-    need = opening.open_need(first)
+    need = opening.open_need(first, state.genesis.challenge_window_s)
     _set(need, record)
     for envelope in sorted(every.values(), key=lambda e: (e.lamport, e.id)):
         if envelope.id not in need.seen and all(ref in need.seen for ref in envelope.refs):
@@ -137,6 +137,7 @@ def _set(need: Need, record: OpenNeed) -> None:
     need.undecided = record.undecided
     need.fixed_decision = record.decision
     need.fixed_finals = dict(record.finals)
+    need.found = dict(record.found)
 
 
 def _fix(state: State, need: Need, record: OpenNeed) -> None:
@@ -163,8 +164,9 @@ def _settle(state: State, snapshot: Snapshot) -> None:
         if closing is not None:
             ledger.closings[name] = closing
     escrows = {name: record.escrow for name, record in snapshot.open.items() if record.escrow is not None}
+    escrows |= bonds.adopt(state, snapshot)
     try:
-        ledger.rebase(snapshot.accounts, escrows, state.needs)
+        ledger.rebase(snapshot.accounts, escrows, state.needs.keys() | state.bonds.keys())
     except CorruptState as fault:
         raise CorruptState("P9", f"the checkpoint of epoch {snapshot.epoch}: {fault}") from fault
 

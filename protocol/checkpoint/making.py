@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
+from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import parse
@@ -59,18 +60,17 @@ class Maker:
         epoch = state.epoch + 1
         opened: dict[str, OpenNeed] = {}
         closed: dict[str, ClosedNeed] = {}
+        at_ns = settling.time_of(cut)
+        ends = settling.settle(state, at_ns)
         for name, need in sorted(state.needs.items()):
-            escrow = state.ledger.escrows.get(name)
-            if (
-                (need.complete() or need.closed is not None)
-                and escrow is not None
-                and escrow.state != "waiting"
-            ):
+            if name in ends:
+                escrow = state.ledger.escrows[name]
+                paid, marks = dict(escrow.paid), settling.marks_of(need)
                 closed[name] = ClosedNeed(
-                    name, need.owner, escrow.state, dict(escrow.paid), escrow.returned, need.draws
+                    name, need.owner, escrow.state, paid, escrow.returned, need.draws, marks
                 )
             else:
-                opened[name] = self._open(need, epoch)
+                opened[name] = self._open(need, epoch, at_ns)
         # What waits for a need that nobody has heard of for two epochs is garbage.
         parked = {
             envelope.raw: since
@@ -99,9 +99,10 @@ class Maker:
             open=opened,
             closed=closed,
             parked=parked,
+            bonds=settling.bonds_of(state),
         )
 
-    def _open(self, need: Need, epoch: int) -> OpenNeed:
+    def _open(self, need: Need, epoch: int, at_ns: int) -> OpenNeed:
         undecided, draws = need.undecided, need.draws
         if need.decided is not None:
             undecided = -1
@@ -120,6 +121,7 @@ class Maker:
             decision=bytes(need.decided.id) if need.decided is not None else b"",
             finals={task: bytes(run.final.id) for task, run in need.runs.items() if run.final is not None},
             escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
+            found=settling.found(self._state, need, at_ns),
         )
 
     def _next_roster(self, epoch: int) -> Roster:

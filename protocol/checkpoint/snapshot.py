@@ -36,8 +36,8 @@ class OpenNeed:
     """A need that has not ended. `envelopes`: all of it in the cut, causes first.
 
     `draws` are the epochs whose committees were asked to decide; `undecided` the first epoch whose checkpoint found it
-    undecided, or -1; `decision` and `finals` (task -> FINALIZE) stand whatever else comes. `escrow`: None if its owner
-    had not the money yet.
+    undecided, or -1; `decision` and `finals` (task -> FINALIZE) stand whatever else comes, but for a challenge. `escrow`:
+    None if its owner had not the money yet. `found`: result (COMMIT) or pending challenge -> time of the first cut with it.
     """
 
     id: str
@@ -47,11 +47,15 @@ class OpenNeed:
     decision: bytes
     finals: Mapping[str, bytes]
     escrow: Escrow | None
+    found: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedNeed:
-    """How a need ended: released, refunded or expired; `paid`: task -> (worker, minor units)."""
+    """How a need ended: released, refunded or expired; `paid`: task -> (worker, minor units), and what challengers earned.
+
+    `marks`: who is to be slashed for results that were reversed -> the INVALIDATEs.
+    """
 
     id: str
     owner: str
@@ -59,6 +63,19 @@ class ClosedNeed:
     paid: Mapping[str, tuple[str, int]]
     returned: int
     draws: tuple[int, ...]
+    marks: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBond:
+    """The bond of a challenge about need `thread`; not `funded`: its entry waits for money, or for one before it."""
+
+    thread: str
+    owner: str
+    seq: int
+    prev: bytes
+    amount: int
+    funded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,7 @@ class Snapshot:
     open: Mapping[str, OpenNeed]
     closed: Mapping[str, ClosedNeed]
     parked: Mapping[bytes, int] = field(default_factory=dict)  # envelope -> the epoch that found it so first
+    bonds: Mapping[str, OpenBond] = field(default_factory=dict)  # by the name of its escrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,7 @@ def pack(snapshot: Snapshot) -> Packed:
         "reputation": part([[did, *counts] for did, counts in sorted(snapshot.reputation.items())]),
         "buckets": [part([opened, closed]) for opened, closed in buckets],
         "parked": part([[raw, since] for raw, since in sorted(snapshot.parked.items())]),
+        "bonds": part([_bond_row(name, bond) for name, bond in sorted(snapshot.bonds.items())]),
     }
     return Packed(encode(head), parts)
 
@@ -154,6 +173,10 @@ def _account_row(did: str, account: Account) -> list[Any]:
         account.next_seq,
         account.head,
     ]
+
+
+def _bond_row(name: str, bond: OpenBond) -> list[Any]:
+    return [name, bond.thread, bond.owner, bond.seq, bond.prev, bond.amount, bond.funded]
 
 
 def _paid_rows(paid: Mapping[str, tuple[str, int]]) -> list[Any]:
@@ -183,11 +206,14 @@ def _open_row(need: OpenNeed) -> list[Any]:
         need.decision,
         finals,
         purse,
+        [[ref, at_ns] for ref, at_ns in sorted(need.found.items())],
     ]
 
 
 def _closed_row(need: ClosedNeed) -> list[Any]:
-    return [need.id, need.owner, need.outcome, _paid_rows(need.paid), need.returned, list(need.draws)]
+    marks = [[did, list(refs)] for did, refs in sorted(need.marks.items())]
+    paid = _paid_rows(need.paid)
+    return [need.id, need.owner, need.outcome, paid, need.returned, list(need.draws), marks]
 
 
 # Unpacking -----------------------------------------------------------------------------------------------
@@ -198,7 +224,7 @@ def part_names(head: bytes) -> list[bytes]:
     fields = _head_of(head)
     try:
         names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
-        names += [fields["parked"], *(roster for _, roster in fields["rosters"])]
+        names += [fields["parked"], fields["bonds"], *(roster for _, roster in fields["rosters"])]
         if any(type(name) is not bytes or len(name) != 32 for name in names):
             raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
     except (KeyError, TypeError, ValueError) as error:
@@ -282,8 +308,11 @@ def unpack(packed: Packed) -> Snapshot:
             for row in rows:
                 need = _open_need(row)
                 opened[need.id] = need
-            for need_id, owner, outcome, paid, returned, draws in ends:
-                closed[need_id] = ClosedNeed(need_id, owner, outcome, _paid(paid), returned, tuple(draws))
+            for need_id, owner, outcome, paid, returned, draws, marks in ends:
+                marked = {did: tuple(refs) for did, refs in marks}
+                closed[need_id] = ClosedNeed(
+                    need_id, owner, outcome, _paid(paid), returned, tuple(draws), marked
+                )
         return Snapshot(
             epoch=fields["epoch"],
             prev=fields["prev"],
@@ -296,6 +325,7 @@ def unpack(packed: Packed) -> Snapshot:
             open=opened,
             closed=closed,
             parked={raw: since for raw, since in part(fields["parked"])},
+            bonds={name: OpenBond(*bond) for name, *bond in part(fields["bonds"])},
         )
 
     return _tried(make)
@@ -321,12 +351,14 @@ def _paid(rows: Sequence[Any]) -> dict[str, tuple[str, int]]:
 
 
 def _open_need(row: Any) -> OpenNeed:
-    name, envelopes, draws, undecided, decision, finals, purse = row
+    name, envelopes, draws, undecided, decision, finals, purse, found = row
     escrow = None
     if purse is not None:
         owner, amount, state, held, paid, returned = purse
         escrow = Escrow(name, owner, amount, state, held, _paid(paid), returned)
-    return OpenNeed(name, tuple(envelopes), tuple(draws), undecided - 1, decision, dict(finals), escrow)
+    return OpenNeed(
+        name, tuple(envelopes), tuple(draws), undecided - 1, decision, dict(finals), escrow, dict(found)
+    )
 
 
 def _tried(make: Callable[[], T]) -> T:

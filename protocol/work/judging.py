@@ -1,10 +1,11 @@
-"""ATTEST, FINALIZE and CHALLENGE: what results are worth, and how needs end."""
+"""ATTEST and FINALIZE: what results are worth, and how needs end."""
 
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.terms import Terms
+from swarmd.protocol.work import challenging
 from swarmd.protocol.work import plan as states
-from swarmd.protocol.work.committees import judges, plan_committee, quorum
+from swarmd.protocol.work.committees import abstained, judges, plan_committee, quorum
 from swarmd.protocol.work.need import (
     Attest,
     Closing,
@@ -16,6 +17,8 @@ from swarmd.protocol.work.working import add_fact
 
 
 def attest(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
+    if any(ref in need.challenges for ref in envelope.refs):
+        return challenging.review(terms, need, envelope)
     commit = first(envelope.refs, need.commits, "result")
     payload = envelope.payload
     if payload["task"] != commit.task:
@@ -38,6 +41,8 @@ def finalize(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     outcome = envelope.payload["outcome"]
     if outcome == "accepted":
         return _finalize_accepted(terms, need, envelope)
+    if outcome == "dismissed":
+        return challenging.dismiss(terms, need, envelope)
     if outcome == "expired":
         if envelope.sender != need.owner and envelope.sender not in terms.roster(envelope.epoch):
             raise Void("only the owner or a verifier says that a need expired")
@@ -71,6 +76,7 @@ def _finalize_accepted(terms: Terms, need: Need, envelope: Envelope) -> list[str
     if payload["task"] != commit.task or payload["result"] != commit.result:
         raise Void("it names another task or result")
     attests = quorum(terms, need, envelope, commit, "accept")
+    drawn = judges(terms, need, envelope, commit)
     claim = need.claims[commit.claim]
     proposal = need.proposals[claim.proposal]
     _, price = proposal.plan[claim.task][claim.attempt]
@@ -88,13 +94,6 @@ def _finalize_accepted(terms: Terms, need: Need, envelope: Envelope) -> list[str
         ts_ns=envelope.ts_ns,
         sender=envelope.sender,
         attests=attests,
+        judges=(*drawn.members, *sorted(abstained(need, envelope.refs, commit.id))),
     )
     return add_fact(need, need.finals, final)
-
-
-def challenge(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
-    final = first(envelope.refs, need.finals, "accepted result")
-    if final.task != envelope.payload["task"]:
-        raise Void("the result is of another task")
-    need.challenges[envelope.id] = envelope.payload["reason"]
-    return []

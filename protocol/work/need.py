@@ -88,6 +88,7 @@ class Claim:
     worker: str
     ts_ns: int
     until_ns: int
+    basis: tuple[bytes, ...] = ()  # the parents' results (COMMITs) that it works on
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class Final:
     ts_ns: int
     sender: str
     attests: tuple[bytes, ...]
+    judges: tuple[str, ...] = ()  # the committee that it was judged by, and those who abstained from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,50 @@ class Closing:
     outcome: str
     task: str
     reason: str
+    lamport: int
+    ts_ns: int
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Somebody stakes `bond`, an escrow of its own account, on `commit` being wrong."""
+
+    id: bytes
+    task: str
+    final: bytes
+    commit: bytes
+    challenger: str
+    bond: str
+    reason: str
+    evidence: tuple[bytes, ...]
+    lamport: int
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a member of a challenge's committee says of the result."""
+
+    id: bytes
+    challenge: bytes
+    judge: str
+    verdict: str
+    score: int
+    reason: str
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """How a challenge ended: `upheld` (an INVALIDATE) or not, with the ids of the reviews that carry it."""
+
+    id: bytes
+    challenge: bytes
+    task: str
+    upheld: bool
+    reason: str
+    reviews: tuple[bytes, ...]
     lamport: int
     ts_ns: int
     sender: str
@@ -200,7 +246,10 @@ class Need:
     attests: dict[bytes, Attest] = field(default_factory=dict)
     finals: dict[bytes, Final] = field(default_factory=dict)
     closings: dict[bytes, Closing] = field(default_factory=dict)
-    challenges: dict[bytes, str] = field(default_factory=dict)
+    challenges: dict[bytes, Challenge] = field(default_factory=dict)
+    reviews: dict[bytes, Review] = field(default_factory=dict)
+    rulings: dict[bytes, Ruling] = field(default_factory=dict)
+    window_s: int = 0  # how long results can be challenged and their price is held; 0: they are paid at once
     equivocators: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     arbitrated: bytes = b""  # what the arbiter, where the mesh has one, has on record as decided
     # By checkpoints (protocol/checkpoint): the epochs whose rosters committees that decide were drawn from, the first
@@ -209,6 +258,9 @@ class Need:
     undecided: int = -1  # the first epoch whose checkpoint found no decision
     fixed_decision: bytes = b""
     fixed_finals: dict[str, bytes] = field(default_factory=dict)
+    found: dict[bytes, int] = field(
+        default_factory=dict
+    )  # result or challenge -> time of the first cut with it
     # Derived:
     decided: Decide | None = None
     closed: Closing | None = None
@@ -219,6 +271,8 @@ class Need:
     _graph_of: bytes = b""
     by_task: dict[str, list[Any]] = field(default_factory=dict)
     open_tasks: int = 0
+    invalid: dict[bytes, bytes] = field(default_factory=dict)  # results that were reversed -> the INVALIDATE
+    fallen: set[bytes] = field(default_factory=set)  # those, and results that were made from them
     # Local to this node, no part of the mesh's state:
     done_here: set[tuple[Any, ...]] = field(default_factory=set)
     since_ns: int = 0  # when we could first have planned it: rounds are counted from then
@@ -316,10 +370,12 @@ class Need:
             run.state = states.PROPOSED if self.proposals else states.OPEN
             return run
         facts = [fact for fact in self.by_task.get(task, ()) if self._proposal_of(fact) == proposal.id]
+        if self.fallen:
+            facts = [fact for fact in facts if not self._fell(fact)]
         fixed = self.finals.get(self.fixed_finals.get(task, b""))
         finals = (
             [fixed]
-            if fixed is not None
+            if fixed is not None and fixed.commit not in self.fallen
             else [f for f in facts if type(f) is Final and not (self.closed and self.closed.ts_ns < f.ts_ns)]
         )
         endings = [f for f in facts if type(f) is Ending]
@@ -350,6 +406,35 @@ class Need:
             run.state = states.DECIDED
         return run
 
+    def _fell(self, fact: Any) -> bool:
+        """Is it about a result that was reversed, or about work on one? How attempts ended stays as it was."""
+        if type(fact) is Final:
+            return fact.commit in self.fallen
+        if type(fact) is Claim:
+            return not self.fallen.isdisjoint(fact.basis)
+        return type(fact) is Commit and fact.id in self.fallen
+
+    def fall_with_basis(self, commit: Commit) -> None:
+        """Note a new result that was made from one that was reversed."""
+        if self.fallen and not self.fallen.isdisjoint(self.claims[commit.claim].basis):
+            self.fallen.add(commit.id)
+
+    def invalidate(self, commit: bytes, ruling: Ruling) -> None:
+        """`commit` was reversed, and all that was made from it falls too; of several rulings the first stands for it."""
+        known = self.rulings.get(self.invalid.get(commit, b""))
+        if known is None or (ruling.lamport, ruling.id) < (known.lamport, known.id):
+            self.invalid[commit] = ruling.id
+        self.fallen = set(self.invalid)
+        for each in sorted(self.commits, key=lambda ref: self.seen[ref][0]):  # causes first
+            if not self.fallen.isdisjoint(self.claims[self.commits[each].claim].basis):
+                self.fallen.add(each)
+
+    def basis(self, task: str) -> tuple[bytes, ...]:
+        """The results that a task can be worked on with now, by parent."""
+        spec = self.spec(task)
+        finals = [self.runs[parent].final for parent in spec.parents] if spec else []
+        return tuple(final.commit for final in finals if final is not None)
+
     def _proposal_of(self, fact: Any) -> bytes:
         if type(fact) is Commit:
             return self.claims[fact.claim].proposal
@@ -375,7 +460,17 @@ class Need:
             return states.PROPOSED if self.proposals else states.OPEN
         return "RUNNING" if self.claims else states.DECIDED
 
+    def held(self) -> bool:
+        """Does its money wait for the checkpoint that ends the challenge window?"""
+        return self.window_s > 0 and (
+            bool(self.challenges) or any(run.final is not None for run in self.runs.values())
+        )
+
     def payments(self) -> dict[str, tuple[str, int]]:
+        """What is paid at once: nothing of a need whose results can be challenged, else what results earn."""
+        return {} if self.held() else self.earned()
+
+    def earned(self) -> dict[str, tuple[str, int]]:
         """What accepted results earn: task -> (worker, minor units)."""
         return {
             task: (run.final.worker, run.final.price)
@@ -384,7 +479,11 @@ class Need:
         }
 
     def closing_state(self) -> str | None:
-        """How the escrow closes, if the need is at its end."""
+        """How the escrow closes at once, if the need is at its end."""
+        return None if self.held() else self.ended()
+
+    def ended(self) -> str | None:
+        """released, refunded or expired; None while it goes on."""
         if self.complete():
             return "released"
         return self.closed.outcome if self.closed else None

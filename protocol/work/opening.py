@@ -26,8 +26,11 @@ def misplaced(envelope: Envelope) -> str:
     return ""
 
 
-def open_need(envelope: Envelope) -> Need:
-    """The record of a NEED that is not `misplaced`. Raises Void if it contradicts itself."""
+def open_need(envelope: Envelope, window_s: int = 0) -> Need:
+    """The record of a NEED that is not `misplaced`. Raises Void if it contradicts itself.
+
+    `window_s`: for how long genesis lets results be challenged.
+    """
     payload = envelope.payload
     if reason := misplaced(envelope):
         raise Void(reason)
@@ -46,6 +49,7 @@ def open_need(envelope: Envelope) -> Need:
         deadline_ns=payload["deadline_ns"],
         fund_seq=payload["fund"]["seq"],
         tasks={spec.id: spec for spec in specs},
+        window_s=0 if payload.get("pay") == "at_once" else window_s,
     )
     if cheapest > payload["budget"]:
         raise Void("the tasks' top prices add up to more than the budget")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from swarmd.protocol import kinds
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.terms import Terms
-from swarmd.protocol.work import deciding, judging, opening, working
+from swarmd.protocol.work import challenging, deciding, judging, opening, working
 from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
 
@@ -25,7 +25,8 @@ RULES: dict[str, Callable[[Terms, Need, Envelope], list[str] | None]] = {
     kinds.COMMIT: working.commit,
     kinds.ATTEST: judging.attest,
     kinds.FINALIZE: judging.finalize,
-    kinds.CHALLENGE: judging.challenge,
+    kinds.CHALLENGE: challenging.challenge,
+    kinds.INVALIDATE: challenging.invalidate,
 }
 
 

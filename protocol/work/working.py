@@ -54,6 +54,8 @@ def claim(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
         raise Void("the plan gives this attempt to another worker")
     lease_s = min(envelope.payload["lease_s"], proposal.lease_s)
     need.plan.set_state(task, states.CLAIMED, envelope.lamport, envelope.id)
+    parents = proposal.specs[task].parents
+    finals = [final for ref in envelope.refs if (final := need.finals.get(ref)) is not None]
     claim = Claim(
         id=envelope.id,
         proposal=proposal.id,
@@ -62,6 +64,7 @@ def claim(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
         worker=worker,
         ts_ns=envelope.ts_ns,
         until_ns=envelope.ts_ns + lease_s * S_NS,
+        basis=tuple(sorted({final.commit for final in finals if final.task in parents})),
     )
     return add_fact(need, need.claims, claim)
 
@@ -148,4 +151,5 @@ def commit(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
         telemetry=payload["telemetry"],
         ts_ns=envelope.ts_ns,
     )
+    need.fall_with_basis(commit)
     return add_fact(need, need.commits, commit)

@@ -314,10 +314,10 @@ def test_a_rule_that_breaks_costs_one_envelope(bench, author, new_task, monkeypa
     real = engine.opening.open_need
     need = author.need()
 
-    def breaks(envelope):
+    def breaks(envelope, window_s=0):
         if envelope.sender == author.did:
             raise ZeroDivisionError("a bug of ours")
-        return real(envelope)
+        return real(envelope, window_s)
 
     monkeypatch.setattr(engine.opening, "open_need", breaks)
     bench.runner.offer_frame("peer", author.batch(need)[0])

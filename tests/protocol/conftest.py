@@ -256,6 +256,7 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
         "verify": {"type": "schema", "schema": block},
         "after": ["t1"],
     }
+    bond = {"seq": 1, "prev": bytes(32), "amount": 10_000}
     telemetry = {"wall_ms": 1, "cpu_ms": 0, "max_rss_kb": 1 << 40, "output_bytes": 7}
     needs = {
         "title": "t",
@@ -278,6 +279,7 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
             {
                 **needs,
                 "inline": [b"", b"x" * 2048],
+                "pay": "at_once",
                 "tasks": [{**spec, "verify": {"type": "command", "name": "mine"}}],
             },
         ],
@@ -301,6 +303,7 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
             {"outcome": "accepted", "task": "t1", "result": block},
             {"outcome": "refunded", "task": "t1", "reason": "r"},
             {"outcome": "expired", "reason": "r"},
+            {"outcome": "dismissed", "task": "t1", "reason": "r"},
         ],
         "YIELD": [{"task": "t1", "attempt": 0, "reason": "crashed"}],
         "RELEASE": [
@@ -308,8 +311,8 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
         ],
         "UPDATE_PLAN": [{"ops": ops}],
         "CHALLENGE": [
-            {"task": "t1", "reason": "wrong", "evidence": [block]},
-            {"task": "t1", "reason": "wrong", "evidence": []},
+            {"task": "t1", "reason": "wrong", "evidence": evidence, "bond": bond}
+            for evidence in ([block], [])
         ],
         "INVALIDATE": [{"task": "t1", "reason": "wrong"}],
         "RECONCILE": [{"epoch": 1, "orphaned": [block]}],

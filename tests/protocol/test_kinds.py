@@ -92,7 +92,7 @@ def test_no_place_takes_null_and_no_map_another_field(payloads_of, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_required_field_can_be_left_out(payloads_of, kind):
-    optional = {"inline", "after"}
+    optional = {"inline", "after", "pay"}
     for payload in payloads_of(DID)[kind]:
         for name in payload.keys() - optional:
             refused(kind, {key: value for key, value in payload.items() if key != name})

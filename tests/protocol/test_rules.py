@@ -17,6 +17,7 @@ from swarmd.protocol.envelope import build, need_id
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Authored, Ticked
+from swarmd.protocol.ledger.accounts import Account
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.terms import Terms
@@ -34,6 +35,7 @@ class World:
 
     author_of: Any
     make_task: Any
+    window_s: int = 0
     lamport: int = 0
     now_ns: int = START_NS
     out: list = field(default_factory=list)
@@ -45,7 +47,12 @@ class World:
         self.name = {did: name for name, did in self.did.items()}
         roster = tuple(sorted(self.did[f"v{i}"] for i in range(7)))
         self.genesis = Genesis(
-            "rules", roster, {self.did["own"]: 1_000_000}, alpha_permille=430, bootstrap_threshold=0
+            "rules",
+            roster,
+            {self.did["own"]: 1_000_000},
+            alpha_permille=430,
+            bootstrap_threshold=0,
+            challenge_window_s=self.window_s,
         )
         self.state = State(self.genesis, self.did["zoe"], check_everything=True)
         self.thread = need_id(self.did["own"], 0)
@@ -192,6 +199,36 @@ class World:
         refs = [self.id("committed"), *self.stage("attests")]
         return self.good("v0", "FINALIZE", self.accepted(), refs)
 
+    # A result is challenged: two of the seven verifiers had no part in it.
+
+    def challenge(self, *refs, who="out", task="t1", amount=10_000):
+        body = {
+            "task": task,
+            "reason": "wrong",
+            "evidence": [],
+            "bond": {"seq": 0, "prev": bytes(32), "amount": amount},
+        }
+        return self.say(who, "CHALLENGE", body, refs)
+
+    def _challenged(self):
+        return self.take(self.challenge(self.id("final")))
+
+    def reviewers(self):
+        self.stage("final")
+        return self.others(self.judges())
+
+    def reviews(self, verdict, who=None, challenge=None):
+        about = challenge or self.id("challenged")
+        return [
+            self.good(name, "ATTEST", self.attest_body(verdict), [about]).id
+            for name in who or self.reviewers()
+        ]
+
+    def ruling(self, *refs, verdict="reject", task="t1"):
+        if verdict == "reject":
+            return self.say("v0", "INVALIDATE", {"task": task, "reason": ""}, refs)
+        return self.say("v0", "FINALIZE", {"outcome": "dismissed", "task": task, "reason": ""}, refs)
+
     def _yielded(self):
         return self.good("w0", "YIELD", {"task": "t1", "attempt": 0, "reason": "no"}, [self.id("claimed")])
 
@@ -218,12 +255,15 @@ def moved(world):
         need.finals,
         need.closings,
         need.challenges,
+        need.reviews,
+        need.rulings,
+        need.invalid,
         need.updates,
     )
     return (
         need.decided, need.closed, runs, need.payments(), need.state(), [dict(known) for known in facts],
         dict(need.plan.tasks), dict(need.plan.states), set(need.plan.edges), dict(need.plan.annotations),
-        {did: (a.available, a.locked) for did, a in ledger.accounts.items()}, {n: (e.state, e.held) for n, e in ledger.escrows.items()},
+        {did: (a.available, a.locked) for did, a in ledger.accounts.items() if a != Account()}, {n: (e.state, e.held) for n, e in ledger.escrows.items() if not n.startswith("bond-")},  # bonds are locked anyway
     )  # fmt: skip
 
 
@@ -338,11 +378,36 @@ VOID = {
     "UPDATE_PLAN closes a cycle": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "y"), spec_after(w, "y", "x")]}, [w.id("need")]), "wait for each other: x -> y -> x"),
     "UPDATE_PLAN after no task": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "nine")]}, [w.id("need")]), "comes after nine, which does not exist"),
     "UPDATE_PLAN adds a task that was there": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "t1")]}, [w.id("need")]), "two tasks have one id"),
-    "CHALLENGE of what is no result": (lambda w: w.say("out", "CHALLENGE", {"task": "t1", "reason": "", "evidence": []}, [w.id("committed")]), "no valid accepted result"),
-    "CHALLENGE of another task": (lambda w: w.say("out", "CHALLENGE", {"task": "t2", "reason": "", "evidence": []}, [w.id("final")]), "another task"),
-    "INVALIDATE": (lambda w: w.say("v0", "INVALIDATE", {"task": "t1", "reason": ""}, [w.id("final")]), "does nothing in this version"),
+    "CHALLENGE of what is paid at once": (lambda w: w.challenge(w.id("final")), "paid at once and cannot be challenged"),
     "RECONCILE": (lambda w: w.say("v0", "RECONCILE", {"epoch": 0, "orphaned": []}, [w.id("decided")]), "does nothing in this version"),
     "CHECKPOINT": (lambda w: w.say("v0", "CHECKPOINT", {"epoch": 1, "round": 0, "root": bytes(32), "state": bytes(32)}, [w.id("need")]), "does nothing in this version"),
+}  # fmt: skip
+
+
+# The same in a mesh that has a challenge window.
+VOID_CHALLENGE = {
+    "CHALLENGE of what is no result": (lambda w: w.challenge(w.id("committed")), "no valid accepted result"),
+    "CHALLENGE of another task": (lambda w: w.challenge(w.id("final"), task="t2"), "another task"),
+    "CHALLENGE of one's own result": (lambda w: w.challenge(w.id("final"), who="w0"), "the challenger's own"),
+    "CHALLENGE for less than the bond": (lambda w: w.challenge(w.id("final"), amount=9_999), "the bond is 9999; it must be 10000"),
+    "CHALLENGE for more than the bond": (lambda w: w.challenge(w.id("final"), amount=10_001), "the bond is 10001"),
+    "ATTEST of a challenge by a judge of the result": (lambda w: (w.stage("challenged"), w.say(w.judges()[0], "ATTEST", w.attest_body(), [w.id("challenged")]))[1], "not in the committee"),
+    "ATTEST of a challenge by its challenger": (lambda w: w.say("out", "ATTEST", w.attest_body(), [w.id("challenged")]), "not in the committee"),
+    "ATTEST of a challenge by a verifier who challenges": (lambda w: w.say(w.reviewers()[0], "ATTEST", w.attest_body(), [w.take(w.challenge(w.id("final"), who=w.reviewers()[0])).id]), "not in the committee"),
+    "ATTEST of a challenge by the worker": (lambda w: w.say("w0", "ATTEST", w.attest_body(), [w.id("challenged")]), "not in the committee"),
+    "ATTEST of a challenge of another task": (lambda w: w.say(w.reviewers()[0], "ATTEST", w.attest_body(task="t2"), [w.id("challenged")]), "another task"),
+    "INVALIDATE of no challenge": (lambda w: w.ruling(w.id("final"), *w.stage("attests")), "no valid challenge"),
+    "INVALIDATE of another task": (lambda w: w.ruling(w.id("challenged"), *w.reviews("reject"), task="t2"), "another task"),
+    "INVALIDATE without reviews": (lambda w: w.ruling(w.id("challenged")), "0 of the committee say reject, 2 are needed"),
+    "INVALIDATE with too few": (lambda w: w.ruling(w.id("challenged"), *w.reviews("reject")[:1]), "1 of the committee say reject, 2 are needed"),
+    "INVALIDATE with one review twice": (lambda w: w.ruling(w.id("challenged"), *w.reviews("reject", who=w.reviewers()[:1] * 2)), "1 of the committee say reject"),
+    "INVALIDATE what they accept": (lambda w: w.ruling(w.id("challenged"), *w.reviews("accept")), "0 of the committee say reject"),
+    "INVALIDATE by the first judges' rejects": (lambda w: (lambda rejects: w.ruling(w.id("challenged"), *rejects))(w.attests("reject", 5)), "0 of the committee say reject"),
+    "INVALIDATE with reviews of another challenge": (lambda w: (lambda other: w.ruling(w.id("challenged"), *w.reviews("reject", challenge=other)))(w.take(w.challenge(w.id("final"), who="w1")).id), "0 of the committee say reject"),
+    "INVALIDATE with all but one excused": (lambda w: w.ruling(w.id("challenged"), *w.reviews("abstain"), ), "0 of the committee say reject"),
+    "FINALIZE as dismissed with too few": (lambda w: w.ruling(w.id("challenged"), *w.reviews("accept")[:1], verdict="accept"), "1 of the committee say accept, 2 are needed"),
+    "FINALIZE as dismissed what they reject": (lambda w: w.ruling(w.id("challenged"), *w.reviews("reject"), verdict="accept"), "0 of the committee say accept"),
+    "FINALIZE as dismissed no challenge": (lambda w: w.ruling(w.id("final"), verdict="accept"), "no valid challenge"),
 }  # fmt: skip
 
 
@@ -351,12 +416,54 @@ def world(author_of, make_task):
     return World(author_of, make_task)
 
 
+@pytest.fixture
+def watched(author_of, make_task):
+    return World(author_of, make_task, window_s=600)
+
+
+@pytest.mark.property_id("P3")
+@pytest.mark.parametrize("name", VOID_CHALLENGE)
+def test_void_challenges(watched, name):
+    """An invalid challenge reverses nothing, and neither does an invalid answer to a valid one."""
+    moves_nothing(watched, *VOID_CHALLENGE[name])
+
+
+@pytest.mark.property_id("P3")
+def test_a_valid_challenge_reverses(watched):
+    """The stages that the table builds on are good ones."""
+    watched.stage("challenged")
+    need = watched.need
+    assert need.payments() == {} and need.earned() == {"t1": (watched.did["w0"], 20_000)}
+    ruling = watched.take(watched.ruling(watched.id("challenged"), *watched.reviews("reject")))
+    assert need.void == {}
+    run = need.runs["t1"]
+    assert (run.state, run.attempt, run.ending.id, run.final) == ("DECIDED", 1, ruling.id, None)
+    assert (need.earned(), need.invalid) == ({}, {watched.id("committed"): ruling.id})
+    # The next candidate shows how the attempt before it ended.
+    claim = {"task": "t1", "attempt": 1, "lease_s": 60}
+    watched.good("w1", "CLAIM", claim, [watched.id("decided"), ruling.id])
+    assert run.state == "CLAIMED"
+
+
+@pytest.mark.property_id("P3")
+def test_an_invalid_challenge_reverses_nothing(watched):
+    ruling = watched.take(
+        watched.ruling(watched.id("challenged"), *watched.reviews("accept"), verdict="accept")
+    )
+    need = watched.need
+    assert (need.void, need.invalid, list(need.rulings)) == ({}, {}, [ruling.id])
+    assert need.runs["t1"].state == "FINALIZED" and need.earned() == {"t1": (watched.did["w0"], 20_000)}
+
+
 @pytest.mark.property_id("P6")
 @pytest.mark.property_id("P5")
 @pytest.mark.parametrize("name", VOID)
 def test_void(world, name):
     """On record with its reason, its sender reported, and nothing moved."""
-    envelope_of, reason = VOID[name]
+    moves_nothing(world, *VOID[name])
+
+
+def moves_nothing(world, envelope_of, reason):
     envelope = envelope_of(world)
     world.stage("need")
     before = moved(world)

@@ -1,0 +1,105 @@
+"""What a checkpoint ends by its cut: challenge windows, and with them needs whose money was held (P3, adr/0026).
+
+A window begins with the first checkpoint that finds a result and ends with the first one a window later. Both times are
+of the cut, which a quorum has signed, so nobody shortens a window by a clock that is behind.
+"""
+
+from swarmd.protocol import bonds, kinds
+from swarmd.protocol.checkpoint.snapshot import Cut, OpenBond
+from swarmd.protocol.limits import S_NS
+from swarmd.protocol.state import State
+from swarmd.protocol.work import challenging
+from swarmd.protocol.work.need import Challenge, Need
+
+
+def time_of(cut: Cut) -> int:
+    """When the latest envelope of a cut was said, ns since 1970; 0 for an empty one."""
+    return max((head.ts_ns for head in cut.values()), default=0)
+
+
+def settle(state: State, at_ns: int) -> set[str]:
+    """The needs that end here. Pays what was held for them, and returns bonds that nothing will be judged for."""
+    ends = {name for name, need in state.needs.items() if _may_end(state, need, at_ns)}
+    for name in sorted(ends):
+        ended = state.needs[name]
+        state.ledger.settle(name, _dues(state, ended), ended.ended())
+    parked = {
+        challenging.bond_of(envelope)
+        for waiting in (*state.parked.values(), *state.ahead.values())
+        for envelope in waiting
+        if envelope.kind == kinds.CHALLENGE
+    }
+    for name, bond in sorted(state.bonds.items()):
+        need = None if bond.thread in ends else state.needs.get(bond.thread)
+        judged = need is not None and any(
+            challenge.bond == name
+            and challenging.outcome(need, challenge) == challenging.PENDING
+            and not _lapsed(need, challenge, at_ns)
+            for challenge in need.challenges.values()
+        )
+        if not judged and name not in parked and name not in state.ledger.closings:
+            state.ledger.settle(name, {}, bonds.RETURNED)
+    return ends
+
+
+def found(state: State, need: Need, at_ns: int) -> dict[bytes, int]:
+    """When checkpoints first found the results that stand, and the challenges that are being judged."""
+    refs = [run.final.commit for run in need.runs.values() if run.final is not None and need.window_s]
+    refs += [challenge.id for challenge in need.challenges.values() if _judged_still(state, need, challenge)]
+    return {ref: need.found.get(ref, at_ns) for ref in refs}
+
+
+def bonds_of(state: State) -> dict[str, OpenBond]:
+    """The bonds that go on: locked, or waiting for their challenger's money."""
+    states = {name: state.ledger.escrows[name].state for name in state.bonds if name in state.ledger.escrows}
+    return {
+        name: bonds.row(bond, states[name] == "funded")
+        for name, bond in state.bonds.items()
+        if states.get(name) in ("funded", "waiting")
+    }
+
+
+def marks_of(need: Need) -> dict[str, tuple[bytes, ...]]:
+    return {did: tuple(sorted(refs)) for did, refs in challenging.marks(need).items()}
+
+
+def _may_end(state: State, need: Need, at_ns: int) -> bool:
+    escrow = state.ledger.escrows.get(need.id)
+    if need.ended() is None or escrow is None or escrow.state == "waiting":
+        return False
+    window_ns = need.window_s * S_NS
+    for run in need.runs.values():
+        if run.final is not None and window_ns:
+            since_ns = need.found.get(run.final.commit)
+            if since_ns is None or at_ns < since_ns + window_ns:
+                return False
+    return not any(
+        _judged_still(state, need, challenge) and not _lapsed(need, challenge, at_ns)
+        for challenge in need.challenges.values()
+    )
+
+
+def _judged_still(state: State, need: Need, challenge: Challenge) -> bool:
+    """Is it undecided, with the bond paid?"""
+    escrow = state.ledger.escrows.get(challenge.bond)
+    paid = escrow is not None and escrow.state == "funded"
+    return paid and challenging.outcome(need, challenge) == challenging.PENDING
+
+
+def _lapsed(need: Need, challenge: Challenge, at_ns: int) -> bool:
+    """Has its committee had a whole window and come to nothing? Then the result stands and the bond goes home."""
+    since_ns = need.found.get(challenge.id)
+    return since_ns is not None and at_ns >= since_ns + need.window_s * S_NS
+
+
+def _dues(state: State, need: Need) -> dict[str, tuple[str, int]]:
+    """What an ended need pays: its results, and of what is left then, who had wrong ones reversed."""
+    due = need.earned()
+    left = state.ledger.escrows[need.id].amount - sum(amount for _, amount in due.values())
+    for commit, ruled in sorted(need.invalid.items()):
+        challenge = need.challenges[need.rulings[ruled].challenge]
+        amount = min(left, challenging.reward(state.terms, need.finals[challenge.final]))
+        if amount > 0:
+            left -= amount
+            due[f"reward/{challenge.task}/{commit.hex()[-16:]}"] = (challenge.challenger, amount)
+    return due
