@@ -13,6 +13,7 @@ from swarmd.protocol.cbor import Link, decode
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.digest import mesh_digest, need_digest, state_digest
+from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.effects import Judge
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import build
@@ -564,3 +565,21 @@ def test_any_order_of_challenges_and_lies_gives_one_state(rooms, make_task, auth
                 step(state, Ticked(mesh.now_ns))
         pictures.append(picture(state))
     assert pictures[0] == pictures[1] == pictures[2]
+
+
+def test_a_written_state_has_its_challenges(rooms, make_task):
+    """P2: what a node begins with after a start is what it had."""
+    mesh, _, need, _ = wrong(rooms, make_task, tasks=2)
+    challenge(mesh, bystander(mesh, need), need)
+    for _ in range(40):
+        mesh.deliver()
+        for node in mesh.nodes.values():
+            again = load(mesh.genesis, node.did, dump(node.state), check_everything=True)
+            assert state_digest(again) == state_digest(node.state)
+            assert picture(again) == picture(node.state)
+            assert again.bonds == node.state.bonds
+    mesh.run()
+    record = mesh.need("n0", need)
+    assert record.invalid
+    again = load(mesh.genesis, mesh.nodes["n0"].did, dump(mesh.nodes["n0"].state), check_everything=True)
+    assert picture(again) == picture(mesh.nodes["n0"].state)
