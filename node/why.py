@@ -137,6 +137,9 @@ def describe(envelope: Envelope) -> str:
             return f"gives {payload['task']} back (attempt {payload['attempt']}): {payload['reason']}"
         case kinds.RELEASE:
             return f"ends attempt {payload['attempt']} of {payload['task']}: {payload['cause']}"
+        case kinds.RECONCILE:
+            count = _plural(len(payload["orphaned"]), "decision")
+            return f"withdraws {count}: epoch {payload['epoch']} had begun without it"
         case kinds.UPDATE_PLAN:
             return "; ".join(_op(op) for op in payload["ops"][:4])
     return payload.get("reason", "") or envelope.kind.lower()

@@ -496,6 +496,14 @@ def _snapshot_checked(state: State, given: SnapshotChecked, out: list[Effect]) -
     ballots.checked(state, given, out)
 
 
+def _reconcile(state: State, need: Need, withdrawn: list[bytes], out: list[Effect]) -> None:
+    """Say of our own decisions that lost to the epoch that they did: for `why`, and for who still counts on them."""
+    withdrawn = sorted(withdrawn)[: limits.MAX_REFS - 1]
+    if withdrawn:
+        payload = {"epoch": need.draw, "orphaned": [Link(ref) for ref in withdrawn]}
+        state.draft(out, need.id, kinds.RECONCILE, payload, (need.envelope, *withdrawn))
+
+
 def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
     if given.snapshot.epoch <= state.epoch:
         return
@@ -503,11 +511,14 @@ def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
     state.ballot = None
     state.advance = False
     state.epoch_since_ns = state.now_ns
-    state.orphaned |= done.orphaned
+    for name, decisions in done.orphaned.items():
+        state.orphaned[name] = sorted(decisions)
     for envelope in done.todo:
         _take(state, envelope, out)
     if state.me == NOBODY:
         return
+    for name, decisions in sorted(done.orphaned.items()):
+        _reconcile(state, state.needs[name], [ref for ref, did in decisions.items() if did == state.me], out)
     for need in list(state.needs.values()):
         state.ledger.settle(need.id, need.payments(), need.closing_state())
         bonds.settle(state, need)

@@ -22,7 +22,7 @@ class Done:
     """`todo`: envelopes to take now. `orphaned`: decisions that lost to the epoch, with what they carried."""
 
     todo: list[Envelope]
-    orphaned: dict[str, list[bytes]]
+    orphaned: dict[str, dict[bytes, str]]  # need -> decision -> who had said it
 
 
 def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
@@ -52,9 +52,9 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
         if need is None:
             _reopen(state, record, ())
         elif name in threads:
-            orphans = [d.id for d in need.decides.values() if d.epoch < max(record.draws)]
+            orphans = {d.id: d.decider for d in need.decides.values() if d.epoch < max(record.draws)}
             _reopen(state, record, threads[name])
-            done.orphaned[name] = sorted(orphans)
+            done.orphaned[name] = orphans
         else:
             _fix(state, need, record)
             done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]

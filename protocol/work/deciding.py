@@ -18,7 +18,7 @@ from swarmd.protocol.work.need import (
     TaskSpec,
 )
 from swarmd.protocol.work.opening import check_graph
-from swarmd.protocol.work.void import Void, first, member
+from swarmd.protocol.work.void import ORPHANED, Void, first, member
 
 
 def propose(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
@@ -106,7 +106,7 @@ def _skip(need: Need, envelope: Envelope, draw: int) -> list[str] | None:
 def decide(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
     proposal = first(envelope.refs, need.proposals, "proposal")
     if proposal.draw != need.draw:
-        raise Void(f"orphaned_by_epoch {need.draw}: epoch {proposal.draw} had not decided when it began")
+        raise Void(f"{ORPHANED} {need.draw}: epoch {proposal.draw} had not decided when it began")
     drawn = plan_committee(terms, need, proposal.draw)
     member(drawn, envelope.sender)
     need.decides[envelope.id] = Decide(

@@ -261,6 +261,7 @@ class Need:
     found: dict[bytes, int] = field(
         default_factory=dict
     )  # result or challenge -> time of the first cut with it
+    reconciled: dict[bytes, int] = field(default_factory=dict)  # decision that was orphaned -> by which epoch
     # Derived:
     decided: Decide | None = None
     closed: Closing | None = None

@@ -12,7 +12,23 @@ from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import challenging, deciding, judging, opening, working
 from swarmd.protocol.work.need import Need
-from swarmd.protocol.work.void import Void
+from swarmd.protocol.work.void import ORPHANED, Void
+
+
+def reconcile(terms: Terms, need: Need, envelope: Envelope) -> list[str] | None:
+    """Decisions that lost to an epoch, said on the record: it moves nothing, what it names has moved nothing already."""
+    payload = envelope.payload
+    if payload["epoch"] not in need.draws[1:]:
+        raise Void(f"epoch {payload['epoch']} drew no new committee for the need")
+    orphaned = [bytes(ref) for ref in payload["orphaned"]]
+    if not orphaned or need.envelope not in envelope.refs or not set(orphaned) <= set(envelope.refs):
+        raise Void("it does not refer to the need and to what it says is orphaned")
+    for ref in orphaned:
+        if not need.void.get(ref, "").startswith(ORPHANED):
+            raise Void("it names what no epoch has orphaned")
+    need.reconciled |= dict.fromkeys(orphaned, payload["epoch"])
+    return []
+
 
 RULES: dict[str, Callable[[Terms, Need, Envelope], list[str] | None]] = {
     kinds.UPDATE_PLAN: opening.update_plan,
@@ -27,6 +43,7 @@ RULES: dict[str, Callable[[Terms, Need, Envelope], list[str] | None]] = {
     kinds.FINALIZE: judging.finalize,
     kinds.CHALLENGE: challenging.challenge,
     kinds.INVALIDATE: challenging.invalidate,
+    kinds.RECONCILE: reconcile,
 }
 
 

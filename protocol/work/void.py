@@ -4,6 +4,9 @@ from typing import Any
 
 from swarmd.protocol.consensus.committee import Committee
 
+# How the reason begins why a decision of an earlier epoch moves nothing.
+ORPHANED = "orphaned_by_epoch"
+
 
 class Void(Exception):
     """This envelope moves nothing; the text says why."""

@@ -429,7 +429,8 @@ def test_a_need_that_two_checkpoints_found_undecided_is_drawn_anew(rooms, make_t
         assert "orphaned_by_epoch 2" in held.void[orphan]
         assert held.decided is not None and held.decided.epoch == 2
         assert held.state() == "FINALIZED"
-    assert node.state.ledger.check_all() is None
+        assert held.reconciled == {orphan: 2}
+        node.state.ledger.check_all()
     assert mesh.nodes[worker].state.orphaned[need] == [orphan]
     assert len(mesh.digests()) == 1
 

@@ -81,6 +81,12 @@ class World:
         assert envelope.id in self.need.seen
         return envelope
 
+    def drawn_anew(self):
+        """As if the checkpoint of epoch 1 had drawn it a new committee."""
+        self.id("decided")
+        self.need.draws = (0, 1)
+        return 1
+
     def newer(self, ref):
         """As if it had been said in the next epoch."""
         self.need.seen[ref] = (*self.need.seen[ref][:2], 1)
@@ -379,7 +385,9 @@ VOID = {
     "UPDATE_PLAN after no task": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "x", "nine")]}, [w.id("need")]), "comes after nine, which does not exist"),
     "UPDATE_PLAN adds a task that was there": (lambda w: w.say("own", "UPDATE_PLAN", {"ops": [spec_after(w, "t1")]}, [w.id("need")]), "two tasks have one id"),
     "CHALLENGE of what is paid at once": (lambda w: w.challenge(w.id("final")), "paid at once and cannot be challenged"),
-    "RECONCILE": (lambda w: w.say("v0", "RECONCILE", {"epoch": 0, "orphaned": []}, [w.id("decided")]), "does nothing in this version"),
+    "RECONCILE of an epoch that drew nobody": (lambda w: w.say("v0", "RECONCILE", {"epoch": 0, "orphaned": []}, [w.id("decided")]), "drew no new committee"),
+    "RECONCILE of what stands": (lambda w: w.say("v0", "RECONCILE", {"epoch": w.drawn_anew(), "orphaned": [Link(w.id("decided"))]}, [w.id("need"), w.id("decided")]), "no epoch has orphaned"),
+    "RECONCILE without its refs": (lambda w: w.say("v0", "RECONCILE", {"epoch": w.drawn_anew(), "orphaned": [Link(w.id("decided"))]}, [w.id("need")]), "does not refer"),
     "CHECKPOINT": (lambda w: w.say("v0", "CHECKPOINT", {"epoch": 1, "round": 0, "root": bytes(32), "state": bytes(32)}, [w.id("need")]), "does nothing in this version"),
 }  # fmt: skip
 
