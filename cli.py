@@ -13,6 +13,7 @@ from typing import Any
 from swarmd.node.console.grammar import (
     agents,
     backups,
+    checkpoints,
     consensus,
     contents,
     meshes,
@@ -43,7 +44,19 @@ def build_parser() -> Parser:
     parser.set_defaults(takes_command=False)
     parser.add_argument("--version", action="store_true", help="say the version and end")
     commands = Commands(parser, common)
-    for family in (node, peers, needs, consensus, agents, contents, backups, states, policies, meshes):
+    for family in (
+        node,
+        peers,
+        needs,
+        consensus,
+        agents,
+        contents,
+        backups,
+        states,
+        checkpoints,
+        policies,
+        meshes,
+    ):
         family.add(commands)
     _add_sim(commands)
     tools.add(commands)

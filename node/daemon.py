@@ -27,6 +27,7 @@ from swarmd.node.backup.snapshot import remove_snapshot
 from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
 from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import EmbeddedChain
+from swarmd.node.checkpoint.ops import checkpoint_ops
 from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, Pruner
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
@@ -235,6 +236,7 @@ class Daemon:
                 **ConsensusOps(
                     self.runner, self.transport, self.arbiter.status if self.arbiter else lambda: None
                 ).ops(),
+                **checkpoint_ops(self.checkpoints, self.runner),
             },
             peers.network,
             self.silence.status,

@@ -5,6 +5,7 @@ from typing import Any
 
 from swarmd.protocol import kinds, limits
 from swarmd.protocol.cbor import Link
+from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import need_id
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -149,8 +150,23 @@ def _challenge(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     state.draft(out, need.id, kinds.CHALLENGE, payload, (final.id,))
 
 
+def _advance(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
+    """End this epoch before its time: ours to do only while it is our turn to propose."""
+    drawn = ballots.epoch_committee(state.terms.roster(state.epoch), state.epoch)
+    turn = drawn.proposer(state.ballot.promised if state.ballot is not None else 0)
+    if turn != state.me:
+        raise LocalFault(
+            "not-our-turn",
+            f"it is the turn of {turn} to propose the end of epoch {state.epoch}",
+            fix="ask its operator, or wait for the epoch's time",
+        )
+    state.advance = True
+    ballots.attend(state, out)
+
+
 _COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] = {
     "need.post": _post_need,
     "challenge": _challenge,
     "configure": _configure,
+    "epoch.advance": _advance,
 }

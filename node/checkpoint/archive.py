@@ -7,9 +7,10 @@ from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.node.runner import Runner
 from swarmd.protocol import engine
+from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed
-from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.inputs import Admitted
 from swarmd.protocol.ledger.accounts import Account, Ledger
@@ -23,6 +24,7 @@ class Archive:
     def __init__(self, runner: Runner, journal: Journal, records: Records) -> None:
         self._runner = runner
         self._records = records
+        self._journal = journal
         self._db = journal.db
 
     def find(self, text: str) -> str | None:
@@ -79,6 +81,26 @@ class Archive:
                 fix="raise keep_epochs on nodes that should keep more, or ask another node",
             )
         return self._derived(envelopes, first, tuple(decode(row[1])))
+
+    def retrieve(self, name: str) -> dict[str, Any]:
+        """What there is of a closed need and in which tier: derived again from its envelopes."""
+        row = self._db.execute("select epoch, outcome from closed where need = ?", (name,)).fetchone()
+        state = self.bring_back(name)
+        every = {envelope.id for envelope in self._runner.thread(name)}
+        cold = {
+            envelope.id
+            for body in self._journal.cold(bucket_of(name))
+            for envelope in reload_batch(decode(body)).envelopes
+            if envelope.thread == name
+        }
+        return {
+            "need": name,
+            "epoch": row[0],
+            "outcome": row[1],
+            "state": state.needs[name].state(),
+            "warm": len(every - cold),
+            "cold": len(cold),
+        }
 
     def _derived(self, envelopes: list[Envelope], first: Envelope, draws: tuple[int, ...]) -> State:
         live = self._runner.state

@@ -3,11 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import sha256
 from typing import Any
 
 import trio
 from swarmd.node.checkpoint.archive import Archive
+from swarmd.node.checkpoint.files import verify_chain
 from swarmd.node.checkpoint.making import Incomplete, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Kept, Records
@@ -16,7 +16,7 @@ from swarmd.node.journal import Journal
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.state.sync import Sync
-from swarmd.protocol.batch import Batch, EnvelopeProof, proof_from_list, prove
+from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import adopting, ballots
@@ -58,7 +58,7 @@ class Checkpoints:
     ) -> None:
         self._runner = runner
         self._journal = journal
-        self._records = records
+        self.records = records
         self._transport = transport
         self._sync = sync
         self._peer_of = peer_of
@@ -117,7 +117,7 @@ class Checkpoints:
     def status(self) -> dict[str, Any]:
         """The last checkpoint, the ballot about the next, and what is kept where."""
         state = self._runner.state
-        latest, ballot = self._records.latest(), state.ballot
+        latest, ballot = self.records.latest(), state.ballot
         return {
             "epoch": state.epoch,
             "state": latest.state.hex() if latest is not None else "",
@@ -172,7 +172,7 @@ class Checkpoints:
 
     async def _same(self, wish: CheckSnapshot) -> tuple[bool, str]:
         """Have we made the snapshot, or do we make the same of the same cut? And why not."""
-        if self._records.frame(wish.state) is not None:
+        if self.records.frame(wish.state) is not None:
             found = await self._snapshots.load(wish.state)
             return found.root == wish.root, "another root"
         try:
@@ -213,7 +213,7 @@ class Checkpoints:
 
     async def _adopt(self, wish: Adopt) -> None:
         certificate = self._proofs(wish)
-        if self._records.packed(wish.state) is None:
+        if self.records.packed(wish.state) is None:
             await self._fetch_snapshot(wish.state, wish.holders)
         await self._take(wish.epoch, wish.state, certificate, jump=False)
 
@@ -244,16 +244,16 @@ class Checkpoints:
         found = await self._snapshots.load(state)
         if found.epoch != epoch:
             raise CorruptState("P7", f"the certified snapshot of epoch {epoch} says it is of {found.epoch}")
-        head = self._records.body(state)
+        head = self.records.body(state)
         assert head is not None
         kept = Kept(epoch, state, head, certificate)
 
         def make(at_ns: int) -> Adopted:
             # Within the turn's transaction: with the checkpoint comes all that follows from it, or nothing.
             runner = self._runner
-            self._records.add(kept, found, self.archive.row_of)
+            self.records.add(kept, found, self.archive.row_of)
             if jump:
-                self._records.set_floor(state)
+                self.records.set_floor(state)
                 for chain, last in found.cut.items():
                     if chain not in runner.chains.heads or runner.chains.heads[chain].seq < last.seq:
                         runner.chains.restore(chain, last)
@@ -308,10 +308,10 @@ class Checkpoints:
         for peer in dict.fromkeys([*first, *others]):
             try:
                 head = await self._fetch_head(peer, state)
-                names = [n for n in snapshots.part_names(head) if self._records.frame(n) is None]
+                names = [n for n in snapshots.part_names(head) if self.records.frame(n) is None]
                 parts = await self._fetch_parts(peer, names)
-                here = {n: b for n in snapshots.part_names(head) if (b := self._records.body(n)) is not None}
-                self._records.put(Packed(head, {**here, **parts}))
+                here = {n: b for n in snapshots.part_names(head) if (b := self.records.body(n)) is not None}
+                self.records.put(Packed(head, {**here, **parts}))
                 return
             except PeerGone:
                 continue
@@ -325,11 +325,11 @@ class Checkpoints:
             first = message.get("from")
             if type(first) is not int or not 0 <= first < 1 << 62:
                 raise RemoteFault("bad-sync", "from: an epoch")
-            latest = self._records.latest()
+            latest = self.records.latest()
             return encode(
                 {
                     "latest": latest.epoch if latest is not None else 0,
-                    "checkpoints": [self._row(kept) for kept in self._records.since(first, MAX_CHECKPOINTS)],
+                    "checkpoints": [self._row(kept) for kept in self.records.since(first, MAX_CHECKPOINTS)],
                 }
             )
         names = message.get("names")
@@ -338,7 +338,7 @@ class Checkpoints:
         frames: list[bytes] = []
         room = MAX_ANSWER_BYTES
         for name in names:
-            frame = self._records.frame(name) if type(name) is bytes and len(name) == 32 else None
+            frame = self.records.frame(name) if type(name) is bytes and len(name) == 32 else None
             if frame is None or (room - len(frame) < 0 and frames):
                 break
             room -= len(frame)
@@ -347,7 +347,7 @@ class Checkpoints:
 
     def _row(self, kept: Kept) -> list[Any]:
         """[epoch, compressed head, certificate, compressed rosters it names]"""
-        rosters = [self._records.frame(name) or b"" for name in snapshots.roster_names(kept.head).values()]
+        rosters = [self.records.frame(name) or b"" for name in snapshots.roster_names(kept.head).values()]
         return [
             kept.epoch,
             snapshots.compress(kept.head),
@@ -369,7 +369,7 @@ class Checkpoints:
                 if verified is None:
                     return moved
                 kept = verified
-                if self._records.packed(kept.state) is None:
+                if self.records.packed(kept.state) is None:
                     await self._fetch_snapshot(kept.state, [])
                 await self._take(kept.epoch, kept.state, kept.certificate, jump=True)
                 moved = True
@@ -381,48 +381,22 @@ class Checkpoints:
         rows = answer.get("checkpoints", [])
         if type(rows) is not list or len(rows) > MAX_CHECKPOINTS:
             raise RemoteFault("bad-checkpoint", "checkpoints must be a list")
-        rosters = dict(state.terms.rosters)
-        last: Kept | None = None
-        epoch, before = state.epoch, self._records.base
+        unpacked = []
         for row in rows:
-            kept, found = _parse_row(row)
-            epoch += 1
-            if kept.epoch != epoch or epoch - 1 not in rosters:
-                raise RemoteFault("bad-checkpoint", f"epoch {kept.epoch} where {epoch} comes next")
-            root, certified = ballots.verify_certificate(
-                self._runner.genesis.mesh_id, epoch, rosters[epoch - 1].members, kept.certificate
-            )
-            prev, said = snapshots.links(kept.head)
-            if (kept.state, said) != (certified, root):
-                raise RemoteFault("bad-checkpoint", f"the head of epoch {epoch} is not what was certified")
-            if prev != before:
-                raise RemoteFault("bad-checkpoint", f"epoch {epoch} does not follow the one before")
-            for number, name in snapshots.roster_names(kept.head).items():
-                body = found.get(name)
-                if body is not None:
-                    rosters[number] = snapshots.parse_roster(body)
-                elif number not in rosters:
-                    raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")
-            before = certified
-            last = Kept(epoch, certified, kept.head, kept.certificate)
+            if (
+                type(row) is not list
+                or len(row) != 4
+                or type(row[1]) is not bytes
+                or type(row[3]) is not list
+            ):
+                raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+            frames = [each for each in row[3] if type(each) is bytes and each]
+            bodies = [snapshots.decompress(each, MAX_ANSWER_BYTES) for each in frames]
+            unpacked.append([row[0], snapshots.decompress(row[1], MAX_ANSWER_BYTES), row[2], bodies])
+        last, _ = verify_chain(
+            self._runner.genesis, state.terms.rosters, state.epoch, self.records.base, unpacked
+        )
         return last
-
-
-def _parse_row(row: Any) -> tuple[Kept, dict[bytes, bytes]]:
-    """A checkpoint as `_row` made it, unverified, and the rosters by their hashes."""
-    if type(row) is not list or len(row) != 4 or type(row[0]) is not int or type(row[2]) is not list:
-        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
-    epoch, frame, certificate, frames = row
-    if (
-        type(frame) is not bytes
-        or type(frames) is not list
-        or any(type(each) is not bytes for each in frames)
-    ):
-        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
-    head = snapshots.decompress(frame, MAX_ANSWER_BYTES)
-    bodies = [snapshots.decompress(each, MAX_ANSWER_BYTES) for each in frames if each]
-    proofs = tuple(proof_from_list(each) for each in certificate)
-    return Kept(epoch, snapshots.state_of(head), head, proofs), {sha256(b).digest(): b for b in bodies}
 
 
 def floor_of(records: Records) -> Callable[[], Iterable[tuple[Chain, Head]]]:

@@ -257,6 +257,11 @@ def links(head: bytes) -> tuple[bytes, bytes]:
     return prev, root
 
 
+def ops_of(head: bytes) -> int:
+    """How many envelopes its merkle root is over."""
+    return int(_head_of(head)["ops"])
+
+
 def _head_of(head: bytes) -> dict[str, Any]:
     fields = decode(head)
     if type(fields) is not dict or fields.get("v") != VERSION:

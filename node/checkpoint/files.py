@@ -1,0 +1,155 @@
+"""A checkpoint as a file that anybody with the mesh's genesis verifies, offline: `swarmd checkpoint export|verify`.
+
+One zstandard frame of canonical CBOR: {"v": 1, "mesh": id, "chain": [[epoch, head, certificate, [roster parts]]], "parts":
+[bodies]}, the chain from the first checkpoint to the one exported, the parts those of the last.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from swarmd.node.checkpoint.records import Kept, Records
+from swarmd.protocol import engine
+from swarmd.protocol.batch import proof_from_list, verify_proof
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.checkpoint import ballots
+from swarmd.protocol.checkpoint import snapshot as snapshots
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed, Snapshot, compress, decompress
+from swarmd.protocol.consensus.roster import Roster
+from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.genesis import Genesis
+from swarmd.protocol.inputs import Adopted
+from swarmd.protocol.state import NOBODY, State
+from swarmd.protocol.terms import Terms
+
+VERSION = 1
+MAX_FILE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The last checkpoint of a chain whose every certificate holds."""
+
+    epoch: int
+    state: bytes
+    found: Snapshot
+    signers: tuple[str, ...]
+
+
+def export(records: Records, genesis: Genesis, epoch: int, to: Path) -> int:
+    """Write the checkpoint that opens `epoch`; returns the bytes. LocalFault if its snapshot is not here any more."""
+    kept = records.at(epoch)
+    packed = records.packed(kept.state) if kept is not None else None
+    if kept is None or packed is None:
+        raise LocalFault(
+            "no-checkpoint",
+            f"the snapshot of epoch {epoch} is not here",
+            fix="swarmd checkpoint list says which are",
+        )
+    chain = []
+    for each in records.since(1, epoch):
+        rosters = [records.body(name) or b"" for name in snapshots.roster_names(each.head).values()]
+        chain.append([each.epoch, each.head, [proof.to_list() for proof in each.certificate], rosters])
+    body = {
+        "v": VERSION,
+        "mesh": genesis.mesh_id,
+        "chain": chain,
+        "parts": list(packed.parts.values()),
+    }
+    frame = compress(encode(body))
+    if to.exists():
+        raise LocalFault("file-exists", f"{to} is there already", fix="name another file")
+    part = to.with_name(to.name + ".part")
+    try:
+        with part.open("xb") as file:
+            file.write(frame)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(to)
+    except OSError as error:
+        raise LocalFault("cannot-write", f"{to}: {error.strerror}", fix="name another file") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return len(frame)
+
+
+def verify(frame: bytes, genesis: Genesis) -> Verified:
+    """The checkpoint of an exported file. RemoteFault if anything of it does not hold."""
+    body = decode(decompress(frame, MAX_FILE_BYTES))
+    if type(body) is not dict or body.get("v") != VERSION or type(body.get("chain")) is not list:
+        raise RemoteFault("bad-checkpoint", f"no checkpoint of version {VERSION}")
+    if body.get("mesh") != genesis.mesh_id:
+        raise RemoteFault("other-mesh", "the checkpoint is of another mesh than this genesis")
+    kept, signers = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, body["chain"])
+    if kept is None or type(body.get("parts")) is not list:
+        raise RemoteFault("bad-checkpoint", "an empty chain")
+    parts = {sha256(part).digest(): part for part in body["parts"] if type(part) is bytes}
+    for name in snapshots.part_names(kept.head):
+        if name not in parts:
+            raise RemoteFault("bad-checkpoint", "a part is missing, or is not what the head names")
+    found = snapshots.unpack(Packed(kept.head, parts))
+    _check_money(genesis, found)
+    return Verified(kept.epoch, kept.state, found, signers)
+
+
+def _check_money(genesis: Genesis, found: Snapshot) -> None:
+    try:
+        engine.step(State(genesis, NOBODY), Adopted(found, {}, 0))
+    except CorruptState as error:
+        raise RemoteFault("bad-checkpoint", f"it cannot be adopted: {error}"[:300]) from None
+    except Exception as error:
+        # What a quorum certified and no rule foresaw: it is refused like all else that makes no sense.
+        raise RemoteFault("bad-checkpoint", f"it cannot be adopted: {type(error).__name__}") from None
+
+
+def verify_chain(
+    genesis: Genesis, known: dict[int, Roster], epoch: int, state: bytes, rows: Sequence[Any]
+) -> tuple[Kept | None, tuple[str, ...]]:
+    """Checkpoint after checkpoint from `epoch` on, whose snapshot is `state` and whose rosters are `known`.
+
+    `rows`: [epoch, head, certificate, roster parts]. Returns the last one with who signed it, None without any.
+    RemoteFault `bad-checkpoint` or `bad-certificate` for the first that does not follow.
+    """
+    rosters = dict(known)
+    last: Kept | None = None
+    signers: tuple[str, ...] = ()
+    for row in rows:
+        kept, bodies = parse_row(row)
+        epoch += 1
+        if kept.epoch != epoch or epoch - 1 not in rosters:
+            raise RemoteFault("bad-checkpoint", f"epoch {kept.epoch} where {epoch} comes next")
+        root, certified = ballots.verify_certificate(
+            genesis.mesh_id, epoch, rosters[epoch - 1].members, kept.certificate
+        )
+        prev, said = snapshots.links(kept.head)
+        if (kept.state, said) != (certified, root):
+            raise RemoteFault("bad-checkpoint", f"the head of epoch {epoch} is not what was certified")
+        if prev != state:
+            raise RemoteFault("bad-checkpoint", f"epoch {epoch} does not follow the one before")
+        for number, name in snapshots.roster_names(kept.head).items():
+            body = bodies.get(name)
+            if body is not None:
+                rosters[number] = snapshots.parse_roster(body)
+            elif number not in rosters:
+                raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")
+        state, last = certified, kept
+        signers = tuple(sorted({verify_proof(genesis.mesh_id, p).sender for p in kept.certificate[1:]}))
+    return last, signers
+
+
+def parse_row(row: Any) -> tuple[Kept, dict[bytes, bytes]]:
+    """A checkpoint, unverified, and the rosters by their hashes."""
+    if type(row) is not list or len(row) != 4 or type(row[0]) is not int or type(row[2]) is not list:
+        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+    epoch, head, certificate, bodies = row
+    if type(head) is not bytes or type(bodies) is not list or any(type(body) is not bytes for body in bodies):
+        raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+    proofs = tuple(proof_from_list(each) for each in certificate)
+    return Kept(epoch, snapshots.state_of(head), head, proofs), _by_hash(bodies)
+
+
+def _by_hash(bodies: Iterable[bytes]) -> dict[bytes, bytes]:
+    return {sha256(body).digest(): body for body in bodies}
