@@ -8,10 +8,12 @@ from typing import Any
 import trio
 from swarmd.node.content.fetch import fetch
 from swarmd.node.content.layered import LayeredBlocks
-from swarmd.node.content.unixfs import import_bytes, missing, read_file
+from swarmd.node.content.unixfs import file_node, import_bytes, missing, read_file
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
+from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.limits import MAX_CONTENT_BYTES
 
 log = logging.getLogger("swarmd.content")
 
@@ -89,6 +91,10 @@ class Content:
             parts.append(part)
         return b"".join(parts)
 
+    def _size(self, cid: bytes) -> int:
+        """Of a file that is here, as its root declares."""
+        return file_node(cid, self.store.get(cid) or b"", None, MAX_CONTENT_BYTES).size
+
     async def assemble(
         self, bindings: Mapping[str, Mapping[str, Any]], holders: Sequence[str]
     ) -> dict[str, Any]:
@@ -98,8 +104,12 @@ class Content:
             cid = binding["cid"]
             if not self.here(cid):
                 await self.ensure(cid, holders)
-            data = self.read(cid)
             kind = binding.get("as", "json")
+            if kind == "bytes" and (size := self._size(cid)) > MAX_INPUT_BYTES:
+                # It is here: the agent gets it by its CID (swarmd content get), and not through one JSON document.
+                values[argument] = {"cid": cid_text(cid), "bytes": size}
+                continue
+            data = self.read(cid)
             try:
                 if kind == "text":
                     values[argument] = data.decode("utf-8")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.console import contents_private as private
 from swarmd.node.console.context import Context
 from swarmd.node.console.node import size
 from swarmd.node.console.outcome import FAILED, OK, UsageFault
@@ -82,6 +83,11 @@ def run_add(ctx: Context) -> int:
     if args.paths.count("-") > 1:
         raise UsageFault("stdin can be read once")
     names = [path if path == "-" else Path(path).absolute().name for path in args.paths]
+    sealed_for = private.readers(ctx, args.to) if args.to else []
+    if sealed_for and (args.wrap or any(Path(path).is_dir() for path in args.paths)):
+        raise UsageFault(
+            "a folder is not sealed: its names would show", fix="seal an archive: tar c DIR | ... --to X -"
+        )
     if args.wrap and (len(set(names)) < len(names) or "-" in names):
         raise UsageFault("--wrap needs a different name for each path")
     rows = []
@@ -94,7 +100,7 @@ def run_add(ctx: Context) -> int:
         )
         entries = {}
         for path, name in zip(args.paths, names, strict=True):
-            added = adder.add_stream(sys.stdin.buffer) if path == "-" else adder.add(Path(path))
+            added = _add_one(adder, path, sealed_for)
             entries[name] = Node(added.cid, added.dag_bytes)
             rows.append(_added_row(path, added))
         if args.wrap:
@@ -120,6 +126,13 @@ def run_add(ctx: Context) -> int:
         for row in rows:
             out.line(f"{row['cid']}  {size(row['size']):>10}  {clean(row['path'])}".rstrip())
     return OK
+
+
+def _add_one(adder: Adder, path: str, sealed_for: list[str]) -> Added:
+    if not sealed_for:
+        return adder.add_stream(sys.stdin.buffer) if path == "-" else adder.add(Path(path))
+    with private.opened(path) as file:
+        return adder.add_stream(private.Sealed(file, sealed_for))
 
 
 def _added_row(path: str, added: Added) -> dict[str, Any]:
@@ -150,12 +163,15 @@ def run_get(ctx: Context) -> int:
     with node_content(ctx) as store, meter(out, "reading", None) as told:
         fetched(store, root)
         cid = at(store, args.content)
+        target = Path(args.output or name)
+        if args.output != "-" and target.is_dir() and not target.is_symlink():
+            target = target / name
         if args.output == "-":
-            done = _to_stdout(store, cid, limits, told)
+            done = _to_stdout(ctx, store, cid, limits, told)
+        elif args.unseal:
+            with whole_file(target) as file:
+                done = private.unseal_into(ctx, cid, file, store, limits, told.advance)
         else:
-            target = Path(args.output or name)
-            if target.is_dir() and not target.is_symlink():
-                target = target / name
             done = write_tree(cid, target, store.get, limits, told.advance)
     if args.output == "-":
         return OK
@@ -179,11 +195,14 @@ def fetched(store: NodeContent, root: bytes) -> None:
         store.fetch(root)
 
 
-def _to_stdout(store: NodeContent, cid: bytes, limits: Limits, told: Meter) -> Written:
+def _to_stdout(ctx: Context, store: NodeContent, cid: bytes, limits: Limits, told: Meter) -> Written:
     target = sys.stdout.buffer
     if is_terminal(target):
         told.stop()  # it would be drawn into the middle of the content
-    done = write_stream(cid, target, store.get, limits, told.advance)
+    if ctx.args.unseal:
+        done = private.unseal_into(ctx, cid, target, store, limits, told.advance)
+    else:
+        done = write_stream(cid, target, store.get, limits, told.advance)
     target.flush()
     return done
 

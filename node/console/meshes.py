@@ -65,6 +65,18 @@ def run_bench_state(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_content_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.content import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_content(ctx: Context) -> int:
+    from swarmd.node.bench.content import main
+
+    return main(ctx.args, ctx.out)
+
+
 def chaos_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.chaos.main import add_arguments
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,20 @@ from swarmd.node.console.needspec import need_spec
 from swarmd.node.console.outcome import FAILED, OK, time_limit
 from swarmd.node.console.output import RIGHT, WHOLE, Column, Output, clean, facts, short_did, styled, table
 from swarmd.node.transport.local_client import LocalClient
+from swarmd.protocol.cids import cid_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MAX_SHOWN_RESULT_CHARS = 4_000
 GOOD_END = "FINALIZED"
+# The longest that the daemon may take for some megabytes of a file.
+UPLOAD_STEP_S = 120.0
 
 
 def run_post(ctx: Context) -> int:
     args, out = ctx.args, ctx.out
-    spec = need_spec(args, Path.cwd())
+    spec = need_spec(args, Path.cwd(), partial(_upload, ctx))
     with time_limit(args.timeout, "the need", "it goes on: swarmd need list"):
         # No limit of its own: --wait is as long as the need.
         with ctx.client(None if args.wait else args.timeout or 60.0) as client:
@@ -35,6 +39,19 @@ def run_post(ctx: Context) -> int:
             # At once, so that it is known if the wait is cut short.
             out.progress(f"posted {need}")
             return _finish(out, _follow(ctx, client, need))
+
+
+def _upload(ctx: Context, stream: Any) -> str:
+    """A large file into the daemon's content, in blocks: nobody holds it whole."""
+    from swarmd.node.console.progress import meter
+    from swarmd.node.content.adding import Adder
+    from swarmd.node.content.remote import RemoteContent
+
+    with ctx.client(UPLOAD_STEP_S) as client, meter(ctx.out, "sending", None) as told:
+        content = RemoteContent(client)
+        added = Adder(content.put_group, progress=told.advance).add_stream(stream)
+        content.sync()
+    return cid_text(added.cid)
 
 
 def run_watch(ctx: Context) -> int:

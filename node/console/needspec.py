@@ -1,12 +1,15 @@
 """A need as the command line and plan files say it, made ready for the daemon: files are read here, since the
 daemon may run elsewhere in the tree of folders, and it must not read what its caller could not."""
 
+import codecs
+import io
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from swarmd.node.console.outcome import UsageFault
 from swarmd.protocol.amounts import parse_usdc
@@ -14,14 +17,20 @@ from swarmd.protocol.amounts import parse_usdc
 PLAN_EXAMPLE = '{"budget": "1.50", "tasks": [{"id": "count", "capability": "text.wordcount", ...}]}'
 
 
-def need_spec(args: Namespace, cwd: Path) -> dict[str, Any]:
+# A larger file goes to the daemon's content in blocks, and the need names its CID.
+STREAM_ABOVE_BYTES = 1_048_576
+# Takes a stream to the daemon's content; the CID.
+Upload = Callable[[io.RawIOBase], str]
+
+
+def need_spec(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
     """The `spec` of `need.post` from the flags of `swarmd need post`. UsageFault names the flag."""
     if args.graph and args.capability:
         raise UsageFault("give a capability or --graph, not both")
     if args.graph:
-        spec = _plan(args, cwd)
+        spec = _plan(args, cwd, upload)
     elif args.capability:
-        spec = _single(args, cwd)
+        spec = _single(args, cwd, upload)
     else:
         raise UsageFault(
             "a need asks for something",
@@ -37,14 +46,14 @@ def need_spec(args: Namespace, cwd: Path) -> dict[str, Any]:
     return spec
 
 
-def _single(args: Namespace, cwd: Path) -> dict[str, Any]:
+def _single(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
     task: dict[str, Any] = {"id": "task", "capability": args.capability, "input": {}}
     for flag, texts, read in _FLAGS:
         for text in getattr(args, texts):
             name, value = _pair(text, flag)
             if name in task["input"]:
                 raise UsageFault(f"{flag} {name}=...: argument {name} is given twice")
-            task["input"][name] = read(value, flag, cwd)
+            task["input"][name] = read(value, flag, cwd, upload)
     if args.max_price is not None:
         parse_usdc(args.max_price)
         task["max_price"] = args.max_price
@@ -60,29 +69,38 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name, value
 
 
-def _text_flag(value: str, flag: str, cwd: Path) -> dict[str, Any]:
+def _text_flag(value: str, flag: str, cwd: Path, upload: Upload) -> dict[str, Any]:
     if value.startswith("@"):
-        return {"text": _utf8(_read(value[1:], flag, cwd), f"{flag} {value}")}
+        where = f"{flag} {value}"
+        with _opened(value[1:], flag, cwd) as file:
+            head = _head(file)
+            if len(head) > STREAM_ABOVE_BYTES:
+                return {"cid": upload(_Rest(head, file, where)), "as": "text"}
+        return {"text": _utf8(head, where)}
     return {"text": value}
 
 
-def _json_flag(value: str, flag: str, cwd: Path) -> dict[str, Any]:
+def _json_flag(value: str, flag: str, cwd: Path, _upload: Upload) -> dict[str, Any]:
     if value.startswith("@"):
         return {"json": _json(_read(value[1:], flag, cwd), f"{flag} {value}")}
     return {"json": _json(value.encode(), f"{flag} {value}")}
 
 
-def _file_flag(value: str, flag: str, cwd: Path) -> dict[str, Any]:
-    return {"bytes": _read(value, flag, cwd)}
+def _file_flag(value: str, flag: str, cwd: Path, upload: Upload) -> dict[str, Any]:
+    with _opened(value, flag, cwd) as file:
+        head = _head(file)
+        if len(head) > STREAM_ABOVE_BYTES:
+            return {"cid": upload(_Rest(head, file)), "as": "bytes"}
+    return {"bytes": head}
 
 
-def _cid_flag(value: str, flag: str, cwd: Path) -> dict[str, Any]:
+def _cid_flag(value: str, flag: str, cwd: Path, _upload: Upload) -> dict[str, Any]:
     cid, colon, kind = value.partition(":")
     return {"cid": cid, **({"as": kind} if colon else {})}
 
 
 # flag, attribute, how its value becomes a binding
-_FLAGS: Sequence[tuple[str, str, Callable[[str, str, Path], dict[str, Any]]]] = (
+_FLAGS: Sequence[tuple[str, str, Callable[[str, str, Path, Upload], dict[str, Any]]]] = (
     ("--text", "text", _text_flag),
     ("--json-arg", "json_arg", _json_flag),
     ("--file", "file", _file_flag),
@@ -107,7 +125,7 @@ def _verify(text: str, cwd: Path) -> dict[str, Any]:
 # Plan files ------------------------------------------------------------------------------------------------
 
 
-def _plan(args: Namespace, cwd: Path) -> dict[str, Any]:
+def _plan(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
     for flag, name, _ in _FLAGS:
         if getattr(args, name):
             raise UsageFault(f"{flag} does not go with --graph: the plan has its own inputs")
@@ -128,16 +146,22 @@ def _plan(args: Namespace, cwd: Path) -> dict[str, Any]:
             continue
         for name, binding in inputs.items():
             if isinstance(binding, dict) and "file" in binding:
-                inputs[name] = _file_binding(binding, f"tasks[{index}].input.{name}", base)
+                inputs[name] = _file_binding(binding, f"tasks[{index}].input.{name}", base, upload)
     return spec
 
 
-def _file_binding(binding: dict[str, Any], where: str, base: Path) -> dict[str, Any]:
+def _file_binding(binding: dict[str, Any], where: str, base: Path, upload: Upload) -> dict[str, Any]:
     """{"file": path, "as"?: text|json|bytes}: without `as`, JSON by its name, text if it is UTF-8, else bytes."""
     path, kind = binding["file"], binding.get("as")
     if not isinstance(path, str) or kind not in (None, "text", "json", "bytes"):
         raise UsageFault(f'{where}: not {{"file": PATH, "as": "text" | "json" | "bytes"}}')
-    raw = _read(path, where, base)
+    with _opened(path, where, base) as file:
+        raw = _head(file)
+        if len(raw) > STREAM_ABOVE_BYTES and kind != "json" and (kind or not path.endswith(".json")):
+            # Too large to look at whole before it is sent: text only if it is said to be.
+            kind = kind or "bytes"
+            return {"cid": upload(_Rest(raw, file, where if kind == "text" else "")), "as": kind}
+        raw += file.read()
     if kind is None:
         kind = "json" if path.endswith(".json") else "text" if _is_utf8(raw) else "bytes"
     if kind == "json":
@@ -145,15 +169,60 @@ def _file_binding(binding: dict[str, Any], where: str, base: Path) -> dict[str, 
     return {"text": _utf8(raw, where)} if kind == "text" else {"bytes": raw}
 
 
-def _read(path: str, where: str, base: Path) -> bytes:
+@contextmanager
+def _opened(path: str, where: str, base: Path) -> Iterator[BinaryIO]:
     if path == "-":
-        return sys.stdin.buffer.read()
+        yield sys.stdin.buffer
+        return
     try:
-        return (base / Path(path).expanduser()).read_bytes()
+        file = open(base / Path(path).expanduser(), "rb")
     except OSError as error:
         raise UsageFault(f"{where}: cannot read {path}: {error.strerror}", fix="check the path") from None
     except (ValueError, RuntimeError) as error:  # a NUL in it, or ~nobody
         raise UsageFault(f"{where}: {path!r} is no path: {error}") from None
+    with file:
+        yield file
+
+
+def _read(path: str, where: str, base: Path) -> bytes:
+    with _opened(path, where, base) as file:
+        return file.read()
+
+
+def _head(file: BinaryIO) -> bytes:
+    """All of a small file; of a large one a little more than what makes it one."""
+    parts = []
+    left = STREAM_ABOVE_BYTES + 1
+    while left and (part := file.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+class _Rest(io.RawIOBase):
+    """`head`, then the rest of `file`; checked to be UTF-8 on the way if `text` says where it comes from."""
+
+    def __init__(self, head: bytes, file: BinaryIO, text: str = "") -> None:
+        self._head = head
+        self._file = file
+        self._where = text
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._head[: len(buffer)] if self._head else self._file.read(len(buffer))
+        self._head = self._head[len(part) :]
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(part, final=not part)
+            except UnicodeDecodeError as error:
+                raise UsageFault(
+                    f"{self._where} is not UTF-8: {error.reason}", fix="--file sends bytes"
+                ) from None
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def _is_utf8(raw: bytes) -> bool:

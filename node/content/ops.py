@@ -17,6 +17,7 @@ from swarmd.protocol.cids import is_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
 MAX_GET_CIDS: Final = 1_024
+MAX_HAS_CIDS: Final = 1_024
 # What one answer holds of blocks: half of what a message may have.
 MAX_GET_BYTES: Final = 8 * 1_048_576
 _THREADS: Final = 4
@@ -44,6 +45,8 @@ class ContentOps:
         return {
             "content.put": self._put,
             "content.get": self._get,
+            "content.has": self._has,
+            "content.sync": self._sync,
             "content.fetch": self._fetch,
             "content.pin": self._pin,
             "content.unpin": self._unpin,
@@ -99,6 +102,18 @@ class ContentOps:
                 break
             found.append(block)
         return found
+
+    async def _has(self, call: LocalCall) -> Any:
+        """{cids}: are all of them here?"""
+        cids = call.args.get("cids")
+        if type(cids) is not list or len(cids) > MAX_HAS_CIDS or not all(map(is_cid, cids)):
+            raise LocalFault("bad-args", f"content.has takes at most {MAX_HAS_CIDS} binary CIDs")
+        return {"all": all(map(self._blocks.has, cids))}
+
+    async def _sync(self, call: LocalCall) -> Any:
+        """What was put before survives a power cut once this is answered."""
+        await self._in_thread(self._repo.sync)
+        return {}
 
     async def _fetch(self, call: LocalCall) -> Any:
         """{cid}: have a file whole, from peers if need be."""

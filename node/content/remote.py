@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from swarmd.node.content.dag import links_of
 from swarmd.node.content.gc import collect, verify
 from swarmd.node.content.layered import journal_reader
-from swarmd.node.content.ops import MAX_GET_CIDS, pin_row, usage_row
+from swarmd.node.content.ops import MAX_GET_CIDS, MAX_HAS_CIDS, pin_row, usage_row
 from swarmd.node.content.repo import ContentRepo
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.cids import RAW, cid_text, codec_of
@@ -34,6 +34,10 @@ class NodeContent(Protocol):
     def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int: ...
 
     def get(self, cid: bytes) -> bytes | None: ...
+
+    def has_all(self, cids: list[bytes]) -> bool: ...
+
+    def sync(self) -> None: ...
 
     def fetch(self, cid: bytes) -> None:
         """Have a file whole, from peers if need be. LocalFault `content-unavailable`."""
@@ -107,6 +111,15 @@ class RemoteContent:
         except RemoteFault:
             pass  # its reader will say what is wrong with it
 
+    def has_all(self, cids: list[bytes]) -> bool:
+        return all(
+            self._client.call("content.has", {"cids": cids[first : first + MAX_HAS_CIDS]})["all"]
+            for first in range(0, len(cids), MAX_HAS_CIDS)
+        )
+
+    def sync(self) -> None:
+        self._client.call("content.sync")
+
     def fetch(self, cid: bytes) -> None:
         self._last = (b"", None)
         self._ahead.clear()
@@ -164,6 +177,14 @@ class FolderContent:
     def get(self, cid: bytes) -> bytes | None:
         block = self._repo.get(cid)
         return self._journal.get(cid) if block is None and self._journal is not None else block
+
+    def has_all(self, cids: list[bytes]) -> bool:
+        return all(
+            self._repo.has(cid) or (self._journal is not None and self._journal.has(cid)) for cid in cids
+        )
+
+    def sync(self) -> None:
+        self._repo.sync()
 
     def fetch(self, cid: bytes) -> None:
         raise LocalFault(

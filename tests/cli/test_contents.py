@@ -1,5 +1,7 @@
 """`swarmd content` as its user sees it: with no daemon in the home's folder, and through a running one."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +173,82 @@ def test_only_a_daemon_knows_what_its_needs_keep(swarmd: Swarmd, home: Path) -> 
     (home / "journal.db").write_bytes(b"")
     ran = swarmd("--json content gc")
     assert (ran.code, ran.json["error"]["code"]) == (3, "daemon-not-running")
+
+
+def test_private_content_is_opened_by_its_recipients_only(
+    swarmd: Swarmd, node: str, tree: Path, tmp_path: Path
+) -> None:
+    other = str(tmp_path / "other")
+    reader = swarmd(f"--home {other} --json init").json["did"]
+    stranger = str(tmp_path / "stranger")
+    swarmd(f"--home {stranger} init")
+    assert swarmd(f"--json content group add lab {reader}").json["members"] == [reader]
+    assert swarmd("--json content group list").json["groups"] == {"lab": [reader]}
+    cid = cid_of(swarmd("--json content add --to lab", str(tree / "big")))
+    assert cid != cid_of(
+        swarmd("--json content add --to lab", str(tree / "big"))
+    )  # a key of its own each time
+    car = tmp_path / "secret.car"
+    assert swarmd(f"content export {cid} -o", str(car)).code == 0
+    plain = (tree / "big").read_bytes()
+    assert plain[:64] not in car.read_bytes()
+    for home in (other, stranger):
+        assert swarmd(f"--home {home} content import", str(car)).code == 0
+    assert swarmd(f"content get {cid} --unseal -o", str(tmp_path / "mine")).code == 0
+    assert swarmd(f"--home {other} content get {cid} --unseal -o", str(tmp_path / "theirs")).code == 0
+    assert (tmp_path / "mine").read_bytes() == (tmp_path / "theirs").read_bytes() == plain
+    ran = swarmd(f"--home {stranger} --json content get {cid} --unseal -o", str(tmp_path / "no"))
+    assert (ran.code, ran.json["error"]["code"]) == (4, "not-for-us") and not (tmp_path / "no").exists()
+    assert "can still open" in swarmd(f"content group rm lab {reader}").out
+    assert swarmd("--json content add --to lab", str(tree / "big")).json["error"]["code"] == "no-group"
+    assert swarmd(f"content add --to {reader}", str(tree)).code == 2
+    open_cid = cid_of(swarmd("--json content add", str(tree / "big")))
+    ran = swarmd(f"--json content get {open_cid} --unseal -o", str(tmp_path / "no"))
+    assert ran.json["error"]["code"] == "not-private"
+
+
+def test_a_file_store_migrates(swarmd: Swarmd, node: str, tmp_path: Path) -> None:
+    cas = tmp_path / "cas"
+    cas.mkdir()
+    blobs = [os.urandom(size) for size in (10, 70_000, 1_500_000)]
+    for blob in blobs:
+        (cas / hashlib.sha256(blob).hexdigest()).write_bytes(blob)
+    words = [
+        "--json content migrate --verify --cas-dir",
+        str(cas),
+        "--output-mapping",
+        str(tmp_path / "map.json"),
+    ]
+    ran = swarmd(*words)
+    assert ran.code == 0, ran.out
+    assert (ran.json["files"], ran.json["hashes"], ran.json["unverified"]) == (3, 3, [])
+    mapping = json.loads((tmp_path / "map.json").read_text())
+    for blob in blobs:
+        cid = mapping[hashlib.sha256(blob).hexdigest()]
+        out = tmp_path / cid
+        assert swarmd(f"content get {cid} -o", str(out)).code == 0 and out.read_bytes() == blob
+    (cas / ("0" * 64)).write_bytes(b"not that")
+    ran = swarmd(*words)
+    assert ran.code == 1 and ran.json["wrong"] == [str(cas / ("0" * 64))]
+
+
+def test_a_need_takes_a_file_larger_than_a_message(swarmd: Swarmd, live: Path, tmp_path: Path) -> None:
+    text = tmp_path / "book.txt"
+    text.write_text("whale " * 2_000_000)  # 12 MB, counted by a real agent
+    ran = swarmd("need post text.wordcount --budget 1 --wait --json --text", f"text=@{text}")
+    assert ran.code == 0, ran.out
+    assert ran.json["values"]["task"]["words"] == 2_000_000
+
+
+def test_a_small_measurement_has_every_figure(swarmd: Swarmd, home: Path) -> None:
+    found = swarmd("--json bench content --megabytes 20").json
+    for name in (
+        "import_mb_s",
+        "export_mb_s",
+        "small_puts_per_s",
+        "rss_mb",
+        "sha256_mb_s",
+        "disk_write_mb_s",
+    ):
+        assert found[name] > 0, name
+    assert found["rss_mb"] < 150 and {"fetch_mb_s", "kubo_add_ratio"} <= found.keys()

@@ -16,9 +16,13 @@ from swarmd.protocol.faults import LocalFault
 Spec = Callable[..., dict[str, Any]]
 
 
+def _no_upload(stream: io.RawIOBase) -> str:
+    raise AssertionError("a small file was sent apart")
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Spec:
-    return lambda *words: need_spec(parse(build_parser(), ["need", "post", *words]), tmp_path)
+    return lambda *words: need_spec(parse(build_parser(), ["need", "post", *words]), tmp_path, _no_upload)
 
 
 def test_one_task_with_each_kind_of_argument(spec: Spec, tmp_path: Path) -> None:
@@ -141,3 +145,32 @@ def test_what_it_cannot_mean_is_said_before_the_daemon_is_asked(
     with pytest.raises(LocalFault) as caught:
         spec(*words)
     assert message in caught.value.message
+
+
+def test_a_large_file_is_sent_apart_and_named_by_its_cid(tmp_path: Path) -> None:
+    large = bytes(range(256)) * 8_192
+    (tmp_path / "raw").write_bytes(large)
+    (tmp_path / "text").write_text("é" * 1_000_000)
+    sent: list[bytes] = []
+
+    def upload(stream: Any) -> str:
+        parts = []
+        while part := stream.read(100_000):
+            parts.append(part)
+        sent.append(b"".join(parts))
+        return f"cid{len(sent)}"
+
+    def spec(*words: str) -> dict[str, Any]:
+        return need_spec(parse(build_parser(), ["need", "post", *words]), tmp_path, upload)
+
+    found = spec("a", "--budget", "1", "--file", "x=raw", "--text", "y=@text")["tasks"][0]["input"]
+    assert found == {"y": {"cid": "cid1", "as": "text"}, "x": {"cid": "cid2", "as": "bytes"}}
+    assert sent == ["é".encode() * 1_000_000, large]
+    plan = {"budget": "1", "tasks": [{"capability": "a", "input": {"x": {"file": "raw"}}}]}
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    assert spec("--graph", "plan")["tasks"][0]["input"] == {"x": {"cid": "cid3", "as": "bytes"}}
+    with pytest.raises(LocalFault, match="not UTF-8"):
+        spec("a", "--budget", "1", "--text", "y=@raw")
+    (tmp_path / "cut").write_bytes("é".encode() * 1_000_000 + b"\xc3")
+    with pytest.raises(LocalFault, match="not UTF-8"):
+        spec("a", "--budget", "1", "--text", "y=@cut")

@@ -42,7 +42,11 @@ def test_the_commands_that_there_are() -> None:
         *("config show", "config check", "seeds sign", "seeds check", "doctor net"),
         *("backup create", "backup verify", "backup restore", "backup speak"),
         *(f"content {name}" for name in ("add", "get", "ls", "pin", "unpin", "stat", "gc", "verify")),
-        *(f"content {name}" for name in ("export", "import")),
+        *(
+            f"content {name}"
+            for name in ("export", "import", "migrate", "group list", "group add", "group rm")
+        ),
+        "bench content",
         *("state show", "state import", "state export"),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
         *(f"consensus {name}" for name in ("evidence", "export", "verify")),

@@ -34,6 +34,8 @@ def add(commands: Commands) -> None:
     _pins(content)
     _care(content)
     _cars(content)
+    _migration(content)
+    _groups(content)
 
 
 def _add_and_get(content: Commands) -> None:
@@ -56,6 +58,13 @@ def _add_and_get(content: Commands) -> None:
         metavar="SIZE",
         help="bytes a block, 1MiB at most (default: 256KiB); another size gives another CID",
     )
+    adding.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        metavar="DID|GROUP",
+        help="seal it to this node and these; may be given again (files and stdin only)",
+    )
     get = content.add(
         "get",
         "contents:run_get",
@@ -68,6 +77,7 @@ def _add_and_get(content: Commands) -> None:
     get.add_argument(
         "--max-bytes", type=byte_count, metavar="SIZE", help="refuse more than that (default: 1 TiB)"
     )
+    get.add_argument("--unseal", action="store_true", help="open private content that is sealed to this node")
     ls = content.add(
         "ls",
         "contents:run_ls",
@@ -143,3 +153,40 @@ def _cars(content: Commands) -> None:
     taken.add_argument("files", metavar="FILE", nargs="+", help="CAR files; - for stdin")
     taken.add_argument("--name", help="of the pins (default: the file's name)")
     taken.add_argument("--no-pin", action="store_true", help="take the blocks only")
+
+
+def _migration(content: Commands) -> None:
+    migrate = content.add(
+        "migrate",
+        "migrating:run_migrate",
+        "take in a plain file store, whose files are named by their hashes",
+        "swarmd content migrate --cas-dir .cas --output-mapping cas_to_ipfs.json --verify",
+        "Run it again after an interruption: it goes on where it was. All files are pinned, as one folder. Exit code 1 "
+        "if a file's bytes do not hash to its name, or --verify finds one that does not read back.",
+    )
+    migrate.add_argument("--cas-dir", metavar="DIR", required=True, help="the folder of the file store")
+    migrate.add_argument(
+        "--output-mapping", metavar="FILE", required=True, help="where to write {hash: CID}, as JSON"
+    )
+    migrate.add_argument("--verify", action="store_true", help="read everything back and hash it")
+
+
+def _groups(content: Commands) -> None:
+    group = content.group("group", "recipients of private content, by name", "swarmd content group list")
+    group.add("list", "contents_private:run_groups", "list groups", "swarmd content group list --json")
+    join = group.add(
+        "add",
+        "contents_private:run_group_add",
+        "let nodes read what is sealed to a group from now on",
+        "swarmd content group add lab did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
+    )
+    leave = group.add(
+        "rm",
+        "contents_private:run_group_rm",
+        "leave nodes out of what is sealed to a group from now on",
+        "swarmd content group rm lab did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
+        "What was sealed before, they can still open: nobody can take that back.",
+    )
+    for parser in (join, leave):
+        parser.add_argument("group", help="its name")
+        parser.add_argument("dids", nargs="+", metavar="DID", help="nodes")

@@ -47,6 +47,15 @@ def add(commands: Commands) -> None:
         "by the clock. Exit code 1 if a task got lost, or two nodes differ after their sync.",
     )
     state.fill = later("meshes:bench_state_arguments")
+    content = bench.add(
+        "content",
+        "meshes:run_bench_content",
+        "measure the store of content, beside SHA-256, the disk and kubo",
+        "swarmd bench content --megabytes 2000 --json",
+        "Import counts until everything is on disk; export reads and hashes every byte. Without a kubo its figures are "
+        "null.",
+    )
+    content.fill = later("meshes:bench_content_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
