@@ -348,11 +348,15 @@ class Daemon:
             if not self.journal.db.in_transaction:
                 self.runner.turn()
         finally:
-            self.journal.close()
-            self.repo.close()
-            self._peer_store.close()
-            if self.arbiter is not None:
-                self.arbiter.client.close()
+            self.release()
+
+    def release(self) -> None:
+        """Close the files, whatever is queued."""
+        self.journal.close()
+        self.repo.close()
+        self._peer_store.close()
+        if self.arbiter is not None:
+            self.arbiter.client.close()
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -10,6 +10,7 @@ from pathlib import Path
 from swarmd.bootstrap.book import BOOK_FILE
 from swarmd.bootstrap.swarmkey import KEY_FILE as SWARM_KEY_FILE
 from swarmd.node.config import CONFIG_FILE
+from swarmd.node.content.recipients import FILE as RECIPIENTS_FILE
 from swarmd.node.keys import KEY_FILE
 from swarmd.node.setup import GENESIS_FILE
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -27,6 +28,7 @@ FILES = (
     BOOK_FILE,
     "chain/account.key",
     "policies/active.json",
+    RECIPIENTS_FILE,
 )
 CAPSULES = "policies/*.capsule"
 # In the home, so that nothing of it gets on another disk; the next backup or start of the daemon removes a left one.

@@ -120,7 +120,6 @@ def swarmd_status():
         try:
             return state_digest(daemon.runner.state).hex()
         finally:
-            daemon.journal.close()
-            daemon._peer_store.close()
+            daemon.release()
 
     return digest

@@ -89,7 +89,7 @@ def replay(home: Path) -> str:
     try:
         return state_digest(daemon.runner.state).hex()
     finally:
-        daemon.journal.close()
+        daemon.release()
 
 
 if __name__ == "__main__":

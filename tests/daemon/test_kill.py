@@ -118,7 +118,7 @@ async def test_killed_fifty_times_under_load(tmp_path, lives, task, wait_until):
             daemon = replayed(copied_journal(home, tmp_path / "copy"))
             expected = state_digest(daemon.runner.state).hex()
             assert set(acknowledged) <= daemon.runner.state.needs.keys()
-            daemon.journal.close()
+            daemon.release()
 
     assert 2 * KILLS // 5 <= served
     assert compared >= 3
@@ -147,7 +147,7 @@ async def test_killed_fifty_times_under_load(tmp_path, lives, task, wait_until):
         assert account.available == daemon.genesis.balances[state.me]
         assert daemon.journal.outbox() == []
     finally:
-        daemon.journal.close()
+        daemon.release()
     on_chain = anchors_on_chain(home)
     assert set(on_chain.values()) == {1}
     assert set(on_chain) == set(state.anchors)
@@ -184,7 +184,7 @@ async def test_killed_while_epochs_end(tmp_path, lives, task):
         state.ledger.check_all()
         known = {need for (need,) in daemon.journal.db.execute("select need from closed")}
         assert set(acknowledged) <= state.needs.keys() | known
-        daemon.journal.close()
+        daemon.release()
     assert epoch >= 2
     last = await lives.start(home, keep_epochs=1)
     await last.until_ready()
