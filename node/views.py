@@ -86,6 +86,7 @@ def times(need: Need) -> dict[str, Any]:
     done = need.complete() and need.finals
     return {
         "decide_ms": (need.decided.ts_ns - need.ts_ns) / 1e6 if need.decided else None,
+        "plans_decided": len({decide.proposal for decide in need.decides.values()}),
         "finalize_ms": (max(f.ts_ns for f in need.finals.values()) - need.ts_ns) / 1e6 if done else None,
     }
 

@@ -40,10 +40,13 @@ def spread(values: Sequence[float], name: str, digits: int = 2) -> dict[str, flo
 
 
 class Bench:
-    def __init__(self, cluster: Cluster, window: int, progress: Progress) -> None:
+    def __init__(
+        self, cluster: Cluster, window: int, progress: Progress, agent_args: Sequence[str] = ()
+    ) -> None:
         self.cluster = cluster
         self.window = window
         self.progress = progress
+        self._agent_args = tuple(agent_args)
         self._agents: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -51,7 +54,10 @@ class Bench:
         for member in self.cluster.members:
             self._agents.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "swarmd.node.bench.echo_agent", "--home", str(member.home)],
+                    [
+                        *(sys.executable, "-m", "swarmd.node.bench.echo_agent"),
+                        *("--home", str(member.home), *self._agent_args),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )

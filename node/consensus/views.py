@@ -215,7 +215,8 @@ def _why(state: State, need: Need, proposals: Sequence[Proposal], quorum: int) -
 def _why_it_won(need: Need) -> str:
     assert need.decided is not None
     winner = need.proposals[need.decided.proposal]
-    text = f"{len(need.decided.votes)} members voted for it in round {_round_of(need)}"
+    count = len(need.decided.votes)
+    text = f"{count} member{'s' if count > 1 else ''} voted for it in round {_round_of(need)}"
     if len({decide.proposal for decide in need.decides.values()}) == 1:
         return f"{text}; no other plan has a certificate"
     if need.arbitrated == winner.id:

@@ -41,6 +41,18 @@ def run_bench_gossip(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_decide_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.decide_main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_decide(ctx: Context) -> int:
+    from swarmd.node.bench.decide_main import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

@@ -152,3 +152,91 @@ def test_a_replay_of_the_journal_gives_the_nodes_own_state(
     assert ran.code == 0 and re.search(r"^verdict +the same$", ran.out, re.M)
     assert swarmd("incident capture", bundle).code == 4
     assert swarmd("replay --skew-s 5").code == 2
+
+
+def test_consensus_says_who_decided_and_proves_it(
+    swarmd: Swarmd, done: dict[str, Any], live: Path, tmp_path: Path
+) -> None:
+    need, me = done["need"], done["owner"]
+    told = swarmd("consensus explain --json", need).json
+    assert told["why"] == "1 member voted for it in round 0; no other plan has a certificate"
+    assert [row["did"] for row in told["committee"]] == [me] and told["decisions"][0]["wins"]
+    text = swarmd("consensus explain", need).out
+    assert "1 of 1 decide" in text and "holds" in text
+    status = swarmd("consensus status --json").json
+    assert (status["quorum_mode"], status["arbiter"]["kind"], status["roster"]) == (
+        "majority",
+        "committee",
+        1,
+    )
+    assert "9 more verifiers end it" in swarmd("consensus status").out
+    assert swarmd("consensus roster -q").out == f"{me}\n"
+    assert swarmd("consensus epoch -q").out == "0\n"
+    assert swarmd("consensus evidence").out.startswith("nobody contradicted itself")
+
+    decided, paid = tmp_path / "decided.json", tmp_path / "paid.json"
+    assert swarmd(f"consensus export {need} --out {decided}").code == 0
+    assert swarmd(f"consensus export {need} --result --out {paid}").code == 0
+    mesh = swarmd("status --json").json["mesh"]["id"]
+    assert swarmd(f"consensus export {need}").json == json.loads(decided.read_text())
+    genesis = live / "genesis.json"
+    for trust in ("", f" --mesh {mesh}", f" --genesis {genesis}"):
+        ran = swarmd(f"consensus verify {decided} --json{trust}")
+        assert (ran.code, ran.json["verified"], ran.json["need"]) == (0, True, need), ran.out
+        assert ran.json["voters"] == ran.json["committee"] == [me]
+    shown = swarmd(f"consensus verify {paid} --json").json
+    assert (shown["what"], shown["worker"], shown["price"]) == ("result", me, 20_000)
+    assert swarmd(f"consensus verify {paid}").out.startswith("verified")
+
+    document = json.loads(decided.read_text())
+    broken = tmp_path / "broken.json"
+    later = {"members": [me], "weights": {}, "bootstrap": True, "beacon": ""}
+    for change, code in (
+        ({"proofs": document["proofs"][:-1]}, "missing-statement"),
+        ({"proofs": document["proofs"] + document["proofs"][:1]}, "repeated-statement"),
+        ({"proofs": ["!"]}, "bad-certificate"),
+        ({"proofs": ["/w=="]}, "bad-cbor"),
+        ({"what": "decree"}, "bad-certificate"),
+        ({"mesh": "bafy"}, "other-mesh"),
+        ({"draws": [0, 1]}, "unknown-roster"),
+        ({"draws": [0, 1], "rosters": {"1": later}}, "unproven-roster"),
+        ({"rosters": {"x": later}}, "bad-certificate"),
+        ({"rosters": {"1": {}}}, "bad-certificate"),
+        ({"format": "other"}, "bad-certificate"),
+    ):
+        broken.write_text(json.dumps({**document, **change}))
+        ran = swarmd(f"consensus verify {broken} --json")
+        assert (ran.code, ran.json["verified"], ran.json["code"]) == (1, False, code), (change, ran.out)
+    assert "NOT VERIFIED: bad-certificate" in swarmd(f"consensus verify {broken}").out
+    for text in ("[]", "7", '{"format": "swarmd-certificate/1"}'):
+        broken.write_text(text)
+        assert swarmd(f"consensus verify {broken}").code == 1
+    for words, code in (
+        (f"verify {tmp_path}/none.json", "bad-file"),
+        (f"verify {decided} --mesh bafyother", None),
+        (f"verify {decided} --genesis {tmp_path}/none.json", "no-home"),
+        (f"export {need} --task none", "no-result"),
+        (f"export {need} --against {me}", "no-contradiction"),
+        ("export", "usage"),
+        (f"export --against {me} --task t", "usage"),
+        (f"export --against {me}", "no-contradiction"),
+        (f"export {need} --out {tmp_path}/no/folder.json", "bad-file"),
+        ("explain need-zzzz", "unknown-need"),
+    ):
+        ran = swarmd("consensus --json", *words.split())
+        assert ran.code in (1, 2, 4) and (code is None or ran.json["error"]["code"] == code), (words, ran.out)
+    broken.write_text("{not json")
+    assert swarmd(f"consensus verify {broken} --json").json["error"]["code"] == "bad-file"
+
+
+def test_a_certificate_is_of_no_use_without_a_mesh_to_trust(
+    swarmd: Swarmd, done: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = tmp_path / "decided.json"
+    swarmd(f"consensus export {done['need']} --out {decided}")
+    monkeypatch.setenv("SWARMD_HOME", str(tmp_path / "elsewhere"))
+    ran = swarmd(f"consensus verify {decided} --json")
+    assert (ran.code, ran.json["error"]["code"]) == (4, "no-mesh")
+    assert swarmd(f"--home {tmp_path}/new init").code == 0
+    ran = swarmd(f"--home {tmp_path}/new consensus verify {decided} --json")
+    assert (ran.code, ran.json["code"]) == (1, "other-mesh")

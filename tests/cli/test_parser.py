@@ -55,6 +55,7 @@ def test_the_commands_that_there_are() -> None:
         *(f"policy capsule {name}" for name in ("create", "sign", "verify", "publish")),
         *(f"policy capsule {name}" for name in ("fetch", "activate", "rollback")),
         "bench policy",
+        "bench decide",
         "bench state",
     }
 

@@ -30,6 +30,15 @@ def add(commands: Commands) -> None:
         "an envelope was due to when another node had verified and decoded it. Exit code 1 if one got lost.",
     )
     gossip.fill = later("meshes:bench_gossip_arguments")
+    decide = bench.add(
+        "decide",
+        "meshes:run_bench_decide",
+        "measure how long needs wait for their decision, by signatures alone and with etcd as the arbiter",
+        "swarmd bench decide --rate 200 --seconds 15 --json",
+        "An open loop: needs come when they are due, whether or not earlier ones are decided, and the wait is from then "
+        "to the signed time of the DECIDE. Exit code 1 if one was not decided, or decided twice.",
+    )
+    decide.fill = later("meshes:bench_decide_arguments")
     policy = bench.add(
         "policy",
         "meshes:run_bench_policy",
