@@ -183,6 +183,31 @@ class Config:
         _integer(1, 10_000),
         "Epochs whose batches stay in the journal; older ones go into content blocks.",
     )
+    content_backend: str = _setting(
+        "embedded",
+        _choice("embedded", "kubo"),
+        "Where content is kept; kubo: in this host's kubo as well, which serves it to IPFS (docs/ipfs.md).",
+    )
+    content_kubo_addr: str = _setting(
+        "/ip4/127.0.0.1/tcp/5001", _text, "Where the HTTP API of that kubo is, as a multiaddr."
+    )
+    content_pin: str = _setting(
+        "all",
+        _choice("all", "recent", "size"),
+        "What kubo pins of the content of this node: all, what is recent, or the latest up to a size.",
+    )
+    content_pin_keep_s: int = _setting(
+        30 * 86_400, _integer(60, 10 * 365 * 86_400), "How long recent content stays pinned."
+    )
+    content_pin_max_bytes: int = _setting(
+        10 * (1 << 30), _integer(1, 1 << 50), "How much content stays pinned by size."
+    )
+    content_bitswap: bool = _setting(
+        True, _boolean, "Exchange blocks by Bitswap, with nodes and with IPFS peers that connect."
+    )
+    content_ipfs_peers: tuple[str, ...] = _setting(
+        (), _texts, "IPFS peers to stay connected to and fetch from: multiaddrs that end in /p2p/PEER_ID."
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),
@@ -264,13 +289,23 @@ def _unknown(name: str, place: str, origin: Origin) -> LocalFault:
 
 def _read_file(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return _flat(tomllib.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise LocalFault("bad-config", f"{path}: {error.strerror}", fix="make it readable") from None
     except ValueError as error:  # not UTF-8, or not TOML
         raise LocalFault("bad-config", f"{path} is not TOML: {error}", fix="mend that line") from None
+
+
+def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`[content] backend = ...` is another spelling of `content_backend = ...`."""
+    found = dict(document)
+    table = found.get("content")
+    if isinstance(table, dict):
+        del found["content"]
+        found |= {f"content_{name}": value for name, value in table.items()}
+    return found
 
 
 def _read_env(env: Mapping[str, str]) -> Mapping[str, Any]:

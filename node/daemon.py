@@ -34,7 +34,9 @@ from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
 from swarmd.node.clock import SteadyClock
 from swarmd.node.codec import Kept
 from swarmd.node.consensus.ops import ConsensusOps
+from swarmd.node.content.host import ContentHost
 from swarmd.node.content.layered import LayeredBlocks
+from swarmd.node.content.network import ContentSettings
 from swarmd.node.content.ops import ContentOps
 from swarmd.node.content.repo import ContentRepo
 from swarmd.node.content.roots import roots_of_needs
@@ -57,6 +59,7 @@ from swarmd.node.policy.capsules import REQUEST_TYPE as CAPSULES_REQUEST
 from swarmd.node.policy.capsules import Capsules, is_capsule
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import AnchorSeen, Transport
+from swarmd.node.proof_ops import proof_ops
 from swarmd.node.runner import Runner
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
@@ -109,6 +112,7 @@ class Settings:
     nats_url: str = ""
     nats_hold_s: float = DEFAULT_PREFER_P2P_S
     etcd: EtcdSettings = EtcdSettings()
+    content: ContentSettings = ContentSettings()
 
 
 class Daemon:
@@ -154,7 +158,9 @@ class Daemon:
         self.transport: Transport = self.p2p
         membership = Membership(self.genesis.mesh_name, self.genesis.roster)
         self.discovery = Discovery(home, self.p2p, settings.discovery, membership, self._announced_addrs)
-        self.content = Content(self.blocks, self.transport, self._addrs_of)
+        self.content_host = ContentHost(settings.content, self.p2p, self.blocks, lambda: self.discovery.dht)
+        self.content = Content(self.blocks, self.transport, self._addrs_of, self.content_host.network)
+        self.content.on_here.append(self.content_host.on_here)
         records = Records(self.journal)
         pruner = Pruner(self.journal, records, self.blocks, settings.keep_epochs)
         self.runner = Runner(
@@ -230,13 +236,18 @@ class Daemon:
                 **backup_ops(home, self.chain),
                 **self.silence.ops(),
                 **ContentOps(
-                    self.blocks, self._content_roots, lambda cid: self.content.ensure(cid, ())
+                    self.blocks,
+                    self._content_roots,
+                    lambda cid: self.content.ensure(cid, ()),
+                    self.content_host.on_here,
                 ).ops(),
                 **state_ops(self.runner, self.replica.status),
                 **ConsensusOps(
                     self.runner, self.transport, self.arbiter.status if self.arbiter else lambda: None
                 ).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),
+                **proof_ops(self.runner),
+                **self.content_host.ops(),
             },
             peers.network,
             self.silence.status,
@@ -307,6 +318,7 @@ class Daemon:
                 if self.bridge is not None:
                     nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
+                nursery.start_soon(self.content_host.run)
                 kept = self.journal.outbox()
                 await nursery.start(
                     self.dispatcher.run, [each for each in kept if not isinstance(each, Wish)]
@@ -355,6 +367,7 @@ class Daemon:
         self.journal.close()
         self.repo.close()
         self._peer_store.close()
+        self.content_host.close()
         if self.arbiter is not None:
             self.arbiter.client.close()
 

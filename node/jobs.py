@@ -8,6 +8,8 @@ from typing import Any
 import trio
 from swarmd.node.content.fetch import fetch
 from swarmd.node.content.layered import LayeredBlocks
+from swarmd.node.content.network import ContentNetwork
+from swarmd.node.content.treewalk import TreeWalk
 from swarmd.node.content.unixfs import file_node, import_bytes, missing, read_file
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
@@ -29,9 +31,13 @@ class Content:
         store: LayeredBlocks,
         transport: Transport,
         addrs_of: Callable[[str], Sequence[str]] = lambda _: (),
+        network: ContentNetwork | None = None,
     ) -> None:
-        """`addrs_of`: the multiaddrs that a node (did:key) says it can be dialled at."""
+        """`addrs_of`: the multiaddrs that a node (did:key) says it can be dialled at. `network`: who else may have
+        content; without one, connected peers are asked by request only."""
         self.store = store
+        self.on_here: list[Callable[[bytes], None]] = []  # hear of each content that is here now
+        self._network = network
         self._transport = transport
         self._addrs_of = addrs_of
         self._fetching: dict[bytes, trio.Event] = {}
@@ -39,11 +45,13 @@ class Content:
     def add(self, data: bytes) -> tuple[bytes, int]:
         """Store `data` as a UnixFS file; returns (CID, size)."""
         root = import_bytes(data, self.store.put)
+        for heard in self.on_here:
+            heard(root.cid)
         return root.cid, root.size
 
     def here(self, cid: bytes) -> bool:
         """Is all of it in the store?"""
-        return self.store.has(cid) and not missing(cid, self.store.get)
+        return self.store.has(cid) and not missing(cid, self.store.get, self.store.has, walk=TreeWalk(cid))
 
     async def ensure(self, cid: bytes, holders: Sequence[str]) -> None:
         """Have the whole content, fetched from the holders (did:key) first, then from any peer.
@@ -61,7 +69,12 @@ class Content:
             by_did = {peer.did: peer.peer_id for peer in peers}
             first = [by_did[did] for did in holders if did in by_did]
             rest = [peer.peer_id for peer in peers if peer.peer_id not in first]
-            await fetch(self._transport, first + rest, cid, self.store)
+            if self._network is not None:
+                await self._network.fetch(first + rest, cid, self.store)
+            else:
+                await fetch(self._transport, first + rest, cid, self.store)
+            for heard in self.on_here:
+                heard(cid)
         finally:
             del self._fetching[cid]
             event.set()

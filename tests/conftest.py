@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from hypothesis import settings
+from swarmd.node.bench.kubo import Kubo, find_kubo
 
 # The machines that run this are shared: how long one example takes says nothing. CI tries the same examples
 # on each run, so that it fails for a change and not by chance; developers' runs look for new ones.
@@ -72,6 +73,23 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+@pytest.fixture
+async def kubo(tmp_path: Path):
+    """A kubo daemon on loopback, alone."""
+    binary = find_kubo()
+    if binary is None:
+        if os.environ.get("CI"):
+            pytest.fail("kubo is not built: run make interop")
+        pytest.skip("kubo is not built: run make interop")
+    made = Kubo(binary, tmp_path / "ipfs")
+    made.home.mkdir()
+    try:
+        await made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture

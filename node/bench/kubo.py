@@ -33,10 +33,7 @@ _CONFIG: dict[str, Any] = {
 
 
 def find_kubo() -> str | None:
-    """The binary: $SWARMD_KUBO, the one that `make interop` builds, or `ipfs` on the PATH."""
-    named = os.environ.get("SWARMD_KUBO")
-    if named:
-        return named if os.access(named, os.X_OK) else None
+    """The binary: the one that `make interop` builds, or `ipfs` on the PATH."""
     built = Path(__file__).resolve().parents[2] / ".tools" / "bin" / "ipfs"
     return str(built) if built.is_file() else shutil.which("ipfs")
 

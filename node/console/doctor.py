@@ -1,4 +1,4 @@
-"""`swarmd doctor net`: asks the daemon why it has the peers it has, or finds out itself while that is down."""
+"""`swarmd doctor net|content`: asks the daemon what is wrong, or finds out itself while that is down."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,31 @@ def run_net(ctx: Context) -> int:
     else:
         show(ctx, found)
     return OK if found["ok"] else FAILED
+
+
+def run_content(ctx: Context) -> int:
+    try:
+        with ctx.client(TIMEOUT_S) as client:
+            found: dict[str, Any] = client.call("doctor.content", {})
+    except LocalFault as fault:
+        if fault.code != "daemon-not-running":
+            raise
+        found = _content_offline(ctx)
+    if ctx.out.as_json:
+        ctx.out.document(found)
+    else:
+        show(ctx, found)
+    return OK if found["ok"] else FAILED
+
+
+def _content_offline(ctx: Context) -> dict[str, Any]:
+    from swarmd.node.config import load_config
+    from swarmd.node.console.settings import content_settings
+    from swarmd.node.content.host import examine
+    from swarmd.node.groups import run
+
+    settings = content_settings(load_config(ctx.home, ctx.env).config)
+    return run(lambda: examine(settings, None))
 
 
 def show(ctx: Context, found: dict[str, Any]) -> None:

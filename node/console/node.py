@@ -10,6 +10,7 @@ from swarmd.node.config import CONFIG_FILE, config_text, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import clean, facts
+from swarmd.node.console.settings import content_settings
 from swarmd.node.version import version
 from swarmd.protocol.amounts import parse_usdc
 from swarmd.protocol.faults import LocalFault
@@ -148,6 +149,7 @@ def run_up(ctx: Context) -> int:
         only_allowed_peers=config.only_allowed_peers,
         nats_url=config.nats_url,
         nats_hold_s=config.nats_hold_s,
+        content=content_settings(config),
         etcd=EtcdSettings(
             config.etcd_endpoints, config.etcd_ca, config.etcd_cert, config.etcd_key, config.etcd_keep_s
         ),

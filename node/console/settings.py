@@ -1,13 +1,16 @@
 """`swarmd config`: what holds, where it comes from, and whether a daemon could start with it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from swarmd.node.config import load_config
+from swarmd.node.config import Config, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import FAILED, OK
 from swarmd.node.console.output import WHOLE, clean, table
 from swarmd.protocol.faults import LocalFault
+
+if TYPE_CHECKING:
+    from swarmd.node.content.network import ContentSettings
 
 
 def run_show(ctx: Context) -> int:
@@ -69,6 +72,8 @@ def _check_addresses(ctx: Context) -> str:
     AccessList(config.allow_peers, config.deny_peers)
     for entry in config.bootstrap:
         check_entry(entry)
+    for text in config.content_ipfs_peers:
+        parse_peer(text)
     return f"{len(config.listen)} to listen on, {len(config.peers)} peers, {len(config.bootstrap)} bootstrap entries"
 
 
@@ -122,3 +127,17 @@ _CHECKS = (
     ("swarm key", _check_swarm_key),
     ("policy", _check_policy),
 )
+
+
+def content_settings(config: Config) -> "ContentSettings":
+    """What the daemon needs of `[content]`. LocalFault for what cannot be meant."""
+    from swarmd.node.content.network import ContentSettings
+    from swarmd.node.content.pinning import PinStrategy
+
+    return ContentSettings(
+        config.content_backend,
+        config.content_kubo_addr,
+        PinStrategy(config.content_pin, config.content_pin_keep_s, config.content_pin_max_bytes),
+        config.content_bitswap,
+        config.content_ipfs_peers,
+    )

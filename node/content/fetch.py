@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import trio
-from swarmd.node.content.unixfs import DagWalk
+from swarmd.node.content.treewalk import TreeWalk
 from swarmd.node.content.wire import (
     MAX_ANSWER_BLOCK_BYTES,
     MAX_CIDS_PER_REQUEST,
@@ -18,7 +18,7 @@ from swarmd.node.content.wire import (
     decode_answer,
 )
 from swarmd.node.ports import BlockStore, PeerGone, Transport
-from swarmd.protocol.cids import cid_text, raw_cid, verify_block
+from swarmd.protocol.cids import RAW, cid_text, codec_of, raw_cid, verify_block
 from swarmd.protocol.faults import Fault, LocalFault, RemoteFault
 from swarmd.protocol.limits import MAX_CONTENT_BYTES
 
@@ -53,6 +53,7 @@ class FetchLimits:
     requests: int = 8  # over all peers
     # A node of unknown size is taken to be this big when requests are cut to what one answer can hold.
     unknown_block_bytes: int = 16_384
+    unknown_file_bytes: int = 262_144  # and a file of one block, that a directory names without its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ async def fetch(
     store: BatchBlockStore,
     limits: FetchLimits = FetchLimits(),
 ) -> None:
-    """Bring the whole DAG under `cid` into `store`, asking `peers` (best first); what is here is not asked for.
+    """Bring the whole DAG under `cid` (a file, a directory with all in it, a record) into `store`, asking `peers`, best
+    first; what is here is not asked for.
 
     A peer whose block does not hash to its CID is reported as `bad-block` and left. LocalFault
     `content-unavailable` when no peer that is left has a block: what came before stays in the store, so a
@@ -125,7 +127,7 @@ class _Fetch:
         self._store = store
         self._limits = limits
         self._root = root
-        self._walk = DagWalk(root, max_bytes=limits.max_bytes)
+        self._walk = TreeWalk(root, max_bytes=limits.max_bytes)
         self._peers = [_Peer(source) for source in sources]
         self._todo: dict[bytes, None] = {}  # an ordered set: the file's order
         self._in_flight = 0
@@ -133,9 +135,6 @@ class _Fetch:
         self._changed = trio.Event()
 
     async def run(self) -> None:
-        if self._root == _EMPTY:
-            # Everybody has it, and kubo's Bitswap never sends it.
-            self._store.put(_EMPTY, b"")
         await self._expect([self._root])
         async with trio.open_nursery() as nursery:
             while self._todo or self._in_flight:
@@ -181,9 +180,9 @@ class _Fetch:
 
     def _guess_bytes(self, cid: bytes) -> int:
         size = self._walk.size_of(cid)
-        return (
-            size if size is not None and self._walk.is_known_leaf(cid) else self._limits.unknown_block_bytes
-        )
+        if codec_of(cid) != RAW:
+            return self._limits.unknown_block_bytes
+        return self._limits.unknown_file_bytes if size is None else size
 
     async def _ask(self, peer: _Peer, cids: list[bytes]) -> None:
         """One request. Whatever happens, each of `cids` is in the store or back in the queue afterwards."""
@@ -242,6 +241,9 @@ class _Fetch:
         while cids:
             found: list[bytes] = []
             for cid in cids:
+                if cid == _EMPTY:
+                    # Everybody has it, and kubo's Bitswap never sends it.
+                    self._store.put(_EMPTY, b"")
                 if self._walk.is_known_leaf(cid):
                     if not self._store.has(cid):
                         self._todo[cid] = None

@@ -32,7 +32,15 @@ class ContentOps:
     """`ops()` are the operations. `roots` says what the node itself needs, in the daemon's thread; `ensure` fetches
     a file from peers."""
 
-    def __init__(self, blocks: LayeredBlocks, roots: Callable[[], Iterable[bytes]], ensure: Ensure) -> None:
+    def __init__(
+        self,
+        blocks: LayeredBlocks,
+        roots: Callable[[], Iterable[bytes]],
+        ensure: Ensure,
+        on_pinned: Callable[[bytes], None] = lambda cid: None,
+    ) -> None:
+        """`on_pinned` hears of each DAG that was pinned: all of it is here."""
+        self._on_pinned = on_pinned
         self._blocks = blocks
         self._repo = blocks.repo
         self._roots = roots
@@ -136,15 +144,19 @@ class ContentOps:
             raise LocalFault(
                 "bad-args", "content.pin takes a CID, recursive and a name of 256 characters at most"
             )
+        pin = partial(self._repo.pin, cid, recursive=recursive, name=name)
         try:
-            return pin_row(await self._in_thread(lambda: self._repo.pin(cid, recursive=recursive, name=name)))
+            made = await self._in_thread(pin)
         except LocalFault as fault:
             if fault.code != "content-missing":
                 raise
-        if recursive and not await self._whole(cid):
-            await self._ensured(cid)
-        await self._adopt(cid, recursive)
-        return pin_row(await self._in_thread(lambda: self._repo.pin(cid, recursive=recursive, name=name)))
+            if recursive and not await self._whole(cid):
+                await self._ensured(cid)
+            await self._adopt(cid, recursive)
+            made = await self._in_thread(pin)
+        if recursive:
+            self._on_pinned(cid)
+        return pin_row(made)
 
     async def _whole(self, cid: bytes) -> bool:
         for each in walk(cid, self._blocks.get):

@@ -109,12 +109,15 @@ def read_file(cid: bytes, get: Get, *, max_bytes: int = MAX_CONTENT_BYTES) -> It
         stack.extend((link.cid, link.size, depth + 1) for link in reversed(node.links))
 
 
-def missing(cid: bytes, get: Get, has: Callable[[bytes], bool] | None = None) -> list[bytes]:
+def missing(
+    cid: bytes, get: Get, has: Callable[[bytes], bool] | None = None, *, walk: "DagWalk | None" = None
+) -> list[bytes]:
     """CIDs of the DAG that are known of (from the nodes at hand) but not here, in file order by level.
 
-    Empty means complete. Give `has` to look for leaves without reading them. RemoteFault as `read_file`.
+    Empty means complete. Give `has` to look for leaves without reading them, and a fresh `treewalk.TreeWalk(cid)` if
+    it may be a directory. RemoteFault as `read_file`.
     """
-    walk = DagWalk(cid)
+    walk = walk or DagWalk(cid)
     absent: list[bytes] = []
     todo = [cid]
     while todo:
@@ -169,17 +172,20 @@ class DagWalk:
         node = file_node(cid, block, self._sizes[cid], self._max_bytes)
         if cid == self._root:
             self._max_blocks = visit_limit(node.size)
+        self._sizes[cid] = node.size
         found = []
         for link in node.links:
-            if link.cid in self._sizes:
-                if self._sizes[link.cid] != link.size:
-                    raise RemoteFault("bad-dag", f"{cid_text(link.cid)} is given two sizes")
-                continue
+            if link.cid not in self._sizes:
+                found.append(link.cid)
+            elif self._sizes[link.cid] not in (None, link.size):
+                raise RemoteFault("bad-dag", f"{cid_text(link.cid)} is given two sizes")
             self._sizes[link.cid] = link.size
-            found.append(link.cid)
+        self._check_count()
+        return found
+
+    def _check_count(self) -> None:
         if len(self._sizes) > self._max_blocks:
             raise RemoteFault("bad-dag", f"{cid_text(self._root)} is finer than any file needs")
-        return found
 
 
 def visit_limit(size: int) -> int:

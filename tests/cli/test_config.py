@@ -196,3 +196,24 @@ def test_check_finds_everything_that_up_would_refuse(swarmd: Callable[..., Any],
 def test_up_without_a_home_says_what_to_do(swarmd_process: Callable[..., Any], home: Path) -> None:
     ran = swarmd_process("up --listen /ip4/127.0.0.1/tcp/0")
     assert ran.code == 4 and "run swarmd init" in ran.err
+
+
+def test_content_has_a_table_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, '[content]\nbackend = "kubo"\npin = "size"\npin_max_bytes = 5\nipfs_peers = ["/ip4/x"]')
+    loaded = load_config(tmp_path, {"SWARMD_CONTENT_PIN": "recent"})
+    config = loaded.config
+    assert (config.content_backend, config.content_pin_max_bytes) == ("kubo", 5)
+    assert config.content_pin == "recent" and loaded.origins["content_pin"] == "env"
+    assert config.content_ipfs_peers == ("/ip4/x",)
+    write(tmp_path, "[content]\nbackends = 1")
+    with pytest.raises(LocalFault) as caught:
+        load_config(tmp_path, {})
+    assert "content_backends" in caught.value.message and "content_backend" in caught.value.fix
+
+
+def test_doctor_content_says_that_there_is_no_kubo(swarmd: Callable[..., Any], home: Path) -> None:
+    swarmd("init")
+    write(home, '[content]\nbackend = "kubo"\nkubo_addr = "/ip4/127.0.0.1/tcp/1"')
+    ran = swarmd("doctor content --json")
+    assert ran.code == 1 and ran.json["daemon"] == "down"
+    assert "no kubo answers" in str(ran.json["checks"])

@@ -39,7 +39,7 @@ def test_the_commands_that_there_are() -> None:
         *("peers list", "peers score", "peers ban", "peers unban", "peers allow", "peers deny"),
         *("need post", "need list", "need show", "need graph", "need watch", "task list"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
-        *("config show", "config check", "seeds sign", "seeds check", "doctor net"),
+        *("config show", "config check", "seeds sign", "seeds check", "doctor net", "doctor content"),
         *("backup create", "backup verify", "backup restore", "backup speak"),
         *(f"content {name}" for name in ("add", "get", "ls", "pin", "unpin", "stat", "gc", "verify")),
         *(
@@ -50,6 +50,7 @@ def test_the_commands_that_there_are() -> None:
         *("state show", "state import", "state export"),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
         *(f"consensus {name}" for name in ("evidence", "export", "verify")),
+        *("proof root", "proof make", "proof verify"),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
         *(f"policy {name}" for name in ("list", "show", "build", "test", "eval", "diff")),
         *(f"policy capsule {name}" for name in ("create", "sign", "verify", "publish")),

@@ -1,5 +1,6 @@
-"""Needs and their tasks: need post|list|show|graph|watch, task list, why."""
+"""Needs and their tasks: need post|list|show|graph|watch, task list, why, proof."""
 
+from swarmd.node.console.grammar import proofs
 from swarmd.node.console.grammar.values import positive, timeout_flag
 from swarmd.node.console.parser import Commands
 
@@ -95,5 +96,6 @@ def add(commands: Commands) -> None:
         "--ready", action="store_true", help="only those not begun whose parents all have results"
     )
     several.add_argument("--limit", type=positive, default=50, help="at most so many (default: 50)")
+    proofs.add(commands)
     why = commands.add("why", "why:run_why", "say why a need went as it did", "swarmd why need-k3v7")
     why.add_argument("need", help="its id, or the beginning of it")

@@ -28,6 +28,13 @@ def add(commands: Commands) -> None:
         "It dials every address it knows. With the daemon down it tries what that would do. Exit code 1 if "
         "something is wrong.",
     )
+    doctor.add(
+        "content",
+        "doctor:run_content",
+        "say where content is kept and who it is exchanged with, and what is wrong there",
+        "swarmd doctor content --json | jq .checks",
+        "With the daemon down it tries kubo, if content is kept there. Exit code 1 if something is wrong.",
+    )
     topics = commands.group("topic", "what is said in the mesh, as it is said", "swarmd topic watch")
     watch = topics.add(
         "watch",

@@ -49,8 +49,8 @@ class BlockAsker:
         self._peers: dict[str, _Peer] = {}
 
     async def ask(self, peer_id: str, cids: Sequence[bytes]) -> Answer:
-        """What the peer has of `cids`, each block verified. PeerGone if it leaves; RemoteFault `bad-block` if it
-        sends what is none of them, `content-timeout` if it says nothing for `idle_timeout_s`."""
+        """What the peer has of `cids`, each block verified. PeerGone if it leaves, or sends what it was not asked for
+        (`take` has charged it); RemoteFault `content-timeout` if it says nothing for `idle_timeout_s`."""
         peer = self._peers.setdefault(peer_id, _Peer())
         ask = _Ask(dict.fromkeys(cids))
         peer.asks[ask] = None
@@ -105,11 +105,10 @@ class BlockAsker:
     def _take_block(self, peer: _Peer | None, cids: Sequence[bytes], block: bytes) -> int:
         asked = [cid for cid in cids if peer is not None and cid in peer.asked]
         if peer is None or not asked:
-            fault = RemoteFault("bad-block", "a block that was not asked for, or not what it was asked as")
             for ask in [] if peer is None else list(peer.asks):
-                ask.fault = fault
+                ask.fault = PeerGone("it sent a block that was not asked for")
                 ask.wake()
-            raise fault
+            raise RemoteFault("bad-block", "a block that was not asked for, or not what it was asked as")
         used = 0
         for ask in list(peer.asks):
             for cid in asked:

@@ -27,6 +27,10 @@ _CLOSE_TIMEOUT_S = 1.0
 Build = Callable[[str], bytes]
 
 
+class NoBitswap(PeerGone):
+    """The peer is there, and opens no stream for any version of the protocol."""
+
+
 class FrameReader:
     """Messages of one stream, each behind its length as a varint. What is read of an unfinished one counts as held for
     the peer until `close`."""
@@ -124,7 +128,7 @@ class Lane:
             with trio.fail_after(self._limits.open_timeout_s):
                 self._stream = await self._host.new_stream(self._peer, PROTOCOLS)
         except NOT_ANSWERED as error:
-            raise PeerGone(f"{self._peer} does not speak bitswap ({type(error).__name__})") from None
+            raise NoBitswap(f"{self._peer} does not speak bitswap ({type(error).__name__})") from None
         self._opened(self._stream)
 
     async def _write(self, build: Build) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from swarmd.node.content.bitswap.asking import BlockAsker
 from swarmd.node.content.bitswap.config import BitswapLimits
 from swarmd.node.content.bitswap.ledger import Ledgers
-from swarmd.node.content.bitswap.lines import FrameReader, Lane, finish
+from swarmd.node.content.bitswap.lines import FrameReader, Lane, NoBitswap, finish
 from swarmd.node.content.bitswap.message import PROTOCOLS, Message, Want, decode, encode
 from swarmd.node.content.bitswap.server import BlockServer
 from swarmd.node.content.wire import Answer
@@ -72,25 +72,22 @@ class Bitswap:
         store: BlockStore,
         limits: BitswapLimits = BitswapLimits(),
         *,
-        share_of: Any = lambda _: 1.0,
+        share_of: Callable[[str], float] = lambda _: 1.0,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.ledgers = Ledgers(share_of)
+        self.store = store
         self._network = network
         self._limits = limits
         self._server = BlockServer(store, self.ledgers, self, limits, self.counters)
         self._asker = BlockAsker(self._want, limits, self.counters)
-        self._entries = Meter(
-            "bitswap-entries",
-            (limits.entries_per_s, limits.entries_burst),
-            (4 * limits.entries_per_s, 4 * limits.entries_burst),
-            self.counters,
-            share_of,
-        )
+        self._share_of = share_of
+        self._entries: Meter | None = None
         self._host: MeshHost | None = None
         self._nursery: trio.Nursery | None = None
         self._peers: dict[str, _Peer] = {}
         self._heard_at_s: dict[str, float] = {}
+        self._silent: set[str] = set()  # speak no bitswap
 
     # Plugin --------------------------------------------------------------------------------------------
 
@@ -98,6 +95,14 @@ class Bitswap:
         for peer_id in list(self._peers):
             self.leave(peer_id)
         self._host = host
+        # Here, as the daemon is put together before its loop runs, and a meter looks at the clock.
+        self._entries = Meter(
+            "bitswap-entries",
+            (self._limits.entries_per_s, self._limits.entries_burst),
+            (4 * self._limits.entries_per_s, 4 * self._limits.entries_burst),
+            self.counters,
+            self._share_of,
+        )
         for protocol in PROTOCOLS:
             host.set_stream_handler(protocol, self._serve)
             host.stream_limits[protocol] = self._limits.max_streams
@@ -117,13 +122,19 @@ class Bitswap:
         heard_at_s = self._heard_at_s.get(peer_id)
         return heard_at_s is not None and trio.current_time() - heard_at_s < _USEFUL_S
 
+    def may_speak(self, peer_id: str) -> bool:
+        """False for a peer that has refused Bitswap on this connection."""
+        return peer_id not in self._silent
+
     def leave(self, peer_id: str) -> None:
         """The last connection to a peer ended."""
+        self._silent.discard(peer_id)
         self._peers.pop(peer_id, None)
         self._heard_at_s.pop(peer_id, None)
         self._server.leave(peer_id)
         self._asker.leave(peer_id)
-        self._entries.forget(peer_id)
+        if self._entries is not None:
+            self._entries.forget(peer_id)
 
     def status(self) -> Mapping[str, Any]:
         """For operators: the counters, and the ledger of each peer with whom something was exchanged."""
@@ -147,9 +158,9 @@ class Bitswap:
     # Asking --------------------------------------------------------------------------------------------
 
     async def ask(self, peer_id: str, cids: Sequence[bytes]) -> Answer:
-        """What a connected peer has of `cids`, verified. PeerGone if it leaves or speaks no bitswap; RemoteFault if it
-        lies or is silent."""
-        if not self._is_connected(peer_id):
+        """What a connected peer has of `cids`, verified. PeerGone if it leaves, lies (it is charged) or speaks no
+        bitswap; RemoteFault if it is silent."""
+        if not self.is_connected(peer_id):
             raise PeerGone(f"{peer_id}: not connected")
         self._heard_at_s.setdefault(peer_id, trio.current_time())
         return await self._asker.ask(peer_id, cids)
@@ -194,7 +205,7 @@ class Bitswap:
 
     # Speaking ------------------------------------------------------------------------------------------
 
-    def _is_connected(self, peer_id: str) -> bool:
+    def is_connected(self, peer_id: str) -> bool:
         return self._host is not None and bool(self._host.swarm.get_connections(_id_of(peer_id)))
 
     def _peer(self, peer_id: str) -> _Peer | None:
@@ -225,6 +236,8 @@ class Bitswap:
                         )
                     )
         except (PeerGone, trio.TooSlowError) as error:
+            if isinstance(error, NoBitswap):
+                self._silent.add(peer.peer_id)
             log.debug("not said to %s: %r", peer.peer_id, error)
             for queue in (peer.wants, peer.have, peer.dont_have):
                 queue.clear()
@@ -284,6 +297,7 @@ class Bitswap:
             # It was opened for us: kubo opens one for each message with blocks.
             if isinstance(stream.muxed_conn, MeshYamux):
                 stream.muxed_conn.refund_stream()
+        assert self._entries is not None
         await self._entries.take(peer_id, 1 + len(message.wants) + len(message.have) + len(message.dont_have))
         if message.wants or message.full:
             await self._server.take(peer_id, message.wants, full=message.full)

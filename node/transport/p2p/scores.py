@@ -15,6 +15,8 @@ from swarmd.node.transport.p2p.config import P2PLimits
 _DEFAULT_WEIGHT = 0.1
 # Faults that no honest peer commits weigh most; what a busy or slow one may do weighs little.
 _WEIGHTS: Mapping[str, float] = {
+    "bad-block": 0.3,
+    "bad-block-prefix": 0.3,
     "bad-gossip-signature": 0.3,
     "bad-multistream": 0.2,
     "bad-noise": 0.3,
@@ -22,13 +24,17 @@ _WEIGHTS: Mapping[str, float] = {
     "bad-varint": 0.5,
     "bad-message": 0.5,
     "bad-stream-id": 0.5,
+    "bad-want": 0.3,
     "bad-yamux-frame": 0.5,
     "contradiction": 0.5,
+    "block-too-big": 0.3,
+    "cancel-flood": 0.1,
     "control-flood": 0.3,
     "duplicate-flood": 0.1,
     "equivocation": 1.0,
     "false-digest": 0.5,
     "flow-control": 0.5,
+    "foreign-wants": 0.1,
     "frame-flood": 0.5,
     "frame-too-big": 0.5,
     "memory-hog": 0.5,
@@ -41,7 +47,9 @@ _WEIGHTS: Mapping[str, float] = {
     "slow-negotiation": 0.05,
     "stream-flood": 0.02,
     "subscription-flood": 0.3,
+    "too-many-blocks": 0.3,
     "too-many-requests": 0.01,
+    "wantlist-too-big": 0.3,
     "window-overflow": 0.5,
 }
 _MAX_CODES = 64

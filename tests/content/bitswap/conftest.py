@@ -1,38 +1,16 @@
-"""A real kubo on loopback, and nodes of ours beside it."""
+"""Nodes of ours, with Bitswap and nothing more, and what one needs to misbehave."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
-from swarmd.node.bench.kubo import Kubo, find_kubo
 from swarmd.node.content.bitswap.config import BitswapLimits
 from swarmd.node.content.bitswap.service import Bitswap
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.transport.p2p import P2PLimits, P2PTransport
-
-
-def kubo_binary() -> str:
-    found = find_kubo()
-    if found is None:
-        lacks = "kubo is not built: run make interop"
-        if os.environ.get("CI"):
-            pytest.fail(lacks)
-        pytest.skip(lacks)
-    return found
-
-
-@pytest.fixture
-async def kubo(tmp_path: Path) -> AsyncIterator[Kubo]:
-    made = Kubo(kubo_binary(), tmp_path / "ipfs")
-    made.home.mkdir()
-    try:
-        await made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 class Handler:

@@ -1,0 +1,51 @@
+"""The `proof.*` operations of the local socket: a thread's root, and proofs that an envelope belongs to it."""
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from swarmd.node import proofs, views
+from swarmd.node.runner import Runner
+from swarmd.node.transport.local import LocalCall
+from swarmd.protocol.cids import cid_text
+from swarmd.protocol.faults import LocalFault
+
+
+def proof_ops(runner: Runner) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
+    """`proof.root` {need}: the thread's root. `proof.make` {need, envelope}: a proof file in base64; `envelope` is an
+    id, the beginning of one, or a kind of which the thread has one envelope."""
+
+    async def root(call: LocalCall) -> Any:
+        need = views.find_need(runner.state, _text(call, "need"))
+        dag = proofs.thread_of(runner.journal, need.id)
+        return {"thread": need.id, "root": cid_text(dag.root), "count": len(dag.ids), "pages": len(dag.pages)}
+
+    async def make(call: LocalCall) -> Any:
+        need = views.find_need(runner.state, _text(call, "need"))
+        envelope_id = _find(runner, need.id, _text(call, "envelope"))
+        data = proofs.make_proof(runner.journal, runner.state.genesis.mesh_id, need.id, envelope_id)
+        return {
+            **proofs.verify_proof_file(data).to_json(),
+            "bytes": len(data),
+            "car": base64.b64encode(data).decode("ascii"),
+        }
+
+    return {"proof.root": root, "proof.make": make}
+
+
+def _find(runner: Runner, need: str, wanted: str) -> bytes:
+    thread = runner.journal.thread(need)
+    found = [e for e in thread if e.kind == wanted.upper()] or [
+        envelope for envelope in thread if len(wanted) >= 4 and cid_text(envelope.id).startswith(wanted)
+    ]
+    if len(found) == 1:
+        return found[0].id
+    why = "several envelopes are that" if found else "no such envelope in this thread"
+    raise LocalFault("not-in-thread", f"{wanted!r}: {why}", fix=f"swarmd why {need} -q lists their ids")
+
+
+def _text(call: LocalCall, name: str) -> str:
+    text = call.args.get(name)
+    if not isinstance(text, str) or not text:
+        raise LocalFault("bad-args", f"name the {name}")
+    return text
