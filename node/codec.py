@@ -10,6 +10,7 @@ from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
+    CheckQuote,
     CheckSnapshot,
     Fetch,
     Judge,
@@ -32,10 +33,12 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    QuoteChecked,
     SnapshotChecked,
     SnapshotMade,
     Ticked,
 )
+from swarmd.protocol.pool.attesting import hash_of
 
 BatchKey = tuple[str, int, int, int]  # (author, epoch, bucket, seq)
 Load = Callable[[BatchKey], tuple[Envelope, ...]]
@@ -71,6 +74,8 @@ def encode_input(given: Input) -> bytes:
             body = [11, at_ns, epoch, round_, root, state]
         case SnapshotChecked(proposal, same, reason, at_ns):
             body = [12, at_ns, proposal, same, reason]
+        case QuoteChecked(subject, quote, genuine, reason, at_ns):
+            body = [13, at_ns, subject, quote, genuine, reason]
         case Adopted():
             raise TypeError("an adopted checkpoint is recorded as the state it leads to (Journal.begin_anew)")
         case Admitted():
@@ -105,9 +110,10 @@ _DECODERS: dict[int, Callable[[Any, bytes, Load], Input]] = {
     10: lambda b, m, _: Arbitrated(b[2], b[3], b[4], b[1]),
     11: lambda b, m, _: SnapshotMade(b[2], b[3], b[4], b[5], b[1]),
     12: lambda b, m, _: SnapshotChecked(b[2], b[3], b[4], b[1]),
+    13: lambda b, m, _: QuoteChecked(b[2], b[3], b[4], b[5], b[1]),
 }
 
-Kept = RunAgent | Judge | Fetch | Submit | Arbitrate | MakeSnapshot | CheckSnapshot | Adopt
+Kept = RunAgent | Judge | Fetch | Submit | Arbitrate | MakeSnapshot | CheckSnapshot | Adopt | CheckQuote
 
 
 def effect_id(effect: Kept) -> str:
@@ -127,6 +133,8 @@ def effect_id(effect: Kept) -> str:
             return "epoch-check-" + effect.proposal.hex()
         case Adopt():
             return f"epoch-adopt-{effect.epoch}"
+        case CheckQuote():
+            return "quote-" + hash_of(effect.quote).hex()
 
 
 def encode_effect(effect: Kept) -> bytes:
@@ -151,6 +159,8 @@ def encode_effect(effect: Kept) -> bytes:
             body = [7, effect.epoch, effect.proposal, effect.root, effect.state, effect.holder]
         case Adopt():
             body = [8, effect.epoch, effect.state, list(effect.certificate), list(effect.holders)]
+        case CheckQuote():
+            body = [9, effect.subject, effect.form, effect.quote, effect.data]
     return encode(body)
 
 
@@ -193,4 +203,6 @@ def decode_effect(record: bytes) -> Kept:
             return CheckSnapshot(*body[1:])
         case 8:
             return Adopt(body[1], body[2], tuple(body[3]), tuple(body[4]))
+        case 9:
+            return CheckQuote(*body[1:])
     raise CorruptState("bad-outbox", f"no such effect: {body[0]!r}")

@@ -32,6 +32,7 @@ from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
     Arm,
+    CheckQuote,
     CheckSnapshot,
     Effect,
     Fetch,
@@ -57,6 +58,7 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    QuoteChecked,
     SnapshotChecked,
     SnapshotMade,
     Ticked,
@@ -477,6 +479,8 @@ class Runner:
             self.journal.settle("anchor-" + given.anchor_id.hex())
         elif isinstance(given, Arbitrated):
             self.journal.settle(f"arbitrate-{given.epoch}-{given.need}")
+        elif isinstance(given, QuoteChecked):
+            self.journal.settle("quote-" + given.quote.hex())
         elif isinstance(given, SnapshotChecked):
             self.journal.settle("epoch-check-" + given.proposal.hex())
         elif isinstance(given, SnapshotMade):
@@ -510,7 +514,14 @@ class Runner:
                         self.journal.keep(effect)
                         out.effects.append(effect)
                 case (
-                    RunAgent() | Judge() | Submit() | Arbitrate() | MakeSnapshot() | CheckSnapshot() | Adopt()
+                    RunAgent()
+                    | Judge()
+                    | Submit()
+                    | Arbitrate()
+                    | MakeSnapshot()
+                    | CheckSnapshot()
+                    | Adopt()
+                    | CheckQuote()
                 ):
                     self.journal.keep(effect)
                     out.effects.append(effect)

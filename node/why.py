@@ -142,7 +142,7 @@ def describe(envelope: Envelope) -> str:
             return f"withdraws {count}: epoch {payload['epoch']} had begun without it"
         case kinds.UPDATE_PLAN:
             return "; ".join(_op(op) for op in payload["ops"][:4])
-    return payload.get("reason", "") or envelope.kind.lower()
+    return payload.get("reason", "") or payload.get("op", "") or envelope.kind.lower()
 
 
 def _plural(count: int, what: str) -> str:

@@ -11,6 +11,7 @@ from swarmd.protocol.envelope import need_id
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.pool import acting
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging, opening
 from swarmd.protocol.work.need import task_spec
@@ -169,4 +170,7 @@ _COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] =
     "challenge": _challenge,
     "configure": _configure,
     "epoch.advance": _advance,
+    "verifier.join": acting.join,
+    "verifier.leave": acting.leave,
+    "verifier.quote": acting.show_quote,
 }

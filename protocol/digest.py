@@ -9,6 +9,7 @@ from typing import Any
 
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.checkpoint.record import EpochBallot
+from swarmd.protocol.checkpoint.snapshot import member_row
 from swarmd.protocol.ledger.accounts import Account
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
@@ -61,6 +62,8 @@ def _plain(value: Any) -> Any:
 def mesh_digest(state: State) -> bytes:
     """32 bytes over the epoch, needs, accounts and escrows. What a checkpoint closed is in the accounts."""
     digest = sha256(b"swarmd/mesh/1\0" + state.epoch.to_bytes(8, "big"))
+    if state.epoch:  # before that it is genesis'
+        digest.update(encode([member_row(member) for _, member in sorted(state.pool.members.items())]))
     for name in sorted(state.needs):
         digest.update(need_digest(state.needs[name]))
     ledger = state.ledger
@@ -99,6 +102,7 @@ def state_digest(state: State) -> bytes:
         sorted([name, epoch] for name, epoch in state.closed.items()),
         sorted([epoch, [e.id for e in held]] for epoch, held in state.ahead.items()),
         _ballot(state.ballot),
+        [state.shown, sorted([did, *sorted(said)] for did, said in state.pool.said.items())],
         sorted([did, manifest.raw] for did, manifest in state.manifests.items()),
         sorted([did, *counts] for did, counts in state.reputation.items()),
         sorted([job, ref.need, ref.task, ref.subject] for job, ref in state.jobs.items()),

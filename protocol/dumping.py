@@ -18,6 +18,7 @@ from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, parse_manifest
 from swarmd.protocol.ledger import accounts
 from swarmd.protocol.ledger.accounts import Ledger
+from swarmd.protocol.pool.record import Member, Pool, Stake
 from swarmd.protocol.state import Anchor, Bond, JobRef, State
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
@@ -49,6 +50,9 @@ _CLASSES: dict[str, type] = {
         record.Proposed,
         record.Skipped,
         Roster,
+        Member,
+        Pool,
+        Stake,
         Anchor,
         Bond,
         JobRef,

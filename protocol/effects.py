@@ -139,6 +139,16 @@ class Adopt:
     holders: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CheckQuote:
+    """Verify that `quote`, of the format `form`, is genuine and over `data` (32 bytes); answer with QuoteChecked."""
+
+    subject: str
+    form: str
+    quote: bytes
+    data: bytes
+
+
 Effect = (
     Publish
     | Store
@@ -152,4 +162,5 @@ Effect = (
     | MakeSnapshot
     | CheckSnapshot
     | Adopt
+    | CheckQuote
 )

@@ -29,11 +29,13 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    QuoteChecked,
     SnapshotChecked,
     SnapshotMade,
     Ticked,
 )
 from swarmd.protocol.ledger.accounts import fund_entry
+from swarmd.protocol.pool import acting, attesting, taking
 from swarmd.protocol.state import NOBODY, Anchor, State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
@@ -110,6 +112,9 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
         bonds.lock(state, envelope)
         need = state.needs.get(thread)
         if need is None:
+            if thread.startswith("pool-"):
+                taking.take(state, envelope, out)
+                continue
             if thread.startswith("epoch-"):
                 todo.extend(_take_ballot(state, envelope, out))
                 continue
@@ -146,7 +151,8 @@ def _fenced(state: State, envelope: Envelope) -> bool:
 def _take_ballot(state: State, envelope: Envelope, out: list[Effect]) -> list[Envelope]:
     """One about the end of this epoch; returns those that waited for it."""
     if state.me == NOBODY:
-        return []  # a snapshot is of the work; ballots say which one
+        state.witnessed.append(envelope)  # a snapshot is of the work; ballots say which one
+        return []
     missing = ballots.waits_for(state, envelope)
     if missing is not None:
         _park(state, envelope, missing, out)
@@ -513,6 +519,7 @@ def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
     state.epoch_since_ns = state.now_ns
     for name, decisions in done.orphaned.items():
         state.orphaned[name] = sorted(decisions)
+    state.witnessed.clear()
     for envelope in done.todo:
         _take(state, envelope, out)
     if state.me == NOBODY:
@@ -523,7 +530,12 @@ def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
         state.ledger.settle(need.id, need.payments(), need.closing_state())
         bonds.settle(state, need)
         duties.attend(state, need, None, out)
+    acting.attend(state, out)
     ballots.attend(state, out)
+
+
+def _quote_checked(state: State, given: QuoteChecked, out: list[Effect]) -> None:
+    attesting.checked(state, given, out)
 
 
 _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
@@ -540,6 +552,7 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     SnapshotMade: _snapshot_made,
     SnapshotChecked: _snapshot_checked,
     Adopted: _adopted,
+    QuoteChecked: _quote_checked,
 }
 
 

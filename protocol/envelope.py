@@ -205,7 +205,7 @@ def parse_by_decoder(raw: bytes) -> Envelope:
 
 def _check_header(thread: Any, lamport: Any, ts_ns: Any, epoch: Any, trace: Any) -> None:
     if type(thread) is not str or _is_thread_id(thread) is None:
-        raise RemoteFault("bad-envelope", "thread is no id of a need or an epoch")
+        raise RemoteFault("bad-envelope", "thread is no id of a need, an epoch or a place in the pool")
     if type(lamport) is not int or not 1 <= lamport <= limits.MAX_LAMPORT:
         raise RemoteFault("bad-lamport", f"{lamport!r} is outside 1..2^62")
     if type(ts_ns) is not int or not 0 <= ts_ns < 1 << 63:
@@ -226,6 +226,13 @@ def epoch_thread(epoch: int) -> str:
     """The thread of the ballot about the checkpoint that opens `epoch`."""
     digest = sha256(b"swarmd/epoch/1\0" + epoch.to_bytes(8, "big")).digest()
     return "epoch-" + b32encode(digest[:20]).decode("ascii").lower()
+
+
+@lru_cache(maxsize=8192)
+def pool_thread(did: str) -> str:
+    """The thread in which a verifier, and nobody else, speaks of its place in the pool."""
+    digest = sha256(b"swarmd/pool/1\0" + did.encode()).digest()
+    return "pool-" + b32encode(digest[:20]).decode("ascii").lower()
 
 
 @lru_cache(maxsize=8192)  # asked for each envelope of a need

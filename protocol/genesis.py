@@ -44,6 +44,8 @@ class Genesis:
     challenge_window_s: int = 0
     challenge_bond_permille: int = 500
     challenge_reward_permille: int = 250
+    verifier_stake: int = limits.VERIFIER_STAKE  # what a verifier locks to join the pool, in minor units
+    bootstrap_stable_s: int = limits.BOOTSTRAP_STABLE_S  # how long there must be enough verifiers
 
     def to_map(self) -> dict[str, Any]:
         """The canonical map. What came later stands in it only where it is not the default, so that a mesh which was
@@ -55,6 +57,8 @@ class Genesis:
             "challenge_window_s": (self.challenge_window_s, 0),
             "challenge_bond_permille": (self.challenge_bond_permille, 500),
             "challenge_reward_permille": (self.challenge_reward_permille, 250),
+            "verifier_stake": (self.verifier_stake, limits.VERIFIER_STAKE),
+            "bootstrap_stable_s": (self.bootstrap_stable_s, limits.BOOTSTRAP_STABLE_S),
         }
         return {
             "name": self.name,
@@ -82,7 +86,7 @@ class Genesis:
 _shape = schema.record(
     {
         "name": schema.text(64),
-        "roster": schema.list_of(schema.did, 1, 4096),
+        "roster": schema.list_of(schema.did, 1, limits.MAX_VERIFIERS),
         "balances": schema.map_of(schema.did, schema.uint(limits.MAX_AMOUNT), 0, 65_536),
         "k_target": schema.uint(31),  # a certificate, its subject and those who abstained fit into 64 refs
         "alpha_permille": schema.uint(1000),
@@ -97,6 +101,8 @@ _shape = schema.record(
         "challenge_window_s": schema.uint(30 * 86_400),
         "challenge_bond_permille": schema.uint(10_000),
         "challenge_reward_permille": schema.uint(500),
+        "verifier_stake": schema.uint(limits.MAX_AMOUNT),
+        "bootstrap_stable_s": schema.uint(365 * 86_400),
     },
 )
 

@@ -136,6 +136,17 @@ class Adopted:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class QuoteChecked:
+    """What this node found of a quote of `subject`; `quote` is its SHA-256. `reason` says what with, or why not."""
+
+    subject: str
+    quote: bytes
+    genuine: bool
+    reason: str
+    at_ns: int
+
+
 Input = (
     Admitted
     | Authored
@@ -150,4 +161,5 @@ Input = (
     | SnapshotMade
     | SnapshotChecked
     | Adopted
+    | QuoteChecked
 )

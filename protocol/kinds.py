@@ -1,6 +1,6 @@
 """The verbs of a need's life and the schema of each payload.
 
-The fifteen kinds are the seed's (004, command 41). A payload that does not fit is a RemoteFault `bad-payload`.
+Fifteen kinds are the seed's (004, command 41), POOL is ours (adr/0025). A payload that does not fit is a RemoteFault `bad-payload`.
 """
 
 import re
@@ -25,12 +25,13 @@ CHALLENGE = "CHALLENGE"
 INVALIDATE = "INVALIDATE"
 RECONCILE = "RECONCILE"
 CHECKPOINT = "CHECKPOINT"
+POOL = "POOL"
 
 TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
-# What an envelope is about: a need, or the ballot that ends an epoch.
-THREAD_ID = r"(?:need|epoch)-[a-z2-7]{32}"
+# What an envelope is about: a need, the ballot that ends an epoch, or a verifier's place in the pool.
+THREAD_ID = r"(?:need|epoch|pool)-[a-z2-7]{32}"
 
 
 def is_need_id(text: str) -> bool:
@@ -47,6 +48,8 @@ _reason = schema.text(512)
 _time = schema.uint((1 << 63) - 1)
 _attempt = schema.uint(limits.MAX_CANDIDATES - 1)
 _lease = schema.uint(limits.MAX_LEASE_S)
+
+_fund = schema.record({"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32)})
 
 _binding = schema.any_of(
     {
@@ -98,7 +101,7 @@ SCHEMAS: Mapping[str, schema.Check] = {
             "title": schema.text(256),
             "budget": _amount,
             "deadline_ns": _time,
-            "fund": schema.record({"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32)}),
+            "fund": _fund,
             "tasks": schema.list_of(task_spec, 1, limits.MAX_TASKS_PER_NEED),
         },
         {
@@ -190,6 +193,30 @@ SCHEMAS: Mapping[str, schema.Check] = {
             "root": schema.blob(32, 32),
             "state": schema.blob(32, 32),
         }
+    ),
+    POOL: schema.tagged(
+        "op",
+        {
+            "join": schema.record({"op": schema.one_of("join"), "amount": _amount, "fund": _fund}),
+            "heartbeat": schema.record({"op": schema.one_of("heartbeat")}),
+            "leave": schema.record({"op": schema.one_of("leave"), "reason": _reason}),
+            "quote": schema.record(
+                {
+                    "op": schema.one_of("quote"),
+                    "form": _name,
+                    "quote": schema.blob(1, limits.MAX_QUOTE_BYTES),
+                }
+            ),
+            "vouch": schema.record(
+                {
+                    "op": schema.one_of("vouch"),
+                    "subject": schema.did,
+                    "quote": schema.blob(32, 32),  # its SHA-256
+                    "verdict": schema.one_of("accept", "reject"),
+                    "reason": _reason,
+                }
+            ),
+        },
     ),
 }
 KINDS = tuple(SCHEMAS)

@@ -29,6 +29,9 @@ MAX_LEASE_S = 86_400
 DEFAULT_LEASE_S = 60
 CLAIM_TIMEOUT_S = 10
 EPOCH_S = 600
+MAX_VERIFIERS = 4_096
+MAX_QUOTE_BYTES = 16_384
+BOOTSTRAP_STABLE_S = 86_400
 MAX_DEADLINE_S = 30 * 86_400
 EXPIRY_GRACE_S = 60
 MIN_BOND = 10_000  # of a challenge, minor units: a cent
@@ -39,5 +42,6 @@ MAX_CONTENT_BYTES = 1 << 32
 
 # Money: USDC minor units (6 decimals). Below 2**63, so that amounts fit dag-cbor, SQLite and any SDK.
 MAX_AMOUNT = (1 << 63) - 1
+VERIFIER_STAKE = 10_000_000
 
 S_NS = 1_000_000_000

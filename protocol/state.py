@@ -11,6 +11,8 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Entry, Ledger
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
+from swarmd.protocol.pool.record import Pool
+from swarmd.protocol.pool.record import of_genesis as pool_of_genesis
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
 from swarmd.protocol.work.need import Need
@@ -61,6 +63,7 @@ class State:
 
     ledger: Ledger = field(init=False)
     terms: Terms = field(init=False)
+    pool: Pool = field(init=False)
     epoch: int = 0  # the one we write in: of the last checkpoint that was adopted
     needs: dict[str, Need] = field(default_factory=dict)
     views: Views = field(default_factory=Views)
@@ -92,6 +95,8 @@ class State:
     )
     epoch_since_ns: int = 0  # when this epoch began here
     advance: bool = False  # somebody has a reason to end it before its time
+    shown: int = 0  # the last epoch in which we showed ourselves in the pool
+    witnessed: list[Envelope] = field(default_factory=list)  # by an observer: what was said in ballots
 
     now_ns: int = 0
     lamport: int = 0
@@ -111,6 +116,7 @@ class State:
     def __post_init__(self) -> None:
         self.ledger = Ledger(dict(self.genesis.balances))
         self.terms = Terms(self.genesis)
+        self.pool = pool_of_genesis(self.genesis)
 
     def arm(self, out: list[Effect], at_ns: int, need: str) -> None:
         """Look at `need` again at `at_ns`."""

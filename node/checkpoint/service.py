@@ -141,7 +141,7 @@ class Checkpoints:
     # Making and checking -------------------------------------------------------------------------------
 
     async def _make(self, wish: MakeSnapshot) -> None:
-        cut = dict(self._runner.chains.heads)
+        cut = {chain: head for chain, head in self._runner.chains.heads.items() if chain[1] < wish.epoch}
         await trio.sleep(SETTLE_S)
         began = time.perf_counter()
         async with self._making:

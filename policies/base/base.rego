@@ -29,6 +29,7 @@ allowed_kinds := {
 	"FINALIZE",
 	"INVALIDATE",
 	"NEED",
+	"POOL",
 	"PROPOSE",
 	"RECONCILE",
 	"RELEASE",

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from swarmd.protocol import bonds, limits
 from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
-from swarmd.protocol.envelope import Envelope, parse
+from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.ledger.accounts import fund_entry
+from swarmd.protocol.pool.record import Pool, stake_id
 from swarmd.protocol.state import State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
@@ -58,6 +59,7 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
         else:
             _fix(state, need, record)
             done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]
+    _pool(state, snapshot)
     _settle(state, snapshot)
     done.todo += [parse(raw) for raw in snapshot.parked]
     done.todo += _due(state)
@@ -67,6 +69,31 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
     if own is not None and own.next_seq > state.own_seq:
         state.own_seq, state.own_head = own.next_seq, own.head
     return done
+
+
+def _pool(state: State, snapshot: Snapshot) -> None:
+    """The pool as it is at the cut; what was said in it beyond the cut waits for the next one."""
+    cut, pool = snapshot.cut, state.pool
+    for did, said in pool.said.items():
+        bucket = bucket_of(pool_thread(did))
+        pool.said[did] = {
+            ref: envelope
+            for ref, envelope in said.items()
+            if (head := cut.get((did, envelope.epoch, bucket))) is None or envelope.lamport > head.lamport
+        }
+    state.pool = Pool(
+        dict(snapshot.pool),
+        {did: said for did, said in pool.said.items() if said},
+        snapshot.enough_since_ns,
+        snapshot.cut_ns,
+    )
+    for member in snapshot.pool.values():
+        for stake in member.stakes:
+            if stake_id(member.did, stake.seq) not in snapshot.stakes:
+                entry = stake.entry(member.did)
+                state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
+                if member.did == state.me and entry.seq >= state.own_seq:
+                    state.own_seq, state.own_head = entry.seq + 1, entry.hash
 
 
 def is_closed(state: State, owner: str, fund_seq: int) -> bool:
@@ -165,6 +192,7 @@ def _settle(state: State, snapshot: Snapshot) -> None:
             ledger.closings[name] = closing
     escrows = {name: record.escrow for name, record in snapshot.open.items() if record.escrow is not None}
     escrows |= bonds.adopt(state, snapshot)
+    escrows |= snapshot.stakes
     try:
         ledger.rebase(snapshot.accounts, escrows, state.needs.keys() | state.bonds.keys())
     except CorruptState as fault:

@@ -6,6 +6,7 @@ the epoch after the next, so certificates form a chain from genesis on.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from swarmd.protocol import kinds
@@ -52,18 +53,43 @@ def take(state: State, envelope: Envelope, out: list[Effect]) -> None:
     try:
         if missing:
             raise Void("it refers to what is not in this ballot")
-        if any(ballot.seen[ref][0] >= envelope.lamport for ref in envelope.refs):
-            raise Void("its lamport is not after that of what it refers to")
-        rule = _RULES.get(envelope.kind)
-        if rule is None:
-            raise Void(f"{envelope.kind} has no place in a ballot about a checkpoint")
-        rule(state, ballot, envelope)
+        _apply(_committee(state), ballot, envelope)
     except Void as void:
         ballot.void[envelope.id] = str(void)
         if envelope.sender != state.me:
             out.append(Report(envelope.sender, "void-" + envelope.kind.lower()))
         return
     attend(state, out)
+
+
+def _apply(drawn: Committee, ballot: EpochBallot, envelope: Envelope) -> None:
+    """Take what refers only to what is in the ballot. Void if it moves nothing."""
+    if any(ballot.seen[ref][0] >= envelope.lamport for ref in envelope.refs):
+        raise Void("its lamport is not after that of what it refers to")
+    rule = _RULES.get(envelope.kind)
+    if rule is None:
+        raise Void(f"{envelope.kind} has no place in a ballot about a checkpoint")
+    rule(drawn, ballot, envelope)
+
+
+def liars(state: State) -> dict[str, str]:
+    """did -> the thread of a ballot in which it contradicted itself, of what an observer `witnessed`: the ballot that
+    ended the epoch before, and what of this epoch's is in the cut."""
+    found: dict[str, str] = {}
+    for epoch in (state.epoch - 1, state.epoch):
+        if epoch not in state.terms.rosters:
+            continue
+        drawn = epoch_committee(state.terms.roster(epoch), epoch)
+        ballot = EpochBallot(epoch + 1, epoch_thread(epoch + 1))
+        said = {e.id: e for e in state.witnessed if (e.thread, e.epoch) == (ballot.thread, epoch)}
+        for envelope in sorted(said.values(), key=lambda e: (e.lamport, e.id)):
+            if all(ref in ballot.seen for ref in envelope.refs):
+                ballot.seen[envelope.id] = (envelope.lamport, envelope.ts_ns, envelope.epoch)
+                with suppress(Void):
+                    _apply(drawn, ballot, envelope)
+        for did in sorted(ballot.equivocators):
+            found.setdefault(did, ballot.thread)
+    return found
 
 
 def waits_for(state: State, envelope: Envelope) -> bytes | None:
@@ -85,8 +111,7 @@ def _committee(state: State) -> Committee:
     return epoch_committee(state.terms.roster(state.epoch), state.epoch)
 
 
-def _checkpoint(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
-    drawn = _committee(state)
+def _checkpoint(drawn: Committee, ballot: EpochBallot, envelope: Envelope) -> None:
     member(drawn, envelope.sender)
     payload = envelope.payload
     if payload["epoch"] != ballot.epoch:
@@ -94,7 +119,7 @@ def _checkpoint(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
     round_ = payload["round"]
     if drawn.proposer(round_) != envelope.sender:
         raise Void(f"round {round_} is another's to propose in")
-    value = paxos.to_repeat(ballot, envelope.refs, state.epoch, round_, drawn.quorum, drawn.members)
+    value = paxos.to_repeat(ballot, envelope.refs, ballot.draw, round_, drawn.quorum, drawn.members)
     if value is not None:
         bound = ballot.proposals[value]
         if (bound.root, bound.state) != (payload["root"], payload["state"]):
@@ -106,17 +131,17 @@ def _checkpoint(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
         value=value if value is not None else envelope.id,
         root=payload["root"],
         state=payload["state"],
-        draw=state.epoch,
+        draw=ballot.draw,
     )
 
 
-def _vote(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
-    member(_committee(state), envelope.sender)
+def _vote(drawn: Committee, ballot: EpochBallot, envelope: Envelope) -> None:
+    member(drawn, envelope.sender)
     verdict = envelope.payload["verdict"]
     if verdict == "skip":
         asked = envelope.payload["round"]
-        accepted = paxos.shown(ballot, envelope, state.epoch, asked)
-        skip = Skipped(envelope.id, envelope.sender, asked, accepted, envelope.lamport, state.epoch)
+        accepted = paxos.shown(ballot, envelope, ballot.draw, asked)
+        skip = Skipped(envelope.id, envelope.sender, asked, accepted, envelope.lamport, ballot.draw)
         ballot.skips[envelope.id] = skip
         paxos.note_skip(ballot, skip)
         return
@@ -125,9 +150,8 @@ def _vote(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
         paxos.cast(ballot, envelope, proposal)
 
 
-def _decide(state: State, ballot: EpochBallot, envelope: Envelope) -> None:
+def _decide(drawn: Committee, ballot: EpochBallot, envelope: Envelope) -> None:
     proposal = first(envelope.refs, ballot.proposals, "checkpoint")
-    drawn = _committee(state)
     member(drawn, envelope.sender)
     paxos.certificate(ballot, envelope, proposal, drawn.quorum)
     ballot.decided = ballot.decided or proposal.id

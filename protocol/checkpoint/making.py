@@ -9,12 +9,14 @@ from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
-from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import parse
+from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
 from swarmd.protocol.ledger.accounts import Account
+from swarmd.protocol.pool import folding
 from swarmd.protocol.state import NOBODY, State
+from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
 
 
@@ -55,9 +57,14 @@ class Maker:
         engine.step(self._state, Admitted(batch.envelopes, {}, 0))
 
     def finish(self, cut: Cut) -> Snapshot:
-        """The snapshot that opens the next epoch."""
+        """The snapshot that opens the next epoch. RemoteFault `bad-cut` for a cut that no honest node names."""
         state = self._state
         epoch = state.epoch + 1
+        if any(chain[1] >= epoch for chain in cut):
+            # They would be taken for dealt with, and have moved nothing.
+            raise RemoteFault("bad-cut", f"it has envelopes of epochs after {state.epoch}")
+        folded = folding.fold(state, max((head.ts_ns for head in cut.values()), default=0), self._idle())
+        self._settle()
         opened: dict[str, OpenNeed] = {}
         closed: dict[str, ClosedNeed] = {}
         at_ns = settling.time_of(cut)
@@ -82,10 +89,11 @@ class Maker:
         self._ids.sort()
         draws = {draw for need in opened.values() for draw in need.draws}
         known, root = state.terms.rosters, merkle.root_of(self._ids)
-        rosters = {draw: known[draw] for draw in sorted(draws) if draw < epoch}
+        # The last epoch's is for whoever lied in the ballot that ends this one.
+        rosters = {draw: known[draw] for draw in sorted(draws | {state.epoch}) if draw < epoch}
         # Its members were fixed a checkpoint ago; what its draws are mixed with, nobody could know until now.
         rosters[epoch] = known[epoch].begun(known[state.epoch].beacon, root)
-        rosters[epoch + 1] = self._next_roster(epoch)
+        rosters[epoch + 1] = folded.roster
         return Snapshot(
             epoch=epoch,
             prev=self._prev,
@@ -100,7 +108,35 @@ class Maker:
             closed=closed,
             parked=parked,
             bonds=settling.bonds_of(state),
+            pool=folded.pool.members,
+            stakes={
+                name: escrow
+                for name, escrow in state.ledger.escrows.items()
+                if name.startswith("stake-") and escrow.state == "funded"
+            },
+            enough_since_ns=folded.pool.enough_since_ns,
+            cut_ns=folded.pool.cut_ns,
         )
+
+    def _settle(self) -> None:
+        """Stakes that returned may be the money that needs waited for."""
+        ledger = self._state.ledger
+        while ledger.newly_funded:
+            need = self._state.needs.get(ledger.newly_funded.pop())
+            if need is not None:
+                ledger.settle(need.id, need.payments(), need.closing_state())
+
+    def _idle(self) -> set[str]:
+        """Who is in the committee of a need that two checkpoints find undecided although it has a plan to vote on, and
+        said nothing about it."""
+        found: set[str] = set()
+        for name, need in self._state.needs.items():
+            planned = any(proposal.draw == need.draw for proposal in need.proposals.values())
+            if need.decided is None and need.closed is None and need.undecided >= 0 and planned:
+                drawn = plan_committee(self._state.terms, need, need.draw)
+                heard = {parse(raw).sender for raw in self._raws[name].values()}
+                found |= set(drawn.members) - heard
+        return found
 
     def _open(self, need: Need, epoch: int, at_ns: int) -> OpenNeed:
         undecided, draws = need.undecided, need.draws
@@ -123,6 +159,3 @@ class Maker:
             escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
             found=settling.found(self._state, need, at_ns),
         )
-
-    def _next_roster(self, epoch: int) -> Roster:
-        return self._state.terms.rosters[epoch]

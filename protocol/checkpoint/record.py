@@ -47,6 +47,11 @@ class EpochBallot:
     done_here: set[tuple[object, ...]] = field(default_factory=set)
     refusals: dict[bytes, str] = field(default_factory=dict)  # proposals we did not vote for, and why
 
+    @property
+    def draw(self) -> int:
+        """The epoch whose roster votes."""
+        return self.epoch - 1
+
     def once(self, *key: object) -> bool:
         """Has this node not done `key` yet? From now on it has."""
         if key in self.done_here:

@@ -16,9 +16,11 @@ from swarmd.protocol import limits
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.consensus.roster import Roster
+from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.ledger.accounts import Account, Escrow
+from swarmd.protocol.pool.record import STATES, Member, Stake
 
 VERSION = 1
 NO_SNAPSHOT = bytes(32)  # before the first
@@ -97,6 +99,14 @@ class Snapshot:
     closed: Mapping[str, ClosedNeed]
     parked: Mapping[bytes, int] = field(default_factory=dict)  # envelope -> the epoch that found it so first
     bonds: Mapping[str, OpenBond] = field(default_factory=dict)  # by the name of its escrow
+    pool: Mapping[str, Member] = field(default_factory=dict)  # did -> its place in the pool of verifiers
+    stakes: Mapping[str, Escrow] = field(
+        default_factory=dict
+    )  # what verifiers have locked, by the id of the stake
+    enough_since_ns: int = (
+        0  # since when there are enough verifiers to leave bootstrap mode; 0: there are not
+    )
+    cut_ns: int = 0  # the latest time that the cut, or one before it, says
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,7 @@ def pack(snapshot: Snapshot) -> Packed:
         "buckets": [part([opened, closed]) for opened, closed in buckets],
         "parked": part([[raw, since] for raw, since in sorted(snapshot.parked.items())]),
         "bonds": part([_bond_row(name, bond) for name, bond in sorted(snapshot.bonds.items())]),
+        "pool": part(pool_rows(snapshot)),
     }
     return Packed(encode(head), parts)
 
@@ -184,19 +195,7 @@ def _paid_rows(paid: Mapping[str, tuple[str, int]]) -> list[Any]:
 
 
 def _open_row(need: OpenNeed) -> list[Any]:
-    escrow = need.escrow
-    purse = (
-        None
-        if escrow is None
-        else [
-            escrow.owner,
-            escrow.amount,
-            escrow.state,
-            escrow.held,
-            _paid_rows(escrow.paid),
-            escrow.returned,
-        ]
-    )
+    purse = None if need.escrow is None else _purse(need.escrow)
     finals = [[task, final] for task, final in sorted(need.finals.items())]
     return [
         need.id,
@@ -207,6 +206,44 @@ def _open_row(need: OpenNeed) -> list[Any]:
         finals,
         purse,
         [[ref, at_ns] for ref, at_ns in sorted(need.found.items())],
+    ]
+
+
+def _purse(escrow: Escrow) -> list[Any]:
+    return [
+        escrow.owner,
+        escrow.amount,
+        escrow.state,
+        escrow.held,
+        _paid_rows(escrow.paid),
+        escrow.returned,
+    ]
+
+
+def pool_rows(snapshot: Snapshot) -> list[Any]:
+    return [
+        [member_row(member) for _, member in sorted(snapshot.pool.items())],
+        [[name, _purse(escrow)] for name, escrow in sorted(snapshot.stakes.items())],
+        snapshot.enough_since_ns,
+        snapshot.cut_ns,
+    ]
+
+
+def member_row(member: Member) -> list[Any]:
+    return [
+        member.did,
+        member.state,
+        member.since,
+        member.seen,
+        member.until,
+        member.founder,
+        member.misses,
+        [[stake.seq, stake.prev, stake.amount] for stake in member.stakes],
+        member.attested + 1,
+        member.quote,
+        member.quoted,
+        list(member.vouchers),
+        member.reason,
     ]
 
 
@@ -224,7 +261,8 @@ def part_names(head: bytes) -> list[bytes]:
     fields = _head_of(head)
     try:
         names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
-        names += [fields["parked"], fields["bonds"], *(roster for _, roster in fields["rosters"])]
+        names += [fields["parked"], fields["bonds"], fields["pool"]]
+        names += [roster for _, roster in fields["rosters"]]
         if any(type(name) is not bytes or len(name) != 32 for name in names):
             raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
     except (KeyError, TypeError, ValueError) as error:
@@ -318,6 +356,7 @@ def unpack(packed: Packed) -> Snapshot:
                 closed[need_id] = ClosedNeed(
                     need_id, owner, outcome, _paid(paid), returned, tuple(draws), marked
                 )
+        members, stakes, enough_since_ns, cut_ns = part(fields["pool"])
         return Snapshot(
             epoch=fields["epoch"],
             prev=fields["prev"],
@@ -331,6 +370,10 @@ def unpack(packed: Packed) -> Snapshot:
             closed=closed,
             parked={raw: since for raw, since in part(fields["parked"])},
             bonds={name: OpenBond(*bond) for name, *bond in part(fields["bonds"])},
+            pool={member.did: member for member in map(_member, members)},
+            stakes={name: _escrow(name, purse) for name, purse in stakes},
+            enough_since_ns=_count(enough_since_ns),
+            cut_ns=_count(cut_ns),
         )
 
     return _tried(make)
@@ -357,12 +400,44 @@ def _paid(rows: Sequence[Any]) -> dict[str, tuple[str, int]]:
 
 def _open_need(row: Any) -> OpenNeed:
     name, envelopes, draws, undecided, decision, finals, purse, found = row
-    escrow = None
-    if purse is not None:
-        owner, amount, state, held, paid, returned = purse
-        escrow = Escrow(name, owner, amount, state, held, _paid(paid), returned)
+    escrow = None if purse is None else _escrow(name, purse)
     return OpenNeed(
         name, tuple(envelopes), tuple(draws), undecided - 1, decision, dict(finals), escrow, dict(found)
+    )
+
+
+def _escrow(name: str, purse: Any) -> Escrow:
+    owner, amount, state, held, paid, returned = purse
+    return Escrow(name, owner, amount, state, held, _paid(paid), returned)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("a number is none")
+    return value
+
+
+def _member(row: Any) -> Member:
+    did, state, since, seen, until, founder, misses, stakes, attested, quote, quoted, vouchers, reason = row
+    public_key_of(did)
+    if state not in STATES or type(founder) is not bool or type(reason) is not str:
+        raise ValueError("a member of the pool is none")
+    if len(quote) not in (0, 32) or any(len(prev) != 32 for _, prev, _ in stakes):
+        raise ValueError("a member of the pool names hashes of 32 bytes")
+    return Member(
+        did=did,
+        state=state,
+        since=_count(since),
+        seen=_count(seen),
+        until=_count(until),
+        founder=founder,
+        misses=_count(misses),
+        stakes=tuple(Stake(_count(seq), prev, _count(amount)) for seq, prev, amount in stakes),
+        attested=_count(attested) - 1,
+        quote=quote,
+        quoted=_count(quoted),
+        vouchers=tuple(vouchers),
+        reason=reason,
     )
 
 

@@ -28,12 +28,12 @@ from swarmd.protocol.faults import LocalFault
 ENGINE = "wasmtime/50.0.1 host/1"
 CONFORMANCE: dict[str, tuple[str, dict[str, int]]] = {
     "base": (
-        "2bea3e19bb68a2df33330b820a7c78cb24b68c79fc0755566ee1e3481076972a",
-        {"NEED": 65_573, "CLAIM": 65_677, "GOSSIP": 67_323},
+        "bfbbbbea552650bc0119ab9ed31fc5997284fcb54682951bae6243dc48c8f47e",
+        {"NEED": 65_671, "CLAIM": 65_775, "GOSSIP": 67_421},
     ),
     "standard": (
-        "53301467eb41a2ccf80cb483203f7d4510d62377869cf753cc2743241d5cc0d4",
-        {"NEED": 107_080, "CLAIM": 74_317, "GOSSIP": 76_104},
+        "fc4c96bad693cf44142e306eb25a54badc88fc23c840f5a9ca3ffd8e7c00ffca",
+        {"NEED": 107_178, "CLAIM": 74_415, "GOSSIP": 76_202},
     ),
 }
 

@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, settings
 from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
+from swarmd.protocol.chains import Chains
+from swarmd.protocol.checkpoint import adopting
+from swarmd.protocol.checkpoint.making import Maker, in_order
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.effects import (
@@ -31,6 +35,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import sign_manifest
 from swarmd.protocol.inputs import (
     Admitted,
+    Adopted,
     AgentDone,
     Arbitrated,
     Authored,
@@ -38,6 +43,8 @@ from swarmd.protocol.inputs import (
     Commanded,
     Judged,
     ManifestSeen,
+    SnapshotChecked,
+    SnapshotMade,
     Ticked,
 )
 from swarmd.protocol.limits import S_NS
@@ -317,6 +324,14 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
         "INVALIDATE": [{"task": "t1", "reason": "wrong"}],
         "RECONCILE": [{"epoch": 1, "orphaned": [block]}],
         "CHECKPOINT": [{"epoch": 1, "round": 0, "root": bytes(32), "state": bytes(32)}],
+        "POOL": [
+            {"op": "join", "amount": 10_000_000, "fund": {"seq": 0, "prev": bytes(32)}},
+            {"op": "heartbeat"},
+            {"op": "leave", "reason": "moving house"},
+            {"op": "quote", "form": "software", "quote": b"quote"},
+            {"op": "vouch", "subject": did, "quote": bytes(32), "verdict": "accept", "reason": ""},
+            {"op": "vouch", "subject": did, "quote": bytes(32), "verdict": "reject", "reason": "forged"},
+        ],
     }
 
 
@@ -466,6 +481,103 @@ class Ballot:
         return [envelope for envelope in self.said if envelope.kind == "DECIDE"]
 
 
+EPOCH_S = 60
+
+
+class Room:
+    """What a node does about checkpoints, over a mesh of engines: sealed batches of all that was said, snapshots."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.chains = {}
+        self.batches = []
+        self.sealed = {name: 0 for name in mesh.nodes}
+        self.snapshots = {NO_SNAPSHOT: None}
+        self.adopted = {name: NO_SNAPSHOT for name in mesh.nodes}
+        self.handled = {name: 0 for name in mesh.nodes}
+        self.lies = set()  # who does not see that two snapshots are the same
+
+    def seal(self):
+        """Everything that was said so far, as batches of its author's chains."""
+        for name, node in self.mesh.nodes.items():
+            fresh = node.said[self.sealed[name] :]
+            self.sealed[name] = len(node.said)
+            for envelope in fresh:
+                chain = (node.did, envelope.epoch, bucket_of(envelope.thread))
+                seq, prev = self.chains.setdefault(name, Chains()).next_of(chain)
+                _, [batch] = sign_flush(
+                    self.mesh.genesis.mesh_id,
+                    node.did,
+                    [(chain[1], chain[2], seq, prev, [envelope])],
+                    lambda data, name=name: signing_key(name).sign(data).signature,
+                )
+                self.chains[name].accept(batch)
+                self.batches.append(batch)
+
+    def make(self, base, cut=None):
+        """The snapshot on top of `base`, of all that is sealed or of `cut`."""
+        self.seal()
+        before = self.snapshots[base]
+        if cut is None:
+            ends = before.epoch if before is not None else 0
+            every = (item for chains in self.chains.values() for item in chains.heads.items())
+            cut = {chain: head for chain, head in every if chain[1] <= ends}
+        known = before.cut if before is not None else {}
+
+        def new(batch):
+            chain = (batch.author, batch.epoch, batch.bucket)
+            last = known[chain].seq if chain in known else -1
+            return chain in cut and last < batch.seq <= cut[chain].seq
+
+        maker = Maker(self.mesh.genesis, before, base)
+        for batch in in_order(filter(new, self.batches)):
+            maker.feed(batch)
+        made = maker.finish(cut)
+        packed = pack(made)
+        self.snapshots[packed.state] = made
+        return packed.state
+
+    def settle(self):
+        """Deliver until nothing moves, and answer what the engines ask about checkpoints."""
+        moved = True
+        while moved:
+            self.mesh.run()
+            moved = False
+            for name, node in self.mesh.nodes.items():
+                while self.handled[name] < len(node.wishes):
+                    wish = node.wishes[self.handled[name]]
+                    self.handled[name] += 1
+                    if node.alive:
+                        self.answer(name, node, wish)
+                        moved = True
+
+    def answer(self, name, node, wish):
+        now_ns = self.mesh.now_ns
+        match wish:
+            case MakeSnapshot(epoch, round_):
+                state = self.make(self.adopted[name])
+                made = self.snapshots[state]
+                self.mesh.feed(node, SnapshotMade(epoch, round_, made.root, state, now_ns))
+            case CheckSnapshot(_, proposal, _, state, _):
+                same = self.make(self.adopted[name], self.snapshots[state].cut) == state
+                self.mesh.feed(node, SnapshotChecked(proposal, same and name not in self.lies, "", now_ns))
+            case Adopt(_, state, _, _):
+                found = self.snapshots[state]
+                threads = {need: self.thread(node, need) for need in adopting.to_rebuild(node.state, found)}
+                self.adopted[name] = state
+                self.mesh.feed(node, Adopted(found, threads, now_ns))
+
+    def thread(self, node, need):
+        every = [e for other in self.mesh.nodes.values() for e in other.said if e.thread == need]
+        return tuple(e for e in every if e.id in node.state.needs[need].seen)
+
+    def end_epoch(self):
+        self.mesh.tick(EPOCH_S + 1)
+        self.settle()
+        self.mesh.tick(3)
+        self.settle()
+
+
 # Session scope: classes and functions only, so Hypothesis may call a test many times with them.
 
 
@@ -503,3 +615,12 @@ def payloads_of():
 def ballot():
     """ballot(**genesis parameters) -> Ballot"""
     return lambda **params: Ballot(params)
+
+
+@pytest.fixture(scope="session")
+def rooms():
+    def make(names=("ann", "bob", "cee"), **params):
+        mesh = Mesh(list(names), **{"epoch_s": EPOCH_S, **params})
+        return mesh, Room(mesh)
+
+    return make

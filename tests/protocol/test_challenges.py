@@ -1,9 +1,6 @@
 """Challenges (P3): a wrong result is reversed, a right one never is, and money moves only when a window has ended."""
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -33,22 +30,16 @@ WINDOW_S = 100
 
 
 @pytest.fixture(scope="module")
-def rooms(mesh_of, keys):
-    """As of test_checkpoint.py, with a challenge window: epochs of 60 s, K 2, committees of 3 of nine verifiers."""
-    spec = importlib.util.spec_from_file_location(
-        "room_harness", Path(__file__).with_name("test_checkpoint.py")
-    )
-    harness = importlib.util.module_from_spec(spec)
-    sys.modules["room_harness"] = harness
-    spec.loader.exec_module(harness)
+def rooms(rooms):
+    """With a challenge window: epochs of 60 s, K 2, committees of 3 of nine verifiers."""
 
     def make(**params):
         given = {"bootstrap_threshold": 0, "challenge_window_s": WINDOW_S, **params}
-        mesh = mesh_of(NAMES, epoch_s=harness.EPOCH_S, balance=OPENING, **given)
+        mesh, room = rooms(NAMES, balance=OPENING, **given)
         mesh.liars = set()
         mesh.answer = lambda node, job: WRONG if node.did in mesh.liars else RIGHT
         mesh.judge = judge
-        return mesh, harness.Room(mesh, keys)
+        return mesh, room
 
     return make
 

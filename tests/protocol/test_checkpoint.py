@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarmd.protocol import merkle
-from swarmd.protocol.batch import prove, sign_flush
-from swarmd.protocol.chains import Chains
-from swarmd.protocol.checkpoint import adopting, ballots
-from swarmd.protocol.checkpoint.making import Maker, in_order
+from swarmd.protocol.batch import prove
+from swarmd.protocol.checkpoint import ballots
+from swarmd.protocol.checkpoint.making import in_order
 from swarmd.protocol.checkpoint.snapshot import (
     NO_SNAPSHOT,
     Packed,
@@ -25,117 +24,14 @@ from swarmd.protocol.checkpoint.snapshot import (
 )
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
-from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
+from swarmd.protocol.effects import Adopt
 from swarmd.protocol.engine import step
-from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import CorruptState, RemoteFault
-from swarmd.protocol.inputs import Admitted, Adopted, SnapshotChecked, SnapshotMade
+from swarmd.protocol.inputs import Admitted, Adopted
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
 
-EPOCH_S = 60
-
-
-class Room:
-    """What a node does about checkpoints, over a mesh of engines: sealed batches of all that was said, snapshots."""
-
-    def __init__(self, mesh, key_of):
-        self.mesh = mesh
-        self.key_of = key_of
-        self.chains = {}
-        self.batches = []
-        self.sealed = {name: 0 for name in mesh.nodes}
-        self.snapshots = {NO_SNAPSHOT: None}
-        self.adopted = {name: NO_SNAPSHOT for name in mesh.nodes}
-        self.handled = {name: 0 for name in mesh.nodes}
-        self.lies = set()  # who does not see that two snapshots are the same
-
-    def seal(self):
-        """Everything that was said so far, as batches of its author's chains."""
-        for name, node in self.mesh.nodes.items():
-            fresh = node.said[self.sealed[name] :]
-            self.sealed[name] = len(node.said)
-            for envelope in fresh:
-                chain = (node.did, envelope.epoch, bucket_of(envelope.thread))
-                seq, prev = self.chains.setdefault(name, Chains()).next_of(chain)
-                _, [batch] = sign_flush(
-                    self.mesh.genesis.mesh_id,
-                    node.did,
-                    [(chain[1], chain[2], seq, prev, [envelope])],
-                    lambda data, name=name: self.key_of(name).sign(data).signature,
-                )
-                self.chains[name].accept(batch)
-                self.batches.append(batch)
-
-    def make(self, base, cut=None):
-        """The snapshot on top of `base`, of all that is sealed or of `cut`."""
-        self.seal()
-        before = self.snapshots[base]
-        if cut is None:
-            cut = {chain: head for chains in self.chains.values() for chain, head in chains.heads.items()}
-        known = before.cut if before is not None else {}
-
-        def new(batch):
-            chain = (batch.author, batch.epoch, batch.bucket)
-            last = known[chain].seq if chain in known else -1
-            return chain in cut and last < batch.seq <= cut[chain].seq
-
-        maker = Maker(self.mesh.genesis, before, base)
-        for batch in in_order(filter(new, self.batches)):
-            maker.feed(batch)
-        made = maker.finish(cut)
-        packed = pack(made)
-        self.snapshots[packed.state] = made
-        return packed.state
-
-    def settle(self):
-        """Deliver until nothing moves, and answer what the engines ask about checkpoints."""
-        moved = True
-        while moved:
-            self.mesh.run()
-            moved = False
-            for name, node in self.mesh.nodes.items():
-                while self.handled[name] < len(node.wishes):
-                    wish = node.wishes[self.handled[name]]
-                    self.handled[name] += 1
-                    if node.alive:
-                        self.answer(name, node, wish)
-                        moved = True
-
-    def answer(self, name, node, wish):
-        now_ns = self.mesh.now_ns
-        match wish:
-            case MakeSnapshot(epoch, round_):
-                state = self.make(self.adopted[name])
-                made = self.snapshots[state]
-                self.mesh.feed(node, SnapshotMade(epoch, round_, made.root, state, now_ns))
-            case CheckSnapshot(_, proposal, _, state, _):
-                same = self.make(self.adopted[name], self.snapshots[state].cut) == state
-                self.mesh.feed(node, SnapshotChecked(proposal, same and name not in self.lies, "", now_ns))
-            case Adopt(_, state, _, _):
-                found = self.snapshots[state]
-                threads = {need: self.thread(node, need) for need in adopting.to_rebuild(node.state, found)}
-                self.adopted[name] = state
-                self.mesh.feed(node, Adopted(found, threads, now_ns))
-
-    def thread(self, node, need):
-        every = [e for other in self.mesh.nodes.values() for e in other.said if e.thread == need]
-        return tuple(e for e in every if e.id in node.state.needs[need].seen)
-
-    def end_epoch(self):
-        self.mesh.tick(EPOCH_S + 1)
-        self.settle()
-        self.mesh.tick(3)
-        self.settle()
-
-
-@pytest.fixture(scope="module")
-def rooms(mesh_of, keys):
-    def make(names=("ann", "bob", "cee"), **params):
-        mesh = mesh_of(list(names), epoch_s=EPOCH_S, **params)
-        return mesh, Room(mesh, keys)
-
-    return make
+EPOCH_S = 60  # of the fixture `rooms`
 
 
 @pytest.fixture(scope="module")
