@@ -26,8 +26,9 @@ Ready = Callable[[str], Awaitable[int]]
 class Crew:
     """The processes of one measurement. Ends them all when it is left."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, start_timeout_s: float = _START_TIMEOUT_S) -> None:
         self._nursery = nursery
+        self._start_timeout_s = start_timeout_s
         self._processes: list[trio.Process] = []
 
     async def add(self, module: str, settings: Mapping[str, Any]) -> str:
@@ -37,7 +38,7 @@ class Crew:
             partial(trio.run_process, command, stdin=-1, stdout=-1, check=False)
         )
         self._processes.append(process)
-        with trio.move_on_after(_START_TIMEOUT_S):
+        with trio.move_on_after(self._start_timeout_s):
             line = await _until_newline(process)
             if line:
                 return line.decode().strip()
@@ -65,12 +66,12 @@ class Measured:
 
 
 @asynccontextmanager
-async def crew() -> Any:
+async def crew(start_timeout_s: float = _START_TIMEOUT_S) -> Any:
     """A Crew; its LocalFault comes out as it is."""
     try:
         async with trio.open_nursery() as nursery:
             try:
-                yield Crew(nursery)
+                yield Crew(nursery, start_timeout_s)
             finally:
                 nursery.cancel_scope.cancel()
     except* LocalFault as group:

@@ -17,7 +17,10 @@ from swarmd.protocol.faults import LocalFault
 
 _RECEIVE = "swarmd.node.bench.state_receive"
 _NODE = "swarmd.node.bench.state_node"
+_FAST = "swarmd.node.bench.state_fast"
 _TIMEOUT_S = 1_800.0
+# What comes after the cut.
+_TAIL_TASKS = 500
 # A round of sync brings whole flushes: at least 100 envelopes, and less than this.
 _MOST_OPS_A_ROUND = 164
 
@@ -31,6 +34,7 @@ class Sizes:
     rounds: int = 100
     appends: int = 1_000
     queries: int = 2_000
+    synced: int = 1_000_000  # envelopes before the checkpoint that a newcomer begins at
 
 
 async def receive(sizes: Sizes) -> dict[str, Any]:
@@ -117,4 +121,44 @@ async def _kept(tasks: int) -> Path:
     return await trio.to_thread.run_sync(history.kept_frames, tasks)
 
 
-PARTS: Mapping[str, Callable[[Sizes], Awaitable[dict[str, Any]]]] = {"receive": receive, "node": node}
+async def fast_sync(sizes: Sizes) -> dict[str, Any]:
+    """A newcomer takes a mesh's history from one peer: the last checkpoint, then what came after it."""
+    tasks = -(-sizes.synced // history.OPS_PER_TASK) // 2 * 2
+    settings: dict[str, Any] = {
+        "frames": str(await _kept(tasks + _TAIL_TASKS)),
+        "ops": tasks * history.OPS_PER_TASK,
+    }
+    with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
+        async with crew(start_timeout_s=_TIMEOUT_S) as processes:
+            peers: list[str] = []
+            for number in (history.MEMBERS + 1, history.MEMBERS):
+                own = Path(folder) / str(number)
+                own.mkdir()
+                peers = [
+                    await processes.add(
+                        _FAST, {**settings, "folder": str(own), "number": number, "peers": peers}
+                    )
+                ]
+            measured = await processes.measure(timeout_s=_TIMEOUT_S)
+    made, joined = measured.reports
+    if not joined["agree"] or made["digest"] != joined["digest"]:
+        raise LocalFault("bench", "after fast sync the two nodes differ")
+    return {
+        "fast_sync_ops": made["ops"],
+        "fast_sync_1m_s" if made["ops"] >= 1_000_000 else "fast_sync_s": joined["took_s"],
+        "fast_sync_rss_mb": joined["rss_mb"],
+        "fast_sync_adopted_s": joined["adopted_s"],
+        "fast_sync_after_ops": joined["after_ops"],
+        "snapshot_closed": made["closed"],
+        "snapshot_mb": round(made["bytes"] / 1e6, 1),
+        "snapshot_made_s": made["made_s"],
+        "snapshot_rss_mb": made["rss_mb"],
+        "fast_sync_others_cpu_percent": measured.others_cpu_percent,
+    }
+
+
+PARTS: Mapping[str, Callable[[Sizes], Awaitable[dict[str, Any]]]] = {
+    "receive": receive,
+    "node": node,
+    "fast": fast_sync,
+}

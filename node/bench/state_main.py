@@ -42,6 +42,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"needs posted (default {_DEFAULT.appends})",
     )
     parser.add_argument(
+        "--synced",
+        type=int,
+        default=_DEFAULT.synced,
+        metavar="N",
+        help=f"envelopes before the checkpoint that a newcomer begins at (default {_DEFAULT.synced})",
+    )
+    parser.add_argument(
         "--parts",
         default=",".join(PARTS),
         metavar="LIST",
@@ -51,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace, out: Output) -> int:
     """0 unless something got lost, which is a LocalFault."""
-    sizes = Sizes(args.tasks, args.received, args.rounds, args.appends)
+    sizes = Sizes(args.tasks, args.received, args.rounds, args.appends, synced=args.synced)
     if min(sizes.tasks, sizes.received) < 2 or sizes.tasks % 2 or sizes.received % 2:
         raise LocalFault("usage", "an even number of tasks, at least 2: a need has two")
     if min(sizes.rounds, sizes.appends) < 1:

@@ -114,6 +114,10 @@ class Checkpoints:
         finally:
             self._running.discard(key)
 
+    async def begin_at(self, epoch: int, state: bytes, certificate: tuple[EnvelopeProof, ...]) -> None:
+        """Adopt a checkpoint whose snapshot was put into the records, and begin our chains at its cut."""
+        await self._take(epoch, state, certificate, jump=True)
+
     def status(self) -> dict[str, Any]:
         """The last checkpoint, the ballot about the next, and what is kept where."""
         state = self._runner.state
