@@ -162,7 +162,7 @@ class Daemon:
         self.content = Content(self.blocks, self.transport, self._addrs_of, self.content_host.network)
         self.content.on_here.append(self.content_host.on_here)
         records = Records(self.journal)
-        pruner = Pruner(self.journal, records, self.blocks, settings.keep_epochs)
+        pruner = Pruner(self.journal, records, self.blocks.journal, settings.keep_epochs)
         self.runner = Runner(
             genesis=self.genesis,
             me=self.identity.did,
@@ -207,6 +207,8 @@ class Daemon:
             pruner,
         )
         self.sync.epochs = self.checkpoints
+        pruner.still_needed = lambda: set(roots_of_needs(self.runner.state))
+        pruner.me = self.identity.did
         if self.discovery.nat is not None:
             self.discovery.nat.on_change = self._on_addrs_changed
         self.replica = ReplicaHost(home, self._batches_on_record)

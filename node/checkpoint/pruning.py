@@ -6,13 +6,14 @@ and `why` read through all tiers. Cold blocks are dropped, the oldest first, whe
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import trio
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
-from swarmd.protocol import limits
+from swarmd.protocol import kinds, limits
+from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint.snapshot import compress, decompress
@@ -58,6 +59,8 @@ class Pruner:
         self._epoch = 0
         self._wake = trio.Event()
         self.moved = 0  # batches put into blocks since the start
+        self.me = ""
+        self.still_needed: Callable[[], set[bytes]] = set  # content that open needs refer to
         journal.cold = self.bodies
 
     def wake(self, epoch: int) -> None:
@@ -118,6 +121,7 @@ class Pruner:
                 block = compress(encode(bodies))
                 blocks.append((raw_cid(block), block, len(bodies)))
                 size, bodies = 0, []
+        gone = self._content_of(rows)
         # First the blocks, then the rows: cut short in between, it is done again and comes to the same blocks.
         self._blocks.put_many([(cid, block) for cid, block, _ in blocks])
         with self._transaction():
@@ -131,6 +135,27 @@ class Pruner:
             self._db.executemany("delete from batches where rowid = ?", [(row,) for row, _ in rows])
             self._records.set_floor(state)
         self.moved += len(rows)
+        for cid in gone:
+            self._blocks.delete(cid)
+
+    def _content_of(self, rows: list[tuple[int, bytes]]) -> set[bytes]:
+        """Inputs and results of others' needs, kept here for work and judgement that are long over. What this node's
+        own needs came to stays: that is its owner's."""
+        found: dict[str, set[bytes]] = {}
+        for _, body in rows:
+            for envelope in reload_batch(decode(body)).envelopes:
+                if envelope.kind == kinds.NEED:
+                    inline = {raw_cid(block) for block in envelope.payload.get("inline", ())}
+                    found.setdefault(envelope.thread, set()).update(inline)
+                elif envelope.kind == kinds.COMMIT:
+                    found.setdefault(envelope.thread, set()).add(bytes(envelope.payload["result"]))
+        kept: set[bytes] = set()
+        gone: set[bytes] = set()
+        for need, cids in found.items():
+            row = self._db.execute("select row from closed where need = ?", (need,)).fetchone()
+            ours = row is not None and row[0] is not None and decode(row[0])["owner"] == self.me
+            (kept if ours else gone).update(cids)
+        return gone - kept - self.still_needed()
 
     def _drop_coldest(self, epoch: int) -> None:
         rows = self._db.execute(

@@ -79,3 +79,12 @@ async def test_a_loaded_node_syncs_appends_and_answers():
     assert 0 < figures["incremental_sync_p50_ms"] <= figures["incremental_sync_p99_ms"]
     assert 0 < figures["append_p50_ms"] <= figures["append_p99_ms"]
     assert figures["view_query_ms"] == max(found["p99_ms"] for found in figures["view_queries"].values()) > 0
+
+
+async def test_fast_sync_brings_a_newcomer_to_the_same_state():
+    with trio.fail_after(240):
+        figures = await PARTS["fast"](Sizes(synced=4_000))
+    assert figures["fast_sync_ops"] >= 4_000
+    assert 0 < figures["fast_sync_adopted_s"] <= figures["fast_sync_s"] < math.inf
+    assert figures["fast_sync_after_ops"] > 0
+    assert figures["snapshot_closed"] > 0
