@@ -131,9 +131,7 @@ class Daemon:
         self.journal.set_meta("did", self.identity.did.encode())
         self.capsules = make_capsules(settings, self.identity.did)
         self.repo = ContentRepo(home / CONTENT_FOLDER, max_bytes=settings.content_max_bytes)
-        self.blocks = LayeredBlocks(
-            SqliteBlockStore(self.journal.db), self.repo, lambda: self.journal.db.in_transaction
-        )
+        self.blocks = LayeredBlocks(SqliteBlockStore(self.journal.db), self.repo)
         registry = AgentRegistry(home / "agents.json")
         scratch = home / "scratch"
         self.agents = Agents(registry, scratch=scratch)
@@ -169,7 +167,7 @@ class Daemon:
             sign=self.identity.sign,
             journal=self.journal,
             gate=self.capsules.in_force(),
-            blocks=self.blocks,
+            blocks=self.blocks.journal,
             clock_ns=self._clock_ns,
             floor=floor_of(records),
             new_state=self._new_state,

@@ -279,7 +279,7 @@ class Dispatcher:
     async def _submit(self, effect: Submit) -> None:
         while True:
             try:
-                self._content.store.journal.put_many([(dag_cbor_cid(leaf), leaf) for leaf in effect.leaves])
+                self._content.store.put_many([(dag_cbor_cid(leaf), leaf) for leaf in effect.leaves])
                 await self._chain.submit_anchor(effect.anchor_id, effect.root, count=len(effect.leaves))
                 return
             except LocalFault as fault:

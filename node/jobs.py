@@ -70,9 +70,9 @@ class Content:
             first = [by_did[did] for did in holders if did in by_did]
             rest = [peer.peer_id for peer in peers if peer.peer_id not in first]
             if self._network is not None:
-                await self._network.fetch(first + rest, cid, self.store)
+                await self._network.fetch(first + rest, cid, self.store.content)
             else:
-                await fetch(self._transport, first + rest, cid, self.store)
+                await fetch(self._transport, first + rest, cid, self.store.content)
             for heard in self.on_here:
                 heard(cid)
         finally:

@@ -6,7 +6,7 @@ and garbage collection rule. A reader sees both.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from swarmd.node.content.repo import ContentRepo
@@ -14,26 +14,23 @@ from swarmd.node.content.store import SqliteBlockStore, StoreStat
 
 
 class LayeredBlocks:
-    """`BlockStore` of the daemon's own thread: the journal's connection is that thread's.
-
-    `put`, and anything put while a transaction of the journal is open, lands in the journal. `put_many` outside of one is
-    content from elsewhere and lands in the store of content.
+    """`BlockStore` of the daemon's own thread (the journal's connection is that thread's): reads both, writes to the
+    journal. `content` is the same for what comes from elsewhere: it writes to the store of content.
     """
 
-    def __init__(
-        self, journal: SqliteBlockStore, repo: ContentRepo, in_transaction: Callable[[], bool]
-    ) -> None:
+    def __init__(self, journal: SqliteBlockStore, repo: ContentRepo) -> None:
         self.journal = journal
         self.repo = repo
-        self._in_transaction = in_transaction
+
+    @property
+    def content(self) -> "FetchedBlocks":
+        return FetchedBlocks(self.journal, self.repo)
 
     def put(self, cid: bytes, block: bytes) -> None:
         self.journal.put(cid, block)
 
     def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int:
-        if self._in_transaction():
-            return self.journal.put_many(blocks)
-        return self.repo.put_many(blocks)
+        return self.journal.put_many(blocks)
 
     def get(self, cid: bytes) -> bytes | None:
         block = self.journal.get(cid)
@@ -57,6 +54,16 @@ class LayeredBlocks:
         return StoreStat(
             journal.blocks + content.blocks, journal.bytes + content.bytes, journal.corrupt + content.corrupt
         )
+
+
+class FetchedBlocks(LayeredBlocks):
+    """As `LayeredBlocks`, but what is put lands in the store of content, where it may be collected."""
+
+    def put(self, cid: bytes, block: bytes) -> None:
+        self.repo.put(cid, block)
+
+    def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int:
+        return self.repo.put_many(blocks)
 
 
 def journal_reader(path: Path) -> SqliteBlockStore | None:

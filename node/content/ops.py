@@ -96,7 +96,8 @@ class ContentOps:
         # The journal's connection is this thread's; what is in there is small.
         return {
             "blocks": [
-                block or self._blocks.journal.get(cid) for cid, block in zip(cids, found, strict=False)
+                self._blocks.journal.get(cid) if block is None else block
+                for cid, block in zip(cids, found, strict=False)
             ]
         }
 
