@@ -101,6 +101,7 @@ class LocalApi:
             "need.list": self._need_list,
             "need.show": self._need_show,
             "need.graph": self._need_graph,
+            "challenge": self._challenge,
             "task.list": self._task_list,
             "need.watch": self._need_watch,
             "need.wait": self._need_wait,
@@ -227,6 +228,29 @@ class LocalApi:
         reply = self._runner.tell(lambda at_ns: Commanded("need.post", args, at_ns), reply=True)
         assert reply is not None
         return {"need": await reply.wait()}
+
+    async def _challenge(self, call: LocalCall) -> Any:
+        """{need, task, reason, evidence: [CID]}: have an accepted result judged again; answers with what is at stake."""
+        state, need = self._found(call)
+        if state is not self._runner.state:
+            raise LocalFault("too-late", f"a checkpoint closed {need.id}: its challenge window has ended")
+        task, reason, evidence = (call.args.get(name) for name in ("task", "reason", "evidence"))
+        if task is None and len(need.runs) == 1:
+            task = next(iter(need.runs))
+        if not isinstance(task, str) or not isinstance(reason, str) or not isinstance(evidence, list):
+            raise LocalFault("bad-args", "name a task, a reason and a list of evidence")
+        try:
+            cids = [parse_cid(cid) for cid in evidence]
+        except RemoteFault as fault:
+            raise LocalFault("bad-args", f"evidence: {fault.message}") from None
+        args = {"need": need.id, "task": task, "reason": reason, "evidence": cids}
+        reply = self._runner.tell(lambda at_ns: Commanded("challenge", args, at_ns), reply=True)
+        assert reply is not None
+        await reply.wait()
+        mine = [c for c in need.challenges.values() if (c.challenger, c.task) == (state.me, task)]
+        if not mine:
+            raise LocalFault("no-challenge", "it was refused; see swarmd why " + need.id)
+        return {"need": need.id, **views.challenge_row(state, need, max(mine, key=lambda c: c.lamport))}
 
     async def _need_list(self, call: LocalCall) -> Any:
         state = self._runner.state

@@ -13,7 +13,7 @@ from swarmd.protocol.limits import MAX_INLINE_BYTES
 DEFAULT_DEADLINE_S = 300
 MAX_INLINE_BLOCKS = 16
 Add = Callable[[bytes], tuple[bytes, int]]
-_SPEC_KEYS = {"title", "budget", "deadline_s", "tasks"}
+_SPEC_KEYS = {"title", "budget", "deadline_s", "tasks", "pay"}
 _TASK_KEYS = {"id", "capability", "input", "max_price", "verify", "after"}
 
 
@@ -54,12 +54,15 @@ class SpecReader:
             raise _bad("deadline_s", "a whole number of seconds")
         if not isinstance(title, str):
             raise _bad("title", "must be text")
+        if spec.get("pay") not in (None, "at_once"):
+            raise _bad("pay", '"at_once", or nothing')
         return {
             "title": title,
             "budget": budget,
             "deadline_s": deadline_s,
             "tasks": [self._task(task, f"tasks[{i}]", share) for i, task in enumerate(tasks)],
             "inline": self.inline,
+            **({"pay": spec["pay"]} if spec.get("pay") else {}),
         }
 
     def _amount(self, value: Any, where: str) -> int:

@@ -9,7 +9,8 @@ from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.ledger.accounts import Escrow
 from swarmd.protocol.state import State
-from swarmd.protocol.work.need import Need, Run
+from swarmd.protocol.work import challenging
+from swarmd.protocol.work.need import Challenge, Need, Run
 from swarmd.protocol.work.plan import STATES
 
 
@@ -61,6 +62,11 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
         "reason": closed.reason if closed and not need.complete() else "",
         "tasks": [task_row(need, name, run) for name, run in need.runs.items()],
         "escrow": escrow_row(state.ledger.escrows.get(need.id)),
+        "held": format_usdc(held(state, need)),
+        "challenges": [
+            challenge_row(state, need, made)
+            for made in sorted(need.challenges.values(), key=lambda c: (c.ts_ns, c.id))
+        ],
         **times(need),
         "result": {
             name: cid_text(run.final.result)
@@ -78,6 +84,37 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
         if anchor and anchor.tx_hash
         else None,
         "anchor_note": noted[2] if noted else None,
+    }
+
+
+def held(state: State, need: Need) -> int:
+    """Minor units that accepted results will be paid when the challenge window ends."""
+    escrow = state.ledger.escrows.get(need.id)
+    if escrow is None or escrow.state != "funded" or not need.held():
+        return 0
+    return sum(price for _, price in need.earned().values())
+
+
+def challenge_row(state: State, need: Need, made: Challenge) -> dict[str, Any]:
+    """A challenge and what came of it. `bond_state`: settled once a checkpoint is done with it."""
+    bond, escrow = state.bonds.get(made.bond), state.ledger.escrows.get(made.bond)
+    return {
+        "challenge": cid_text(made.id),
+        "task": made.task,
+        "challenger": made.challenger,
+        "reason": made.reason,
+        "evidence": [cid_text(cid) for cid in made.evidence],
+        "at_ns": made.ts_ns,
+        "outcome": challenging.outcome(need, made),
+        "bond": format_usdc(bond.entry.amount) if bond is not None else "",
+        "bond_state": escrow.state if bond is not None and escrow is not None else "settled",
+        "worker": need.commits[made.commit].worker,
+        "result": cid_text(need.commits[made.commit].result),
+        "reviews": [
+            {"judge": r.judge, "verdict": r.verdict, "score": r.score, "reason": r.reason}
+            for r in need.reviews.values()
+            if r.challenge == made.id
+        ],
     }
 
 

@@ -43,7 +43,8 @@ def explain(state: State, journal: Journal, need: Need) -> dict[str, Any]:
         "reason": detail["reason"],
         "waiting_for": need.waiting_for,
         "steps": steps,
-        "money": escrow_row(state.ledger.escrows.get(need.id)),
+        "money": {**escrow_row(state.ledger.escrows.get(need.id)), "due": detail["held"]},
+        "challenges": detail["challenges"],
         "anchor": detail["anchor"],
         "anchor_note": detail["anchor_note"],
     }
@@ -132,7 +133,15 @@ def describe(envelope: Envelope) -> str:
         case kinds.FINALIZE:
             if payload["outcome"] == "accepted":
                 return f"finalises {payload['task']}: paid, certificate of {len(envelope.refs) - 1}"
+            if payload["outcome"] == "dismissed":
+                return f"dismisses a challenge of {payload['task']}: {payload['reason']}"
             return f"closes the need: {payload['outcome']}, {payload['reason']}"
+        case kinds.CHALLENGE:
+            bond = format_usdc(payload["bond"]["amount"])
+            return f"challenges {payload['task']} for a bond of {bond} USDC: {payload['reason']}"
+        case kinds.INVALIDATE:
+            reviews = _plural(len(envelope.refs) - 1, "review")
+            return f"reverses the result of {payload['task']} with {reviews}: {payload['reason']}"
         case kinds.YIELD:
             return f"gives {payload['task']} back (attempt {payload['attempt']}): {payload['reason']}"
         case kinds.RELEASE:

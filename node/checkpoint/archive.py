@@ -7,8 +7,10 @@ from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.node.runner import Runner
 from swarmd.protocol import engine
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import LocalFault
@@ -67,7 +69,11 @@ class Archive:
         """Its line of `need list`, while the need is still in memory."""
         state = self._runner.state
         need = state.needs.get(closed.id)
-        return encode(views.need_row(state, need)) if need is not None else None
+        if need is None:
+            return None
+        # What was held for a challenge window is paid with this checkpoint.
+        paid = sum(amount for _, amount in closed.paid.values())
+        return encode({**views.need_row(state, need), "paid": format_usdc(paid)})
 
     def bring_back(self, name: str) -> State:
         """A state that has only this need, derived from its envelopes. LocalFault `archived` if those are gone."""
@@ -116,6 +122,7 @@ class Archive:
         state.needs[first.thread].draws = draws
         for envelope in envelopes:
             engine.step(state, Admitted((envelope,), {}, envelope.ts_ns))
+        settling.close(state, state.needs[first.thread])
         return state
 
 

@@ -231,6 +231,8 @@ def show_need(out: Output, detail: dict[str, Any], *, tasks: bool = True) -> Non
         ("times", ", ".join(times)),
         ("money", f"budget {detail['budget']}, paid {detail['paid']} USDC, escrow {escrow['state']}"),
     ]
+    if detail.get("held") not in (None, "0"):
+        pairs.append(("held", f"{detail['held']} USDC, paid when the challenge window ends"))
     if detail.get("reason"):
         pairs.append(("reason", detail["reason"]))
     if detail.get("waiting_for") and detail["state"] != GOOD_END:
@@ -240,9 +242,29 @@ def show_need(out: Output, detail: dict[str, Any], *, tasks: bool = True) -> Non
     if tasks:
         out.print()
         out.print(_task_table(detail["tasks"]))
+    for made in detail.get("challenges", ()):
+        out.note(challenge_text(made))
     for task, value in detail.get("values", {}).items():
         _show_result(out, task, value)
     out.note(f"why: swarmd why {detail['need']}", "dim")
+
+
+_OUTCOMES = {
+    "pending": "is being judged again",
+    "upheld": "reversed the result",
+    "dismissed": "found the result right",
+    "moot": "came to nothing: the result is reversed anyway",
+}
+
+
+def challenge_text(made: dict[str, Any]) -> str:
+    """One line about a challenge and what came of it."""
+    said = ", ".join(review["verdict"] for review in made["reviews"])
+    bond = f", bond {made['bond']} USDC {made['bond_state']}" if made["bond"] else ""
+    return (
+        f"challenge of {clean(made['task'])} by {short_did(made['challenger'])}: {clean(made['reason'])}; "
+        f"{_OUTCOMES[made['outcome']]}{f' ({said})' if said else ''}{bond}"
+    )
 
 
 def waiting_text(waiting: object) -> str:

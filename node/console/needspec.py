@@ -36,7 +36,12 @@ def need_spec(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
             "a need asks for something",
             fix="swarmd need post CAPABILITY ... or swarmd need post --graph FILE",
         )
-    for name, value in (("title", args.title), ("budget", args.budget), ("deadline_s", args.deadline)):
+    for name, value in (
+        ("title", args.title),
+        ("budget", args.budget),
+        ("deadline_s", args.deadline),
+        ("pay", "at_once" if args.pay_at_once else None),
+    ):
         if value is not None:
             spec[name] = value
     if spec.get("budget") is None:

@@ -34,10 +34,11 @@ def run_init(ctx: Context) -> int:
     args, home = ctx.args, ctx.home
     if args.private and args.genesis:
         raise UsageFault("--private makes the key of a new mesh; with --genesis the mesh exists")
-    new = args.verifier or args.fund or args.quorum_mode or args.arbiter
+    new = args.verifier or args.fund or args.quorum_mode or args.arbiter or args.challenge_window
     if args.genesis and new:
         raise UsageFault(
-            "--genesis is a mesh that exists; --verifier, --fund, --quorum-mode and --arbiter describe a new one"
+            "--genesis is a mesh that exists; --verifier, --fund, --quorum-mode, --arbiter and --challenge-window "
+            "describe a new one"
         )
     genesis = setup.load_genesis(Path(args.genesis)) if args.genesis else None
     if args.key_only:
@@ -49,6 +50,8 @@ def run_init(ctx: Context) -> int:
             raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
         own = setup.create_home(home).did
         chosen = {name: getattr(args, name) for name in ("quorum_mode", "arbiter") if getattr(args, name)}
+        if args.challenge_window:
+            chosen["challenge_window_s"] = args.challenge_window
         genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own), **chosen)
     if args.private and not (home / setup.GENESIS_FILE).exists():
         setup.create_home(home)

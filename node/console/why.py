@@ -3,7 +3,7 @@
 from typing import Any
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.needs import anchor_text, waiting_text, when
+from swarmd.node.console.needs import anchor_text, challenge_text, waiting_text, when
 from swarmd.node.console.outcome import OK
 from swarmd.node.console.output import Output, clean, short_did, styled
 
@@ -33,6 +33,8 @@ def _show(out: Output, found: dict[str, Any]) -> None:
     for step in steps:
         _show_step(out, step, started)
     out.line("")
+    for made in found["challenges"]:
+        out.line(challenge_text(made))
     _show_money(out, found["money"])
     out.line(f"anchor  {anchor_text(found.get('anchor'))}")
     if found.get("anchor"):
@@ -64,6 +66,8 @@ def _show_money(out: Output, money: dict[str, Any]) -> None:
         out.line("money   nothing was locked")
         return
     out.line(f"money   {money['amount']} USDC locked, escrow {money['state']}")
+    if money.get("due") not in (None, "0"):
+        out.line(f"        {money['due']} of it earned, paid when the challenge window ends")
     for paid in money.get("paid", ()):
         out.line(f"        {paid['amount']} to {paid['worker']} for {clean(paid['task'])}")
     if money.get("returned") not in (None, "0"):

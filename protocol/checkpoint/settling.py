@@ -21,8 +21,7 @@ def settle(state: State, at_ns: int) -> set[str]:
     """The needs that end here. Pays what was held for them, and returns bonds that nothing will be judged for."""
     ends = {name for name, need in state.needs.items() if _may_end(state, need, at_ns)}
     for name in sorted(ends):
-        ended = state.needs[name]
-        state.ledger.settle(name, _dues(state, ended), ended.ended())
+        close(state, state.needs[name])
     parked = {
         challenging.bond_of(envelope)
         for waiting in (*state.parked.values(), *state.ahead.values())
@@ -40,6 +39,12 @@ def settle(state: State, at_ns: int) -> set[str]:
         if not judged and name not in parked and name not in state.ledger.closings:
             state.ledger.settle(name, {}, bonds.RETURNED)
     return ends
+
+
+def close(state: State, need: Need) -> None:
+    """Pay what an ended need owes; once more has no effect."""
+    if need.ended() is not None and need.id in state.ledger.escrows:
+        state.ledger.settle(need.id, _dues(state, need), need.ended())
 
 
 def found(state: State, need: Need, at_ns: int) -> dict[bytes, int]:

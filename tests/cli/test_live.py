@@ -95,6 +95,15 @@ def test_a_plan_that_fails_gives_the_money_back(swarmd: Swarmd, live: Path, tmp_
         assert (refused.code, refused.json["error"]["code"]) == (4, code)
 
 
+def test_what_is_paid_at_once_cannot_be_challenged(swarmd: Swarmd, done: dict[str, Any]) -> None:
+    """A mesh has no challenge window unless it was founded with one."""
+    ran = swarmd("challenge --json --reason wrong", done["need"])
+    assert (ran.code, ran.json["error"]["code"]) == (4, "no-challenge")
+    assert "paid at once" in ran.json["error"]["message"]
+    assert swarmd("challenge --json --reason wrong --evidence nothing", done["need"]).code == 4
+    assert swarmd("challenge", done["need"]).code == 2, "a reason is needed"
+
+
 def test_what_the_daemon_refuses(swarmd: Swarmd, live: Path) -> None:
     for words in ("need post x --budget 100000", "need show nothing", "agent rm nobody", "why need-zzzz"):
         ran = swarmd(words)

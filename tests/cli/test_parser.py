@@ -37,7 +37,7 @@ def test_the_commands_that_there_are() -> None:
             "completion",
         ),
         *("peers list", "peers score", "peers ban", "peers unban", "peers allow", "peers deny"),
-        *("need post", "need list", "need show", "need graph", "need watch", "task list"),
+        *("need post", "need list", "need show", "need graph", "need watch", "task list", "challenge"),
         *("agent add", "agent list", "agent rm", "agent on", "agent off", "agent stderr"),
         *("config show", "config check", "seeds sign", "seeds check", "doctor net", "doctor content"),
         *("backup create", "backup verify", "backup restore", "backup speak"),

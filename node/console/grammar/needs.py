@@ -1,4 +1,4 @@
-"""Needs and their tasks: need post|list|show|graph|watch, task list, why, proof."""
+"""Needs and their tasks: need post|list|show|graph|watch, task list, challenge, why, proof."""
 
 from swarmd.node.console.grammar import proofs
 from swarmd.node.console.grammar.values import positive, timeout_flag
@@ -49,6 +49,11 @@ def add(commands: Commands) -> None:
         "--verify", metavar="HOW", help="how results are judged: reexec, schema=@FILE, command=NAME"
     )
     post.add_argument(
+        "--pay-at-once",
+        action="store_true",
+        help="pay results as they are accepted; they cannot be challenged then",
+    )
+    post.add_argument(
         "--wait", action="store_true", help="follow it to its end; exit 1 unless it is FINALIZED"
     )
     timeout_flag(post)
@@ -97,5 +102,19 @@ def add(commands: Commands) -> None:
     )
     several.add_argument("--limit", type=positive, default=50, help="at most so many (default: 50)")
     proofs.add(commands)
+    challenge = commands.add(
+        "challenge",
+        "challenges:run_challenge",
+        "have an accepted result judged again, for a bond",
+        'swarmd challenge need-k3v7 count --reason "it counts empty lines" --evidence bafkrei...',
+        "Half of the price is at stake. If others who run the work again find the result wrong it is reversed, the\n"
+        "bond comes back with a reward, and the next candidate takes over; if not, the bond is the worker's.",
+    )
+    challenge.add_argument("need", help="its id, or the beginning of it")
+    challenge.add_argument("task", nargs="?", help="whose result; may be left out if there is one task")
+    challenge.add_argument("--reason", required=True, help="what is wrong with it")
+    challenge.add_argument(
+        "--evidence", metavar="CID", action="append", default=[], help="content that shows it; repeatable"
+    )
     why = commands.add("why", "why:run_why", "say why a need went as it did", "swarmd why need-k3v7")
     why.add_argument("need", help="its id, or the beginning of it")

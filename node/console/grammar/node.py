@@ -41,6 +41,12 @@ def add(commands: Commands) -> None:
         help="of a new mesh: with etcd, a plan wins that is recorded there first (etcd_endpoints in swarmd.toml)",
     )
     init.add_argument(
+        "--challenge-window",
+        type=positive,
+        metavar="S",
+        help="of a new mesh: hold pay and let results be challenged for so long (600 is good; default: not at all)",
+    )
+    init.add_argument(
         "--listen", metavar="MULTIADDR", action="append", help="written to swarmd.toml; repeatable"
     )
     init.add_argument(
