@@ -48,6 +48,7 @@ def test_the_commands_that_there_are() -> None:
         ),
         "bench content",
         *("state show", "state import", "state export"),
+        *(f"checkpoint {name}" for name in ("list", "show", "export", "verify", "advance", "retrieve")),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
         *(f"consensus {name}" for name in ("evidence", "export", "verify")),
         *("proof root", "proof make", "proof verify"),
