@@ -1,96 +1,209 @@
-"""The parts of the embedded chain at work: deploys the anchor contract once, turns queued anchors into blocks.
+"""The parts of a chain at work: contracts deployed once, queued requests turned into transactions, roots read back.
 
 Everything here blocks and is driven by one worker thread at a time. Heavy to import: see `service`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from swarmd.contracts import load_artifact
 from swarmd.node.chain.account import LocalSigner, load_or_create_key
-from swarmd.node.chain.client import Call, Receipt, Reverted
+from swarmd.node.chain.client import UNLIMITED, Call, ChainClient, FeePolicy, Receipt, Reverted, Unavailable
 from swarmd.node.chain.codec import ContractCodec, checksum
 from swarmd.node.chain.embedded import EmbeddedEvm, contract_address
 from swarmd.node.chain.kv import SqliteKv
-from swarmd.node.chain.outbox import ANCHOR, DEPLOY, Outbox, Request, unpack_anchor
+from swarmd.node.chain.outbox import ANCHOR, CALL, DEPLOY, Outbox, Request, unpack_anchor
 from swarmd.node.ports import AnchorSeen
-from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.faults import CorruptState, LocalFault
 
-CONTRACT = "SettlementAnchor"
-ANCHORS_PER_BLOCK = 64
+ANCHOR_CONTRACT = "SettlementAnchor"
+REQUESTS_PER_ROUND = 64
 # A first anchor costs about 69,000 gas (tests/chain measures it); the rest is room.
 ANCHOR_GAS = 100_000
-DEPLOY_GAS = 1_500_000
-# The embedded chain has no other miner, hence no reorgs: what is in a block is final.
-CONFIRMATIONS = 0
+DEPLOY_GAS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a chain is used. The defaults are those of the embedded one, whose blocks are final as they are made."""
+
+    confirmations: int = 0
+    fees: FeePolicy = UNLIMITED
+    contracts: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # name -> 20-byte address of what lies there already
+    is_ours_alone: bool = True  # nobody else makes blocks or sends
+
+
+def pack_call(to: bytes, data: bytes, gas: int) -> bytes:
+    """The payload of a CALL request: 20 bytes of address, 8 of gas, then the data."""
+    return to + gas.to_bytes(8, "big") + data
+
+
+def unpack_call(payload: bytes) -> Call:
+    return Call(payload[:20], payload[28:], int.from_bytes(payload[20:28], "big"))
 
 
 class AnchorMachine:
-    """Everything that blocks: EVM, outbox and signer in one place, driven by one worker thread at a time."""
+    """Everything that blocks: chain, outbox and signer in one place, driven by one worker thread at a time."""
 
-    def __init__(self, folder: Path, chain_id: int, outbox: Outbox) -> None:
-        kv = SqliteKv(folder / "chain.sqlite")  # first: it keeps a second daemon out
-        try:
-            self.signer = LocalSigner(load_or_create_key(folder / "account.key"))
-            self.evm = EmbeddedEvm(kv, chain_id, self.signer.account)
-            outbox.bind(self.evm, self.signer.account)
-        except BaseException:
-            kv.close()
-            raise
+    def __init__(
+        self, client: ChainClient, signer: LocalSigner, outbox: Outbox, terms: Terms | None = None
+    ) -> None:
+        """Raises Unavailable, or CorruptState `outbox-of-another-chain`."""
+        outbox.bind(client, signer.account)
+        self.client = client
+        self.signer = signer
         self.outbox = outbox
-        self.artifact = load_artifact(CONTRACT)
-        self.codec = ContractCodec(self.artifact)
-        self.contract = b""
+        self.terms = terms or Terms()
+        self.contract = b""  # where anchors go
+        self._codecs: dict[str, ContractCodec] = {}
+        self.trouble = ""  # the code of what stands in the way: out-of-gas, stuck, ...
 
-    def deploy(self) -> None:
-        """Put the contract on chain if it is not there yet. It goes through the outbox like everything else.
+    def codec(self, name: str) -> ContractCodec:
+        found = self._codecs.get(name)
+        if found is None:
+            found = self._codecs[name] = ContractCodec(load_artifact(name))
+        return found
 
-        A new version of the contract has other bytecode, so it is deployed beside the old one.
+    # Contracts
+
+    def deploy(self) -> str:
+        """Put the anchor contract on chain if it is not there yet; returns why it is not there yet, or "".
+
+        It goes through the outbox like everything else. A new version of the contract has other bytecode, so it is
+        deployed beside the old one.
         """
-        key = sha256(self.artifact.bytecode).digest()
-        self.outbox.submit(DEPLOY, key, b"")
-        self.tick(DEPLOY)
-        request = self.outbox.get(DEPLOY, key)
-        if request is None or request.state != "final" or request.nonce is None:
-            raise CorruptState("deployment-failed", f"{CONTRACT}: {request.label if request else 'lost'}")
-        self.contract = contract_address(self.signer.account, request.nonce)
-        if self.evm.code(self.contract) != self.artifact.deployed_bytecode:
-            raise CorruptState("contract-missing", f"other code lies at 0x{self.contract.hex()}")
+        artifact = load_artifact(ANCHOR_CONTRACT)
+        known = self.terms.contracts.get(ANCHOR_CONTRACT)
+        if known is None:
+            key = sha256(artifact.bytecode).digest()
+            self.outbox.submit(DEPLOY, key, b"")
+            refusal = self.tick(DEPLOY)
+            known = self._deployed(key, ANCHOR_CONTRACT)
+            if known is None:
+                return refusal or "deploying: waits for its confirmations"
+        if self.client.code(known) != artifact.deployed_bytecode:
+            raise CorruptState("contract-missing", f"other code lies at 0x{known.hex()}")
+        self.contract = known
+        return ""
 
-    def tick(self, kind: str) -> str:
-        """One round of the outbox and one block; returns why the chain refuses, or ""."""
-        self.outbox.pull(self.evm, self.signer.account, self.explain, confirmations=CONFIRMATIONS)
-        refused = self.outbox.push(self.evm, self.signer, self.build, kind=kind, limit=ANCHORS_PER_BLOCK)
-        self.evm.mine()
-        self.outbox.pull(self.evm, self.signer.account, self.explain, confirmations=CONFIRMATIONS)
+    def _deployed(self, key: bytes, name: str) -> bytes | None:
+        """The address of a finished deployment, None while it is under way."""
+        request = self.outbox.get(DEPLOY, key)
+        if (
+            request is None
+            or request.state == "failed"
+            or (request.state == "final" and request.nonce is None)
+        ):
+            raise CorruptState("deployment-failed", f"{name}: {request.label if request else 'lost'}")
+        if request.state != "final" or request.nonce is None:
+            return None
+        return contract_address(self.signer.account, request.nonce)
+
+    def install(self, name: str, *arguments: object) -> bytes | None:
+        """The address of a contract of `name`, deployed with these arguments unless the operator named one.
+
+        None while the deployment is under way.
+        """
+        if name in self.terms.contracts:
+            return self.terms.contracts[name]
+        artifact = load_artifact(name)
+        code = artifact.bytecode + self.codec(name).encode_constructor(*arguments)
+        key = sha256(code).digest()
+        self.outbox.submit(DEPLOY, key, code)
+        if self._deployed(key, name) is None and self.terms.is_ours_alone:
+            self.tick()
+        return self._deployed(key, name)
+
+    def address_of(self, name: str) -> bytes:
+        """Where the operator says a contract lies. LocalFault `no-contract`."""
+        found = self.terms.contracts.get(name)
+        if found is None:
+            fix = f'name it in chain_contracts: "{name}=0x..."'
+            raise LocalFault("no-contract", f"no {name} is known on chain {self.client.chain_id}", fix=fix)
+        return found
+
+    # Rounds
+
+    def tick(self, kind: str | None = None) -> str:
+        """One round of the outbox, and a block where blocks are ours to make; returns what stands in the way, or "".
+
+        Raises Unavailable.
+        """
+        self._pull()
+        refused = self.outbox.push(
+            self.client,
+            self.signer,
+            self.build,
+            kind=kind,
+            limit=REQUESTS_PER_ROUND,
+            policy=self.terms.fees,
+        )
+        if self.terms.is_ours_alone:
+            self.client.advance()
+            self._pull()
+        self.trouble = refused[0].code if refused else ""
         if refused:
             return str(refused[0])
+        if not self.terms.is_ours_alone:
+            return ""
         # Alone on the chain, what is sent is mined at once: what is not would be tried forever in a busy loop.
         counts = self.outbox.counts()
         stuck = counts["signed"] + counts["sent"]
+        self.trouble = "stuck" if stuck else ""
         return f"stuck: {stuck} transactions were sent and not mined" if stuck else ""
+
+    def _pull(self) -> None:
+        self.outbox.pull(
+            self.client, self.signer.account, self.explain, confirmations=self.terms.confirmations
+        )
 
     def build(self, request: Request) -> Call:
         if request.kind == DEPLOY:
-            return Call(None, self.artifact.bytecode, DEPLOY_GAS)
+            return Call(None, request.payload or load_artifact(ANCHOR_CONTRACT).bytecode, DEPLOY_GAS)
+        if request.kind == CALL:
+            return unpack_call(request.payload)
         root, count = unpack_anchor(request.payload)
-        return Call(self.contract, self.codec.encode_call("anchor", request.key, root, count), ANCHOR_GAS)
+        data = self.codec(ANCHOR_CONTRACT).encode_call("anchor", request.key, root, count)
+        return Call(self.contract, data, ANCHOR_GAS)
 
     def explain(self, request: Request, receipt: Receipt) -> str:
         """Why a mined transaction reverted: receipts don't say, so the call is asked again."""
         if request.target is None:
             return "reverted"
+        call = self.build(request)
         try:
-            self.evm.call(request.target, self.build(request).data, sender=self.signer.account)
+            self.client.call(request.target, call.data, sender=self.signer.account)
         except Reverted as error:
-            return self.codec.decode_error(error.data)[0] or "reverted"
-        return "out-of-gas" if receipt.gas_used >= ANCHOR_GAS else "reverted"
+            return self.error_name(error.data) or "reverted"
+        except Unavailable:
+            return "reverted"
+        return "out-of-gas" if receipt.gas_used >= call.gas else "reverted"
+
+    def error_name(self, data: bytes) -> str:
+        """The name of a custom error of any contract of ours, "" if it is none."""
+        for name in (ANCHOR_CONTRACT, *self._codecs):
+            if found := self.codec(name).decode_error(data)[0]:
+                return found
+        return ""
+
+    # Reading
+
+    def view(self, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
+        """What a read-only function of the contract `name` at `address` returns. Raises Reverted, Unavailable."""
+        codec = self.codec(name)
+        data = codec.encode_call(function, *arguments)
+        return codec.decode_result(function, self.client.call(address, data, sender=self.signer.account))
 
     def root_of(self, anchor_id: bytes) -> bytes | None:
         request = self.outbox.get(ANCHOR, anchor_id)
         contract = self.contract if request is None or request.target is None else request.target
-        data = self.codec.encode_call("anchorOf", "0x" + self.signer.account.hex(), anchor_id)
-        root, block_number = self.codec.decode_result("anchorOf", self.evm.call(contract, data))
+        account = "0x" + self.signer.account.hex()
+        root, block_number = self.view(ANCHOR_CONTRACT, contract, "anchorOf", account, anchor_id)
         return bytes(root) if block_number else None
 
     def anchor_seen(self, request: Request) -> AnchorSeen:
@@ -100,6 +213,20 @@ class AnchorMachine:
             anchor_id=request.key,
             tx_hash=request.tx_hash,
             block_number=request.block_number,
-            chain_id=self.evm.chain_id,
+            chain_id=self.client.chain_id,
             contract=checksum(request.target),
         )
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def open_embedded(folder: Path, chain_id: int, outbox: Outbox) -> AnchorMachine:
+    """The machine over the EVM of a home."""
+    kv = SqliteKv(folder / "chain.sqlite")  # first: it keeps a second daemon out
+    try:
+        signer = LocalSigner(load_or_create_key(folder / "account.key"))
+        return AnchorMachine(EmbeddedEvm(kv, chain_id, signer.account), signer, outbox)
+    except BaseException:
+        kv.close()
+        raise

@@ -1,4 +1,4 @@
-"""What the outbox and the service need of a chain, whatever it is: the embedded EVM now, JSON-RPC endpoints later.
+"""What the outbox and the service need of a chain, whatever it is: the embedded EVM, or JSON-RPC endpoints.
 
 Everything here blocks and is called in a worker thread, one call at a time.
 """
@@ -15,6 +15,10 @@ class Log:
     address: bytes  # 20 bytes
     topics: tuple[bytes, ...]  # 32 bytes each
     data: bytes
+    block_number: int = 0
+    block_hash: bytes = b""  # 32 bytes
+    tx_hash: bytes = b""  # 32 bytes
+    index: int = 0  # position within the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,31 @@ class Fees:
     priority_fee_wei: int
 
 
+@dataclass(frozen=True, slots=True)
+class FeePolicy:
+    """What an operator allows the outbox to bid, and when it bids again for what is not mined."""
+
+    max_fee_wei: int  # no bid for a unit of gas is ever higher
+    bump_after_blocks: int = 3  # without a receipt for so many blocks, the oldest transaction is bid up
+
+    def capped(self, fees: Fees) -> Fees:
+        return Fees(min(fees.max_fee_wei, self.max_fee_wei), min(fees.priority_fee_wei, self.max_fee_wei))
+
+    def bumped(self, old: Fees, market: Fees) -> Fees | None:
+        """At least 12.5 % more of both, which satisfies geth (10 %) and nethermind; None if the cap forbids it."""
+        wanted = Fees(
+            max(-(-old.max_fee_wei * 9 // 8), market.max_fee_wei),
+            max(-(-old.priority_fee_wei * 9 // 8), market.priority_fee_wei),
+        )
+        if wanted.max_fee_wei <= self.max_fee_wei and wanted.priority_fee_wei <= self.max_fee_wei:
+            return wanted
+        least = Fees(-(-old.max_fee_wei * 9 // 8), -(-old.priority_fee_wei * 9 // 8))
+        return least if least.max_fee_wei <= self.max_fee_wei else None
+
+
+UNLIMITED = FeePolicy(max_fee_wei=1 << 62)
+
+
 class Rejected(Exception):
     """The chain does not take a transaction; nothing of it was executed. `code` is stable and kebab-case."""
 
@@ -56,8 +85,18 @@ class Rejected(Exception):
         self.message = message
 
 
+class Unavailable(Exception):
+    """The chain can't be asked now. `code`: rpc-down, behind, wrong-chain."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
 # What a node says of a transaction that it already has: the goal is reached or decided by the receipt.
-NOT_ERRORS = frozenset({"already-known", "nonce-too-low"})
+# "replacement-underpriced": an older bid of ours for the same nonce is in the pool and stays there for now.
+NOT_ERRORS = frozenset({"already-known", "nonce-too-low", "replacement-underpriced"})
 
 
 class Reverted(Exception):
@@ -81,8 +120,29 @@ class ChainClient(Protocol):
     def head(self) -> int:
         """The number of the newest block."""
 
-    def nonce(self, account: bytes) -> int:
-        """How many transactions of the 20-byte `account` are in blocks."""
+    def nonce(self, account: bytes, *, depth: int = 0) -> int:
+        """How many transactions of the 20-byte `account` are in blocks that have `depth` others on top."""
+
+    def balance(self, account: bytes) -> int:
+        """What `account` has for gas, in wei."""
+
+    def code(self, address: bytes) -> bytes:
+        """The contract at the 20-byte address, b"" if there is none."""
+
+    def block_hash(self, number: int) -> bytes | None:
+        """32 bytes, None if there is no such block."""
+
+    def block_time_s(self) -> int:
+        """When the newest block was made, in seconds since 1970."""
+
+    def advance(self) -> None:
+        """Make blocks of what is due, where nobody else makes them."""
+
+    def logs(self, address: bytes, topic: bytes | None, *, first_block: int, last_block: int) -> list["Log"]:
+        """The events of a contract in these blocks, both ends included, in order; of one kind if `topic` is given."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
 
     def fees(self) -> Fees: ...
 

@@ -14,29 +14,47 @@ def checksum(address: bytes) -> str:
     return str(to_checksum_address(address))
 
 
+def _type_of(field: Mapping[str, Any]) -> str:
+    """The canonical type: a struct is the tuple of its fields."""
+    kind: str = field["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(map(_type_of, field['components']))}){kind.removeprefix('tuple')}"
+
+
 class ContractCodec:
     """The ABI of one contract, indexed by name and by selector. No overloads: our contracts have none."""
 
     def __init__(self, artifact: Artifact) -> None:
+        self._constructor: list[str] = []
         self._inputs: dict[str, list[str]] = {}
         self._outputs: dict[str, list[str]] = {}
         self._selectors: dict[str, bytes] = {}
         self._errors: dict[bytes, tuple[str, list[str]]] = {}
+        self._names: dict[bytes, str] = {}
         self._topics: dict[str, bytes] = {}
         self._events: dict[str, Sequence[Mapping[str, Any]]] = {}
         for item in artifact.abi:
             kind, name = item["type"], item.get("name", "")
-            types = [field["type"] for field in item.get("inputs", ())]
+            types = [_type_of(field) for field in item.get("inputs", ())]
+            if kind == "constructor":
+                self._constructor = types
+                continue
             digest = keccak(text=f"{name}({','.join(types)})")
             if kind == "function":
                 self._inputs[name] = types
-                self._outputs[name] = [field["type"] for field in item["outputs"]]
+                self._outputs[name] = [_type_of(field) for field in item["outputs"]]
                 self._selectors[name] = digest[:4]
             elif kind == "error":
                 self._errors[digest[:4]] = (name, types)
             elif kind == "event":
                 self._topics[name] = digest
                 self._events[name] = item["inputs"]
+                self._names[digest] = name
+
+    def encode_constructor(self, *arguments: object) -> bytes:
+        """What follows the creation code in a deployment."""
+        return encode(self._constructor, arguments)
 
     def encode_call(self, name: str, *arguments: object) -> bytes:
         return self._selectors[name] + encode(self._inputs[name], arguments)
@@ -48,6 +66,10 @@ class ContractCodec:
         """Name and arguments of a custom error; ("", ()) for anything else."""
         name, types = self._errors.get(data[:4], ("", []))
         return name, tuple(decode(types, data[4:])) if name else ()
+
+    def event_of(self, topics: Sequence[bytes]) -> str:
+        """The name of the event with this first topic, "" if the contract has none such."""
+        return self._names.get(topics[0], "") if topics else ""
 
     def topic(self, name: str) -> bytes:
         """The first topic of the event `name`."""

@@ -111,8 +111,23 @@ class EmbeddedEvm:
     def head(self) -> int:
         return int(self._head_header().block_number)
 
-    def nonce(self, account: bytes) -> int:
-        return int(self._state_vm().state.get_nonce(account))
+    def nonce(self, account: bytes, *, depth: int = 0) -> int:
+        header = self._head_header()
+        if depth:
+            number = BlockNumber(max(0, self.head() - depth))
+            header = self._chain.get_canonical_block_header_by_number(number)
+        return int(self._chain.get_vm(header).state.get_nonce(Address(account)))
+
+    def block_hash(self, number: int) -> bytes | None:
+        if not 0 <= number <= self.head():
+            return None
+        return bytes(self._chain.get_canonical_block_hash(BlockNumber(number)))
+
+    def block_time_s(self) -> int:
+        return int(self._head_header().timestamp)
+
+    def advance(self) -> None:
+        self.mine()
 
     def balance(self, account: bytes) -> int:
         return int(self._state_vm().state.get_balance(account))
@@ -252,15 +267,20 @@ class EmbeddedEvm:
             tx_hash, number, self._chain.get_canonical_block_hash(number), index, found, before
         )
 
-    def logs(self, address: bytes, topic: bytes, *, first_block: int, last_block: int) -> list[Log]:
-        """The events of `address` with this first topic in a range of blocks, both ends included, in order."""
+    def logs(self, address: bytes, topic: bytes | None, *, first_block: int, last_block: int) -> list[Log]:
+        """The events of `address` in a range of blocks, both ends included, in order; of one kind by first topic."""
         found = []
         for number in range(first_block, last_block + 1):
             header = self._chain.get_canonical_block_header_by_number(BlockNumber(number))
-            for receipt in self._chain.chaindb.get_receipts(header, PragueVM.get_receipt_builder()):
-                found += [
-                    log for log in _plain_logs(receipt) if log.address == address and log.topics[0] == topic
-                ]
+            hashes = self._chain.get_canonical_block_by_number(BlockNumber(number)).transactions
+            receipts = self._chain.chaindb.get_receipts(header, PragueVM.get_receipt_builder())
+            index = 0
+            for transaction, receipt in zip(hashes, receipts, strict=True):
+                for log in _plain_logs(receipt):
+                    if log.address == address and (topic is None or log.topics[:1] == (topic,)):
+                        place = (number, bytes(header.hash), bytes(transaction.hash), index)
+                        found.append(Log(log.address, log.topics, log.data, *place))
+                    index += 1
         return found
 
 

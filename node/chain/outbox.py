@@ -23,13 +23,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from swarmd.node.chain.client import NOT_ERRORS, Call, ChainClient, Receipt, Rejected, Signer
+from swarmd.node.chain.client import (
+    NOT_ERRORS,
+    UNLIMITED,
+    Call,
+    ChainClient,
+    FeePolicy,
+    Fees,
+    Receipt,
+    Rejected,
+    Signer,
+)
 from swarmd.protocol.faults import CorruptState, LocalFault
 
-ANCHOR, DEPLOY = "anchor", "deploy"  # the kinds of request in the outbox
+ANCHOR, DEPLOY, CALL = "anchor", "deploy", "call"  # the kinds of request in the outbox
 STATES = ("queued", "signed", "sent", "mined", "final", "failed")
 SETTLED = frozenset({"final", "failed"})
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _LOCK_TIMEOUT_S = 5.0
 
 _SCHEMA = """
@@ -54,9 +64,18 @@ CREATE INDEX IF NOT EXISTS request_live ON request(state, seq) WHERE state NOT I
 CREATE INDEX IF NOT EXISTS request_unnotified ON request(seq) WHERE notified = 0 AND state = 'final';
 -- Every transaction ever signed for a request that is not settled. A fee bump adds a row, any may be mined.
 CREATE TABLE IF NOT EXISTS attempt(
-    tx_hash BLOB PRIMARY KEY, seq INTEGER NOT NULL REFERENCES request(seq), raw BLOB NOT NULL
+    tx_hash BLOB PRIMARY KEY, seq INTEGER NOT NULL REFERENCES request(seq), raw BLOB NOT NULL,
+    max_fee_wei INTEGER NOT NULL DEFAULT 0, priority_fee_wei INTEGER NOT NULL DEFAULT 0,
+    head INTEGER NOT NULL DEFAULT 0  -- the newest block when it was signed
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempt_seq ON attempt(seq);
+"""
+
+# What version 2 added to a file of version 1.
+_UPGRADE = """
+ALTER TABLE attempt ADD COLUMN max_fee_wei INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN priority_fee_wei INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempt ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
 """
 
 _COLUMNS = "seq, kind, key, payload, state, reason, nonce, target, tx_hash, block_number, block_hash"
@@ -93,6 +112,17 @@ def unpack_anchor(payload: bytes) -> tuple[bytes, int]:
     return payload[:32], int.from_bytes(payload[32:], "big")
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One signed transaction of a request."""
+
+    tx_hash: bytes
+    seq: int
+    raw: bytes
+    fees: Fees
+    head: int
+
+
 _Change = tuple[Request, Request]  # before, after
 Builder = Callable[[Request], Call]
 Explainer = Callable[[Request, Receipt], str]
@@ -121,10 +151,13 @@ class Outbox:
 
     def _open_schema(self, path: Path) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
+        if version not in range(SCHEMA_VERSION + 1):
             self._db.close()
             raise LocalFault("outbox-version", f"{path} has version {version}", fix="use a newer swarmd")
-        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        upgrade = _UPGRADE if version == 1 else ""
+        self._db.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} {upgrade} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -215,21 +248,30 @@ class Outbox:
             )
 
     def push(
-        self, client: ChainClient, signer: Signer, build: Builder, *, kind: str, limit: int
+        self,
+        client: ChainClient,
+        signer: Signer,
+        build: Builder,
+        *,
+        kind: str | None = None,
+        limit: int,
+        policy: FeePolicy = UNLIMITED,
     ) -> list[Rejected]:
-        """Sign up to `limit` queued requests of `kind`, then broadcast all that has no receipt, in nonce order.
+        """Sign up to `limit` queued requests, of one kind if given, then broadcast all that has no receipt, in
+        nonce order; what waits too long is bid up first.
 
-        Returns what the chain refused. Such a request stays as it is, with the reason, for the next push.
+        Returns what stands in the way: what the chain refused, or `out-of-gas`, `fee-above-cap`, `stuck` of our own.
+        A request that met it stays as it is, with the reason, for the next push.
         """
-        self._sign(client, signer, build, kind, limit)
+        trouble = self._sign(client, signer, build, kind, limit, policy)
         live = self._rows("state IN ('signed', 'sent') ORDER BY nonce")
         if not live:
-            return []
+            return trouble
+        trouble += self._bump(client, signer, build, live, policy)
         with self._lock:
             raws: dict[bytes, bytes] = dict(self._db.execute("SELECT tx_hash, raw FROM attempt"))
         changes: list[_Change] = []
-        refused: list[Rejected] = []
-        for request in live:
+        for request in self._rows("state IN ('signed', 'sent') ORDER BY nonce"):
             raw = raws.get(request.tx_hash or b"")
             if raw is None:
                 raise CorruptState(
@@ -239,33 +281,103 @@ class Outbox:
                 client.send_raw(raw)
             except Rejected as error:
                 if error.code not in NOT_ERRORS:
-                    refused.append(error)
+                    trouble.append(_named(error))
                     changes.append((request, replace(request, reason=str(error))))
                     break  # those after it could only wait for its nonce
             if request.state == "signed":
                 changes.append((request, replace(request, state="sent", reason="")))
         self._save(changes)
-        return refused
+        return trouble
 
-    def _sign(self, client: ChainClient, signer: Signer, build: Builder, kind: str, limit: int) -> None:
-        """Give queued requests their nonces and signatures; on disk, all at once, before any is broadcast."""
-        queued = self._rows("state='queued' AND kind=? ORDER BY seq LIMIT ?", kind, limit)
+    def _sign(
+        self,
+        client: ChainClient,
+        signer: Signer,
+        build: Builder,
+        kind: str | None,
+        limit: int,
+        policy: FeePolicy,
+    ) -> list[Rejected]:
+        """Give queued requests their nonces and signatures; on disk, all at once, before any is broadcast.
+
+        None gets a nonce that the account can't pay for: it would block those after it.
+        """
+        where = "state='queued' AND (?1 IS NULL OR kind=?1) ORDER BY seq LIMIT ?2"
+        queued = self._rows(where, kind, limit)
         if not queued:
-            return
+            return []
         with self._lock:
             highest = self._db.execute("SELECT max(nonce) FROM request").fetchone()[0]
         # The chain knows better than we do if the account was used elsewhere, or our file is an old backup.
         first = max(client.nonce(signer.account), 0 if highest is None else highest + 1)
-        fees = client.fees()
+        market = client.fees()
+        base_wei = (market.max_fee_wei - market.priority_fee_wei) // 2
+        if base_wei + min(market.priority_fee_wei, 1) > policy.max_fee_wei:
+            text = f"gas costs {base_wei} wei and the most allowed is {policy.max_fee_wei}"
+            return [Rejected("fee-above-cap", text)]
+        fees = policy.capped(market)
+        spare_wei = client.balance(signer.account) - self._committed_wei(build)
+        head = client.head()
         changes: list[_Change] = []
-        attempts: list[tuple[bytes, int, bytes]] = []
+        attempts: list[_Attempt] = []
+        trouble: list[Rejected] = []
         for nonce, request in enumerate(queued, start=first):
             call = build(request)
+            cost_wei = call.gas * fees.max_fee_wei
+            if cost_wei > spare_wei:
+                text = (
+                    f"the next transaction may cost {cost_wei} wei, the account can spare {max(0, spare_wei)}"
+                )
+                trouble.append(Rejected("out-of-gas", text))
+                break
+            spare_wei -= cost_wei
             raw, tx_hash = signer.sign(call, nonce=nonce, fees=fees, chain_id=client.chain_id)
             after = replace(request, state="signed", reason="", nonce=nonce, target=call.to, tx_hash=tx_hash)
             changes.append((request, after))
-            attempts.append((tx_hash, request.seq, raw))
+            attempts.append(_Attempt(tx_hash, request.seq, raw, fees, head))
         self._save(changes, attempts)
+        return trouble
+
+    def _committed_wei(self, build: Builder) -> int:
+        """What the transactions under way may cost, by the highest bid of each."""
+        live = self._rows("state IN ('signed', 'sent')")
+        if not live:
+            return 0
+        with self._lock:
+            bids = dict(self._db.execute("SELECT seq, max(max_fee_wei) FROM attempt GROUP BY seq").fetchall())
+        return sum(build(request).gas * bids.get(request.seq, 0) for request in live)
+
+    def _bump(
+        self, client: ChainClient, signer: Signer, build: Builder, live: Sequence[Request], policy: FeePolicy
+    ) -> list[Rejected]:
+        """Sign higher bids for what waits too long: the oldest, and whatever bids less than gas costs by now."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT seq, max_fee_wei, priority_fee_wei, head FROM attempt ORDER BY head, max_fee_wei"
+            ).fetchall()
+        newest = {seq: (Fees(max_fee, priority), head) for seq, max_fee, priority, head in rows}
+        head = client.head()
+        market = client.fees()
+        base_wei = (market.max_fee_wei - market.priority_fee_wei) // 2
+        changes: list[_Change] = []
+        attempts: list[_Attempt] = []
+        trouble: list[Rejected] = []
+        for position, request in enumerate(live):
+            old, since = newest.get(request.seq, (Fees(0, 0), head))
+            if head - since < policy.bump_after_blocks or (position and old.max_fee_wei >= base_wei):
+                continue
+            fees = policy.bumped(old, market)
+            if fees is None:
+                text = f"nonce {request.nonce} waits since block {since}, and the most allowed is bid already"
+                trouble.append(Rejected("stuck", text))
+                break
+            nonce = request.nonce
+            assert nonce is not None  # only what has one is signed or sent
+            raw, tx_hash = signer.sign(build(request), nonce=nonce, fees=fees, chain_id=client.chain_id)
+            changes.append((request, replace(request, state="signed", tx_hash=tx_hash)))
+            attempts.append(_Attempt(tx_hash, request.seq, raw, fees, head))
+        self._save(changes, attempts)
+        return trouble
 
     def pull(self, client: ChainClient, account: bytes, explain: Explainer, *, confirmations: int) -> int:
         """Learn from the chain what became of what was signed; returns how many requests moved.
@@ -275,8 +387,9 @@ class Outbox:
         live = self._rows("state IN ('signed', 'sent', 'mined') ORDER BY nonce")
         if not live:
             return 0
-        # Before the receipts: if our transaction used the nonce up by now, its receipt is there to be found.
-        used_nonces = client.nonce(account)
+        # Before the receipts, and only as deep as is final: if our own transaction used a nonce up down there, its
+        # receipt is there to be found, also on a node that indexes its newest blocks late.
+        used_nonces = client.nonce(account, depth=confirmations)
         head = client.head()
         with self._lock:  # the table holds nothing of settled requests
             attempts = self._db.execute("SELECT tx_hash, seq FROM attempt").fetchall()
@@ -301,7 +414,7 @@ class Outbox:
         self._save(changes)
         return len(changes)
 
-    def _save(self, changes: Sequence[_Change], attempts: Sequence[tuple[bytes, int, bytes]] = ()) -> None:
+    def _save(self, changes: Sequence[_Change], attempts: Sequence["_Attempt"] = ()) -> None:
         """Write the changed requests and new attempts in one transaction; forget attempts without a future."""
         if not changes:
             return
@@ -316,7 +429,13 @@ class Outbox:
                 ],
             )
             db.executemany("DELETE FROM attempt WHERE seq=?", over)
-            db.executemany("INSERT INTO attempt VALUES(?,?,?)", attempts)
+            db.executemany(
+                "INSERT INTO attempt VALUES(?,?,?,?,?,?)",
+                [
+                    (a.tx_hash, a.seq, a.raw, a.fees.max_fee_wei, a.fees.priority_fee_wei, a.head)
+                    for a in attempts
+                ],
+            )
         self._count((before.state, after.state) for before, after in changes)
 
 
@@ -330,3 +449,8 @@ def _with_receipt(request: Request, receipt: Receipt, deep: bool, explain: Expla
         block_number=receipt.block_number,
         block_hash=receipt.block_hash,
     )
+
+
+def _named(error: Rejected) -> Rejected:
+    """Under the name that an operator acts on."""
+    return Rejected("out-of-gas", error.message) if error.code == "insufficient-funds" else error

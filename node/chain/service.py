@@ -1,18 +1,22 @@
-"""The `Chain` port over the embedded EVM: anchors in, `AnchorSeen` out, each on chain exactly once.
+"""The `Chain` port over the embedded EVM or JSON-RPC endpoints: anchors in, `AnchorSeen` out, each on chain exactly
+once.
 
-Files of a home: `chain/account.key` (0600), `chain/chain.sqlite` (the EVM), `chain/outbox.sqlite`.
+Files of a home: `chain/account.key` (0600) and `chain/chain.sqlite` of the embedded EVM, or `chain/keystore.json` of
+an account elsewhere; `chain/outbox.sqlite` in both cases.
 """
 
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-from swarmd.node.chain.outbox import ANCHOR, Outbox, pack_anchor
+from swarmd.node.chain.client import Unavailable
+from swarmd.node.chain.outbox import ANCHOR, CALL, Outbox, pack_anchor
 from swarmd.node.ports import AnchorSeen
 from swarmd.protocol.faults import CorruptState, LocalFault
 
@@ -36,6 +40,8 @@ _HEAVY_MODULES = (
     "eth.vm.forks.prague",
     "swarmd.node.chain.anchoring",
 )
+# Faults that an operator can mend while we keep trying.
+_PATIENT_WITH = frozenset({"chain-storage"})
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def _storage_faults(folder: Path) -> Iterator[None]:
 def _load(module: str) -> None:
     """Import, and put back the recursion limit, which py-evm and py_ecc raise to 100,000 for the whole process.
 
-    They need it for calls nested 1,024 deep; our contract calls nothing. Deep recursion in C, such as a JSON
+    They need it for calls nested 1,024 deep; our contracts call a token at most. Deep recursion in C, such as a JSON
     parser's, would end in a stack overflow instead of RecursionError.
     """
     limit = sys.getrecursionlimit()
@@ -63,12 +69,16 @@ def _load(module: str) -> None:
         sys.setrecursionlimit(limit)
 
 
-class EmbeddedChain:
+class ChainService:
     """The chain of one home. `submit_anchor` works at once and without `run`; `run` brings the anchors on chain.
 
-    All disk and EVM work happens in worker threads: one at a time for the chain, another for submissions, so
+    All disk and chain work happens in worker threads: one at a time for the chain, another for submissions, so
     that queueing an anchor never waits for a block.
     """
+
+    kind = ""
+    poll_s = 0.0  # how often a chain is asked that others make blocks for; 0: it is ours alone
+    _modules: tuple[str, ...] = _HEAVY_MODULES
 
     def __init__(self, home: Path, chain_id: int = DEFAULT_CHAIN_ID) -> None:
         """Touches nothing yet. Raises LocalFault `bad-chain-id`."""
@@ -76,6 +86,7 @@ class EmbeddedChain:
             raise LocalFault(
                 "bad-chain-id", f"{chain_id}", fix=f"a chain id lies between 1 and {MAX_CHAIN_ID}"
             )
+        self._home = home
         self._folder = home / "chain"
         self._chain_id = chain_id
         self._chain_limiter = trio.CapacityLimiter(1)
@@ -87,9 +98,16 @@ class EmbeddedChain:
         self._running = False
         self._state = "stopped"
         self._error = ""
+        self._trouble = ""
         self._head = 0
         self._account = ""
         self._contract = ""
+        # Work beside the anchors, done in the chain's thread once a round (settlement, channels, watching).
+        self.duties: list[Callable[[AnchorMachine], None]] = []
+
+    def _open(self, outbox: Outbox) -> "AnchorMachine":
+        """The machine of this kind of chain; in the chain's thread."""
+        raise NotImplementedError
 
     # The port
 
@@ -110,16 +128,16 @@ class EmbeddedChain:
     async def run(
         self, on_seen: OnSeen, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until cancelled. `started()` at once: the EVM loads in the background.
+        """Serve until cancelled. `started()` at once: the chain loads in the background.
 
         `on_seen` is called once for each anchor that is on chain, and again if a crash came before its return
-        was noted. What it raises ends `run`. A full disk does not: `status` says so, and it tries again.
-        Raises LocalFault (`chain-in-use`, `chain-id-changed`, `key-exposed`) or CorruptState.
+        was noted. What it raises ends `run`. A full disk or a dead endpoint does not: `status` says so, and it tries
+        again. Raises LocalFault (`chain-in-use`, `chain-id-changed`, `key-exposed`) or CorruptState.
         """
         if self._running:
-            raise LocalFault("chain-running", "run() was called twice", fix="make one EmbeddedChain per home")
+            raise LocalFault("chain-running", "run() was called twice", fix="make one chain per home")
         self._running = True
-        self._state, self._error = "starting", ""
+        self._state, self._error, self._trouble = "starting", "", ""
         task_status.started()
         try:
             await self._patiently(self._start)
@@ -128,27 +146,37 @@ class EmbeddedChain:
                 await self._patiently(lambda: self._round(on_seen))
                 if self._pending() == 0:
                     self._state = "ready"
-                    await self._wake.wait()
+                await self._wait()
         finally:
             self._running = False
             with trio.CancelScope(shield=True):  # waits for one commit at most
                 await self.aclose()
 
+    async def _wait(self) -> None:
+        """Until there is something to do: at once on a chain of our own, by the clock where others make blocks."""
+        if self.poll_s:
+            with trio.move_on_after(self.poll_s):
+                await self._wake.wait()
+        elif self._pending() == 0:
+            await self._wake.wait()
+
     def status(self) -> Mapping[str, Any]:
         """For operators; from memory, never blocks.
 
-        `state`: stopped, starting, ready, anchoring, or degraded (`error` says why; it keeps trying).
+        `state`: stopped, starting, ready, anchoring, or degraded (`trouble` names why, `error` says it in words; it
+        keeps trying). `trouble`: out-of-gas, stuck, fee-above-cap, rpc-down, behind, wrong-chain, chain-storage, ...
         `requests`: how many are queued, signed, sent, mined, final, failed (the deployment counts as one).
         """
         outbox = self._outbox
         return {
-            "kind": "embedded",
+            "kind": self.kind,
             "chain_id": self._chain_id,
             "contract": self._contract,
             "account": self._account,
             "head": self._head,
             "pending": 0 if outbox is None else outbox.pending(),
             "state": self._state,
+            "trouble": self._trouble,
             "error": self._error,
             "requests": {} if outbox is None else dict(outbox.counts()),
         }
@@ -177,7 +205,8 @@ class EmbeddedChain:
 
         def run() -> T:
             machine = self._machine
-            return work(None if machine is None else machine.evm.copy_to)
+            copy = getattr(None if machine is None else machine.client, "copy_to", None)
+            return work(copy)
 
         return await trio.to_thread.run_sync(run, limiter=self._chain_limiter)
 
@@ -187,7 +216,7 @@ class EmbeddedChain:
         self._ready = trio.Event()
         self._state = "stopped"
         if machine is not None:
-            await trio.to_thread.run_sync(machine.evm.close, limiter=self._chain_limiter)
+            await trio.to_thread.run_sync(machine.close, limiter=self._chain_limiter)
 
         def close_outbox() -> None:
             outbox, self._outbox = self._outbox, None
@@ -226,6 +255,26 @@ class EmbeddedChain:
             self._outbox = Outbox(self._folder / "outbox.sqlite")
         return self._outbox
 
+    async def with_machine(self, work: Callable[["AnchorMachine"], T]) -> T:
+        """Run `work` in the chain's thread, once the chain has started. LocalFault `chain-stopped` without a `run`,
+        `chain-unavailable` if it can't be asked now."""
+        if self._running:
+            await self._ready.wait()
+        try:
+            return await self._with_machine(work)
+        except Unavailable as error:
+            fix = "see swarmd settle status; it goes on by itself when the chain answers again"
+            raise LocalFault("chain-unavailable", str(error), fix=fix) from None
+
+    async def submit_call(self, key: bytes, payload: bytes) -> None:
+        """Queue a transaction made by `pack_call`; as `submit_anchor`."""
+        await self._with_outbox(lambda outbox: outbox.submit(CALL, key, payload))
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
     # The work
 
     async def _patiently(self, work: Callable[[], Awaitable[str]]) -> None:
@@ -234,10 +283,13 @@ class EmbeddedChain:
         while True:
             try:
                 self._error = await work()
+                self._trouble = self._error.partition(":")[0]
             except LocalFault as fault:
-                if fault.code != "chain-storage":
+                if fault.code not in _PATIENT_WITH:
                     raise
-                self._error = str(fault)
+                self._error, self._trouble = str(fault), fault.code
+            except Unavailable as error:
+                self._error, self._trouble = str(error), error.code
             if self._error == "":
                 return
             self._state = "degraded"
@@ -245,33 +297,42 @@ class EmbeddedChain:
             delay_s = min(2 * delay_s, RETRY_LONGEST_S)
 
     async def _start(self) -> str:
-        for module in _HEAVY_MODULES:
+        for module in self._modules:
             await trio.to_thread.run_sync(_load, module, limiter=self._chain_limiter)
         outbox = await self._with_outbox(lambda outbox: outbox)
-        await self._in_chain_thread(lambda: self._open_machine(outbox))
-        self._ready.set()
-        return ""
+        refusal = await self._in_chain_thread(lambda: self._open_machine(outbox))
+        if not refusal:
+            self._ready.set()
+        return refusal
 
-    def _open_machine(self, outbox: Outbox) -> None:
-        from swarmd.node.chain.anchoring import AnchorMachine
+    def _open_machine(self, outbox: Outbox) -> str:
         from swarmd.node.chain.codec import checksum
 
         if self._machine is None:
-            self._machine = AnchorMachine(self._folder, self._chain_id, outbox)
-        self._machine.deploy()
-        self._head = self._machine.evm.head()
-        self._account = checksum(self._machine.signer.account)
-        self._contract = checksum(self._machine.contract)
+            self._machine = self._open(outbox)
+        machine = self._machine
+        self._account = checksum(machine.signer.account)
+        refusal = machine.deploy()
+        self._head = machine.client.head()
+        self._contract = checksum(machine.contract) if machine.contract else ""
+        return refusal
 
     async def _round(self, on_seen: OnSeen) -> str:
-        """One block, if anything waits, and the notices of what is final; returns why the chain refuses, or ""."""
+        """What is due, and the notices of what is final; returns what stands in the way, or ""."""
         error = ""
-        if self._pending() > 0:
-            self._state = "anchoring"
-            error, self._head = await self._with_machine(lambda m: (m.tick(ANCHOR), m.evm.head()))
+        if self._pending() > 0 or self.poll_s or self.duties:
+            if self._pending() > 0:
+                self._state = "anchoring"
+            error, self._head = await self._with_machine(self._turn)
         while await self._notify(on_seen):
             pass
         return error
+
+    def _turn(self, machine: "AnchorMachine") -> tuple[str, int]:
+        for duty in self.duties:
+            duty(machine)
+        error = machine.tick() if machine.outbox.pending() else ""
+        return error, machine.client.head()
 
     async def _notify(self, on_seen: OnSeen) -> bool:
         """Tell of one batch of final anchors and note that it was told; False if there was none."""
@@ -287,3 +348,69 @@ class EmbeddedChain:
     def _pending(self) -> int:
         outbox = self._outbox
         return 0 if outbox is None else outbox.pending()
+
+
+class EmbeddedChain(ChainService):
+    """The EVM inside the daemon: one account, play money, blocks on demand."""
+
+    kind = "embedded"
+
+    def _open(self, outbox: Outbox) -> "AnchorMachine":
+        from swarmd.node.chain.anchoring import open_embedded
+
+        return open_embedded(self._folder, self._chain_id, outbox)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcSettings:
+    """A chain behind endpoints. `contracts`: name -> 20-byte address of what is deployed there."""
+
+    urls: tuple[str, ...]
+    chain_id: int
+    confirmations: int = 5
+    max_fee_wei: int = 200 * 10**9
+    bump_after_blocks: int = 3
+    max_head_age_s: float = 0.0
+    poll_s: float = 2.0
+    contracts: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class RpcChainService(ChainService):
+    """A chain elsewhere, through JSON-RPC. The account's key lies encrypted in `chain/keystore.json`."""
+
+    kind = "rpc"
+    _modules = ("eth_abi.abi", "eth_account", "web3", "swarmd.node.chain.anchoring", "swarmd.node.chain.rpc")
+
+    def __init__(self, home: Path, settings: RpcSettings, passphrase: str) -> None:
+        super().__init__(home, settings.chain_id)
+        self._settings = settings
+        self._passphrase = passphrase
+        self.poll_s = settings.poll_s
+
+    def _open(self, outbox: Outbox) -> "AnchorMachine":
+        from swarmd.node.chain.account import LocalSigner
+        from swarmd.node.chain.anchoring import AnchorMachine, Terms
+        from swarmd.node.chain.client import FeePolicy
+        from swarmd.node.chain.keystore import unlock
+        from swarmd.node.chain.rpc import RpcChain
+
+        settings = self._settings
+        client = RpcChain(settings.urls, settings.chain_id, max_head_age_s=settings.max_head_age_s)
+        client.refresh()
+        self._client = client
+        terms = Terms(
+            confirmations=settings.confirmations,
+            fees=FeePolicy(settings.max_fee_wei, settings.bump_after_blocks),
+            contracts=settings.contracts,
+            is_ours_alone=False,
+        )
+        signer = LocalSigner(unlock(self._folder, self._passphrase))
+        return AnchorMachine(client, signer, outbox, terms)
+
+    def _turn(self, machine: "AnchorMachine") -> tuple[str, int]:
+        self._client.refresh()  # a new view for each round
+        return super()._turn(machine)
+
+    def status(self) -> Mapping[str, Any]:
+        endpoints = [each.report() for each in self._client.endpoints] if hasattr(self, "_client") else []
+        return {**super().status(), "confirmations": self._settings.confirmations, "endpoints": endpoints}

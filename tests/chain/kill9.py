@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 from swarmd.node.chain import EmbeddedChain
-from swarmd.node.chain.anchoring import AnchorMachine
+from swarmd.node.chain.anchoring import open_embedded
 from swarmd.node.chain.outbox import Outbox
 from swarmd.node.ports import AnchorSeen
 
@@ -121,9 +121,9 @@ def warm_up(folder: Path) -> None:
     """Load the EVM and all that it loads on first use, in this thread, so that the forks find it in memory."""
     folder.mkdir()
     outbox = Outbox(folder / "outbox.sqlite")
-    machine = AnchorMachine(folder, 1, outbox)
+    machine = open_embedded(folder, 1, outbox)
     machine.deploy()
-    machine.evm.close()
+    machine.close()
     outbox.close()
 
 

@@ -231,7 +231,7 @@ async def test_a_full_disk_is_a_state_that_passes(tmp_path, digest):
     chain, ear = EmbeddedChain(tmp_path), Ear()
     async with running(chain, ear):
         await until(lambda: chain.status()["state"] == "ready")
-        evm_file = chain._machine.evm._kv._connection
+        evm_file = chain._machine.client._kv._connection
         pages = evm_file.execute("PRAGMA page_count").fetchone()[0]
         evm_file.execute(f"PRAGMA max_page_count={pages}")
         for n in range(40):
