@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hexbytes import HexBytes
-from requests.exceptions import RequestException
 from swarmd.node.chain.client import Fees, Log, Receipt, Rejected, Reverted, Unavailable
 from swarmd.protocol.faults import LocalFault
 from web3 import HTTPProvider, Web3
@@ -142,7 +140,7 @@ class RpcChain:
         try:
             chain_id = endpoint.web3.eth.chain_id
             endpoint.head = int(endpoint.web3.eth.block_number)
-        except (RequestException, Web3Exception, OSError, ValueError) as error:
+        except (Web3Exception, OSError, ValueError) as error:
             endpoint.state, endpoint.error = "down", f"{type(error).__name__}: {str(error)[:200]}"
             return
         endpoint.state = "ok"
@@ -158,7 +156,7 @@ class RpcChain:
         assert chosen is not None
         try:
             return question(chosen.web3.eth)
-        except (RequestException, OSError) as error:
+        except OSError as error:  # what requests raises is one too
             chosen.state, chosen.error = "down", f"{type(error).__name__}: {str(error)[:200]}"
             self._chosen = None
             raise Unavailable("rpc-down", f"{chosen.report()['url']}: {chosen.error}") from None
@@ -227,7 +225,7 @@ class RpcChain:
 
     def _receipt(self, tx_hash: bytes) -> Receipt | None:
         try:
-            found = self._read(lambda eth: eth.get_transaction_receipt(HexBytes(tx_hash)))
+            found = self._read(lambda eth: eth.get_transaction_receipt("0x" + tx_hash.hex()))
         except TransactionNotFound:
             return None
         return Receipt(
