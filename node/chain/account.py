@@ -57,6 +57,7 @@ class LocalSigner:
         from eth_account import Account  # heavy: 0.3 s
 
         self._account = Account.from_key(key)
+        self._key = key
         self.account = bytes.fromhex(self._account.address.removeprefix("0x"))
 
     def sign(self, call: Call, *, nonce: int, fees: Fees, chain_id: int) -> tuple[bytes, bytes]:
@@ -75,3 +76,9 @@ class LocalSigner:
             }
         )
         return bytes(signed.raw_transaction), bytes(signed.hash)
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """r || s || v of an EIP-712 digest: 65 bytes."""
+        from swarmd.node.chain.evm_signatures import sign_digest
+
+        return sign_digest(self._key, digest)

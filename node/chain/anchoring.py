@@ -111,13 +111,20 @@ class AnchorMachine:
         """
         if name in self.terms.contracts:
             return self.terms.contracts[name]
-        artifact = load_artifact(name)
-        code = artifact.bytecode + self.codec(name).encode_constructor(*arguments)
-        key = sha256(code).digest()
+        code, key = self._creation(name, *arguments)
         self.outbox.submit(DEPLOY, key, code)
         if self._deployed(key, name) is None and self.terms.is_ours_alone:
             self.tick()
         return self._deployed(key, name)
+
+    def is_installed(self, name: str, *arguments: object) -> bool:
+        """Has our account deployed it, or begun to?"""
+        return self.outbox.get(DEPLOY, self._creation(name, *arguments)[1]) is not None
+
+    def _creation(self, name: str, *arguments: object) -> tuple[bytes, bytes]:
+        """The code that creates a contract, and the outbox' key for it."""
+        code = load_artifact(name).bytecode + self.codec(name).encode_constructor(*arguments)
+        return code, sha256(code).digest()
 
     def address_of(self, name: str) -> bytes:
         """Where the operator says a contract lies. LocalFault `no-contract`."""
@@ -193,11 +200,19 @@ class AnchorMachine:
 
     # Reading
 
-    def view(self, name: str, address: bytes, function: str, *arguments: object) -> tuple[Any, ...]:
-        """What a read-only function of the contract `name` at `address` returns. Raises Reverted, Unavailable."""
+    def view(
+        self, name: str, address: bytes, function: str, *arguments: object, depth: int = 0
+    ) -> tuple[Any, ...]:
+        """What a read-only function of the contract `name` at `address` returns, with `depth` blocks on top.
+
+        Raises Reverted, Unavailable; LocalFault `no-contract` if nothing lies there.
+        """
         codec = self.codec(name)
         data = codec.encode_call(function, *arguments)
-        return codec.decode_result(function, self.client.call(address, data, sender=self.signer.account))
+        found = self.client.call(address, data, sender=self.signer.account, depth=depth)
+        if not found:
+            raise LocalFault("no-contract", f"no {name} lies at {checksum(address)}", fix="check the address")
+        return codec.decode_result(function, found)
 
     def root_of(self, anchor_id: bytes) -> bytes | None:
         request = self.outbox.get(ANCHOR, anchor_id)

@@ -152,8 +152,8 @@ class ChainClient(Protocol):
     def receipts(self, tx_hashes: Sequence[bytes]) -> list[Receipt | None]:
         """One result for each hash, None where the transaction is in no block."""
 
-    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20)) -> bytes:
-        """Run a read-only call on the newest state. Raises Reverted."""
+    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20), depth: int = 0) -> bytes:
+        """Run a read-only call on the state that `depth` blocks lie on. Raises Reverted."""
 
 
 class Signer(Protocol):

@@ -142,8 +142,8 @@ class EmbeddedEvm:
     def _base_fee_wei(self) -> int:
         return int(self._chain.header.base_fee_per_gas or 0)
 
-    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20)) -> bytes:
-        """Run a call on the newest state and forget its effects. Raises Reverted."""
+    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20), depth: int = 0) -> bytes:
+        """Run a call on the newest state, which is final here, and forget its effects. Raises Reverted."""
         vm = self._state_vm()
         computation = vm.execute_bytecode(
             origin=sender,

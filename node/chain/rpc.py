@@ -249,10 +249,11 @@ class RpcChain:
         found = [_log(entry) for entry in self._read(lambda eth: eth.get_logs(query))]
         return sorted(found, key=lambda log: (log.block_number, log.index))
 
-    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20)) -> bytes:
+    def call(self, to: bytes, data: bytes, *, sender: bytes = bytes(20), depth: int = 0) -> bytes:
+        at_block = max(0, self.head() - depth) if depth else "latest"
         transaction = {"to": _address(to), "from": _address(sender), "data": "0x" + data.hex()}
         try:
-            return bytes(self._ask(lambda eth: eth.call(transaction)))
+            return bytes(self._ask(lambda eth: eth.call(transaction, at_block)))
         except ContractLogicError as error:
             text = error.data if isinstance(error.data, str) and error.data.startswith("0x") else "0x"
             raise Reverted(bytes.fromhex(text[2:])) from None
