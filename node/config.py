@@ -18,8 +18,10 @@ from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
 
 CONFIG_FILE = "swarmd.toml"
 PREFIX = "SWARMD_"
-# Variables that are no settings: where the home is, what an agent's run is told, and a backup's passphrase.
-NOT_SETTINGS = frozenset(("SWARMD_HOME", "SWARMD_JOB", "SWARMD_BACKUP_PASSPHRASE"))
+# Variables that are no settings: where the home is, what an agent's run is told, and passphrases.
+NOT_SETTINGS = frozenset(
+    ("SWARMD_HOME", "SWARMD_JOB", "SWARMD_BACKUP_PASSPHRASE", "SWARMD_KEYSTORE_PASSPHRASE")
+)
 
 Origin = Literal["default", "file", "env", "flag"]
 
@@ -138,8 +140,27 @@ class Config:
     nats_hold_s: float = _setting(
         0.1, _seconds(0, 60), "How long a frame from NATS waits for P2P to bring it first."
     )
-    chain_kind: str = _setting("embedded", _choice("embedded"), "The chain that payments are anchored on.")
+    chain_kind: str = _setting(
+        "embedded", _choice("embedded", "rpc"), "The chain that payments are anchored and settled on."
+    )
     chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
+    chain_rpc: tuple[str, ...] = _setting(
+        (), _texts, "JSON-RPC endpoints of the chain (chain_kind rpc): the first that is in step is asked."
+    )
+    chain_confirmations: int = _setting(
+        5, _integer(1, 1_000), "Blocks on top of a transaction until it is final (chain_kind rpc)."
+    )
+    chain_max_fee_gwei: int = _setting(
+        200, _integer(1, 1_000_000), "The most that is ever bid for a unit of gas, in gwei."
+    )
+    chain_max_head_age_s: float = _setting(
+        600.0, _seconds(0.0, 86_400), "An endpoint whose newest block is older is behind; 0: never."
+    )
+    chain_contracts: tuple[str, ...] = _setting(
+        (),
+        _texts,
+        "Contracts on the chain: SettlementAnchor=0x..., Settlement=0x..., TestUSD=0x... (any USDC).",
+    )
     policy_path: str = _setting(
         "",
         _text,

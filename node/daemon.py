@@ -26,7 +26,8 @@ from swarmd.node.backup.silence import Silence
 from swarmd.node.backup.snapshot import remove_snapshot
 from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
 from swarmd.node.bridges.nats import NatsBridge
-from swarmd.node.chain import EmbeddedChain
+from swarmd.node.chain import RpcSettings, make_chain
+from swarmd.node.chain.money import MoneyDesk
 from swarmd.node.checkpoint.ops import checkpoint_ops
 from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, Pruner
 from swarmd.node.checkpoint.records import Records
@@ -94,6 +95,8 @@ class Settings:
     listen: Sequence[str] = ("/ip4/127.0.0.1/tcp/0",)
     peers: Sequence[str] = ()
     chain_id: int = 1337
+    rpc: RpcSettings | None = None  # a chain elsewhere in place of the embedded one
+    keystore_passphrase: str = field(default="", repr=False)
     policy_path: str = ""
     policy_signers: Sequence[str] = ()
     lease_ttl_s: int = DEFAULT_LEASE_S
@@ -135,7 +138,8 @@ class Daemon:
         registry = AgentRegistry(home / "agents.json")
         scratch = home / "scratch"
         self.agents = Agents(registry, scratch=scratch)
-        self.chain = EmbeddedChain(home, settings.chain_id)
+        self.chain = make_chain(home, settings.chain_id, settings.rpc, settings.keystore_passphrase)
+        self.money = MoneyDesk(home, self.chain)
         self._peer_store = PeerStore(home / PEERS_FILE)
         limits = P2PLimits(
             max_connections=settings.max_connections, target_peers=max(1, settings.discovery.target_peers)
@@ -234,6 +238,7 @@ class Daemon:
                 **(peers := PeerOps(self.p2p, self.runner)).ops(),
                 **self.capsules.ops(),
                 **backup_ops(home, self.chain),
+                **self.money.ops(),
                 **self.silence.ops(),
                 **ContentOps(
                     self.blocks,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from swarmd.node.backup.snapshot import SNAPSHOT_FOLDER, copy_databases
-from swarmd.node.chain import EmbeddedChain
+from swarmd.node.chain import ChainService
 from swarmd.node.transport.local import LocalCall
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 
-def backup_ops(home: Path, chain: EmbeddedChain) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
+def backup_ops(home: Path, chain: ChainService) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
     """`backup.snapshot` {folder}: copies them into that folder, which must be HOME/snapshot."""
 
     async def snapshot(call: LocalCall) -> Any:

@@ -18,7 +18,14 @@ from swarmd.protocol.faults import CorruptState, LocalFault
 JOURNAL = "journal.db"
 CHAIN_DATABASE = "chain/chain.sqlite"
 # The order matters: an anchor that the chain has reported is in the journal, so the journal is copied last.
-DATABASES = (CHAIN_DATABASE, "chain/outbox.sqlite", "peers.db", JOURNAL)
+DATABASES = (
+    CHAIN_DATABASE,
+    "chain/outbox.sqlite",
+    "chain/settlement.sqlite",
+    "chain/channels.sqlite",
+    "peers.db",
+    JOURNAL,
+)
 FILES = (
     KEY_FILE,
     GENESIS_FILE,
@@ -27,6 +34,7 @@ FILES = (
     "agents.json",
     BOOK_FILE,
     "chain/account.key",
+    "chain/keystore.json",
     "policies/active.json",
     RECIPIENTS_FILE,
 )

@@ -4,6 +4,6 @@ Light to import: the EVM, the ABI codec and the signer (about 50 MB and half a s
 thread when the chain starts.
 """
 
-from swarmd.node.chain.service import ChainService, EmbeddedChain, RpcChainService, RpcSettings
+from swarmd.node.chain.service import ChainService, EmbeddedChain, RpcChainService, RpcSettings, make_chain
 
-__all__ = ["ChainService", "EmbeddedChain", "RpcChainService", "RpcSettings"]
+__all__ = ["ChainService", "EmbeddedChain", "RpcChainService", "RpcSettings", "make_chain"]

@@ -5,6 +5,7 @@ Files of a home: `chain/account.key` (0600) and `chain/chain.sqlite` of the embe
 an account elsewhere; `chain/outbox.sqlite` in both cases.
 """
 
+import math
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ DEFAULT_CHAIN_ID = 1337
 MAX_CHAIN_ID = 2**63 - 1
 MAX_COUNT = 2**32 - 1  # the contract's uint32
 NOTIFY_BATCH = 64
+DUTY_INTERVAL_S = 30.0
 RETRY_FIRST_S = 0.25
 RETRY_LONGEST_S = 15.0
 # Loaded one by one in the worker thread, so that a cancellation waits for one of them at most.
@@ -104,6 +106,7 @@ class ChainService:
         self._contract = ""
         # Work beside the anchors, done in the chain's thread once a round (settlement, channels, watching).
         self.duties: list[Callable[[AnchorMachine], None]] = []
+        self.closers: list[Callable[[], None]] = []  # what lets go of files that duties opened
 
     def _open(self, outbox: Outbox) -> "AnchorMachine":
         """The machine of this kind of chain; in the chain's thread."""
@@ -158,7 +161,8 @@ class ChainService:
             with trio.move_on_after(self.poll_s):
                 await self._wake.wait()
         elif self._pending() == 0:
-            await self._wake.wait()
+            with trio.move_on_after(DUTY_INTERVAL_S if self.duties else math.inf):
+                await self._wake.wait()
 
     def status(self) -> Mapping[str, Any]:
         """For operators; from memory, never blocks.
@@ -215,8 +219,14 @@ class ChainService:
         machine, self._machine = self._machine, None
         self._ready = trio.Event()
         self._state = "stopped"
-        if machine is not None:
-            await trio.to_thread.run_sync(machine.close, limiter=self._chain_limiter)
+
+        def close() -> None:
+            for closer in self.closers:
+                closer()
+            if machine is not None:
+                machine.close()
+
+        await trio.to_thread.run_sync(close, limiter=self._chain_limiter)
 
         def close_outbox() -> None:
             outbox, self._outbox = self._outbox, None
@@ -265,6 +275,22 @@ class ChainService:
         except Unavailable as error:
             fix = "see swarmd settle status; it goes on by itself when the chain answers again"
             raise LocalFault("chain-unavailable", str(error), fix=fix) from None
+
+    async def visit(self, work: Callable[["AnchorMachine"], T]) -> T:
+        """Open the chain without `run`, do one thing, let go: for commands while the daemon is down.
+
+        Raises LocalFault, `chain-in-use` if the daemon is up after all; `chain-unavailable`.
+        """
+        try:
+            refusal = await self._start()
+            if refusal and not refusal.startswith("deploying"):
+                raise LocalFault("chain-unavailable", refusal, fix="see swarmd settle status")
+            return await self._with_machine(work)
+        except Unavailable as error:
+            raise LocalFault("chain-unavailable", str(error), fix="check chain_rpc in swarmd.toml") from None
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.aclose()
 
     async def submit_call(self, key: bytes, payload: bytes) -> None:
         """Queue a transaction made by `pack_call`; as `submit_anchor`."""
@@ -414,3 +440,8 @@ class RpcChainService(ChainService):
     def status(self) -> Mapping[str, Any]:
         endpoints = [each.report() for each in self._client.endpoints] if hasattr(self, "_client") else []
         return {**super().status(), "confirmations": self._settings.confirmations, "endpoints": endpoints}
+
+
+def make_chain(home: Path, chain_id: int, rpc: RpcSettings | None, passphrase: str = "") -> ChainService:
+    """The chain that the configuration asks for: the embedded one unless `rpc` is given."""
+    return EmbeddedChain(home, chain_id) if rpc is None else RpcChainService(home, rpc, passphrase)

@@ -119,6 +119,8 @@ def run_up(ctx: Context) -> int:
     # Late: all of libp2p, py-evm and wasmtime comes with it.
     from swarmd.node import up
     from swarmd.node.arbiter.settings import EtcdSettings
+    from swarmd.node.chain.keystore import PASSPHRASE_VARIABLE
+    from swarmd.node.console.money import rpc_settings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
 
@@ -128,6 +130,8 @@ def run_up(ctx: Context) -> int:
         listen=config.listen,
         peers=config.peers,
         chain_id=config.chain_id,
+        rpc=rpc_settings(config),
+        keystore_passphrase=ctx.env.get(PASSPHRASE_VARIABLE, ""),
         policy_path=config.policy_path,
         policy_signers=config.policy_signers,
         lease_ttl_s=config.lease_ttl_s,

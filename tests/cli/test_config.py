@@ -54,7 +54,7 @@ def test_tables_and_numbers_from_the_environment(tmp_path: Path) -> None:
         ('listen = "/ip4/1.2.3.4/tcp/1"', "must be a list of texts", "Where other nodes"),
         ("peers = [1]", "must be a list of texts", "multiaddrs"),
         ('checks = "some"', 'must be "touched" or "full"', "Invariants"),
-        ('chain_kind = "mainnet"', 'must be "embedded"', "chain"),
+        ('chain_kind = "mainnet"', 'must be "embedded" or "rpc"', "chain"),
         ("[verifier_commands]\nx = 'ls'", "x must be a list of texts", "Programs"),
         ("listen = [", "is not TOML", "mend that line"),
     ],
