@@ -8,6 +8,7 @@ from swarmd.node.chain.client import Call, Fees
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 KEY_BYTES = 32
+TRANSFER_GAS = 21_000
 # The order of secp256k1: a key is a number from 1 to one less (SEC 2, section 2.4.1).
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
@@ -62,15 +63,25 @@ class LocalSigner:
 
     def sign(self, call: Call, *, nonce: int, fees: Fees, chain_id: int) -> tuple[bytes, bytes]:
         """The raw transaction and its 32-byte hash."""
+        to: bytes | str = "" if call.to is None else call.to
+        return self._sign(to, call.data, 0, call.gas, nonce, fees, chain_id)
+
+    def sign_value(self, to: bytes, value_wei: int, *, nonce: int, fees: Fees, chain_id: int) -> bytes:
+        """The raw transaction that gives the 20-byte account `to` of our gas money."""
+        return self._sign(to, b"", value_wei, TRANSFER_GAS, nonce, fees, chain_id)[0]
+
+    def _sign(
+        self, to: bytes | str, data: bytes, value_wei: int, gas: int, nonce: int, fees: Fees, chain_id: int
+    ) -> tuple[bytes, bytes]:
         signed = self._account.sign_transaction(
             {
                 "type": 2,
                 "chainId": chain_id,
                 "nonce": nonce,
-                "to": "" if call.to is None else call.to,
-                "data": call.data,
-                "value": 0,
-                "gas": call.gas,
+                "to": to,
+                "data": data,
+                "value": value_wei,
+                "gas": gas,
                 "maxFeePerGas": fees.max_fee_wei,
                 "maxPriorityFeePerGas": fees.priority_fee_wei,
             }

@@ -89,6 +89,18 @@ def run_bench_content(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_money_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.money import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_money(ctx: Context) -> int:
+    from swarmd.node.bench.money import main
+
+    return main(ctx.args, ctx.out)
+
+
 def chaos_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.chaos.main import add_arguments
 

@@ -65,6 +65,14 @@ def add(commands: Commands) -> None:
         "null.",
     )
     content.fill = later("meshes:bench_content_arguments")
+    money = bench.add(
+        "money",
+        "meshes:run_bench_money",
+        "measure vouchers, and the gas that netting saves",
+        "swarmd bench money --payments 1000 --parties 20 --json",
+        "Every payment is made twice on an EVM here, as a transfer and netted, and the balances are compared.",
+    )
+    money.fill = later("meshes:bench_money_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
