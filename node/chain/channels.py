@@ -92,10 +92,9 @@ class Channels:
         self, desk: Desk, payee: bytes, amount: int, salt: bytes, challenge_s: int
     ) -> tuple[bytes, Sent]:
         """Lock `amount` for `payee`; the id, and how far it is. A salt (32 bytes) opens one channel, ever."""
-        desk.allow(CHANNELS, amount)
         address = desk.contract(CHANNELS)
         made = channel_id(desk.machine.client.chain_id, address, desk.account, payee, salt)
-        sent = desk.send(made.hex(), CHANNELS, "open", payee, salt, amount, challenge_s)
+        sent = desk.send(made.hex(), CHANNELS, "open", payee, salt, amount, challenge_s, takes=amount)
         with self._transaction():
             self._db.execute(
                 "INSERT INTO channel(id, role) VALUES(?,'payer') ON CONFLICT DO NOTHING", (made,)
@@ -115,8 +114,7 @@ class Channels:
         return Voucher(state.domain.chain_id, state.domain.contract, channel, cumulative, signature)
 
     def top_up(self, desk: Desk, key: str, channel: bytes, amount: int) -> Sent:
-        desk.allow(CHANNELS, amount)
-        return desk.send(key, CHANNELS, "topUp", channel, amount)
+        return desk.send(key, CHANNELS, "topUp", channel, amount, takes=amount)
 
     # As payee, or for one
 

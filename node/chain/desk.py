@@ -101,8 +101,16 @@ class Desk:
 
     # Calls
 
-    def send(self, key: str, name: str, function: str, *arguments: object, gas: int = CALL_GAS) -> Sent:
-        """Queue a call once for `key`, and on a chain of our own see it done.
+    def send(
+        self,
+        key: str,
+        name: str,
+        function: str,
+        *arguments: object,
+        takes: int = 0,
+        gas: int = CALL_GAS,
+    ) -> Sent:
+        """Queue a call once for `key`, and on a chain of our own see it done. It takes so many tokens of ours.
 
         Raises LocalFault `refused-on-chain` with the contract's reason, before anything is sent where it can be known.
         """
@@ -110,6 +118,8 @@ class Desk:
         data = self.machine.codec(name).encode_call(function, *arguments)
         request_key = sha256(f"{name}.{function}\0{key}".encode()).digest()
         if self.machine.outbox.get(CALL, request_key) is None:
+            if takes:
+                self.allow(name, takes)
             try:
                 self.machine.client.call(address, data, sender=self.account)
             except Reverted as error:
@@ -170,8 +180,7 @@ class Desk:
 
     def deposit(self, key: str, amount: int, account: bytes | None = None) -> Sent:
         """Into the Settlement contract."""
-        self.allow(SETTLEMENT, amount)
-        return self.send(key, SETTLEMENT, "deposit", account or self.account, amount)
+        return self.send(key, SETTLEMENT, "deposit", account or self.account, amount, takes=amount)
 
     def request_withdrawal(self, key: str, amount: int) -> Sent:
         return self.send(key, SETTLEMENT, "requestWithdrawal", amount)
@@ -180,8 +189,7 @@ class Desk:
         return self.send(key, SETTLEMENT, "withdraw", to or self.account)
 
     def stake(self, key: str, amount: int) -> Sent:
-        self.allow(STAKES, amount)
-        return self.send(key, STAKES, "stake", self.account, amount)
+        return self.send(key, STAKES, "stake", self.account, amount, takes=amount)
 
     def unbond(self, key: str, amount: int) -> Sent:
         return self.send(key, STAKES, "unbond", amount)

@@ -152,6 +152,13 @@ def test_strangers_and_nonsense_are_refused_by_name(payer, payee, books):
         ours.open(payer, payee.account, 10, sha256(b"2").digest(), 1)
 
 
+def test_a_call_that_was_done_is_not_refused_for_want_of_money(payer):
+    assert payer.stake("all", 10_000).state == "final"
+    assert payer.stake("all", 10_000).state == "final"
+    with pytest.raises(LocalFault, match="not-enough-tokens"):
+        payer.stake("more", 1)
+
+
 def test_stakes(payer):
     assert payer.stake("first", 500).state == "final"
     assert payer.stake("first", 500).state == "final"  # one key, one stake

@@ -1,8 +1,12 @@
 """Epochs on real chains: netted, signed by each debtor, published once, confirmed, proved; whatever happens between."""
 
+import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from swarmd.node.chain.account import LocalSigner
@@ -308,3 +312,14 @@ def test_payments_are_settled_once_through_reorgs_crashes_and_outages(anvil, tmp
         assert verify_proof(shore.desk, shore.book.proof(shore.desk, receipt.id)) == receipt
     shore.outbox.close()
     shore.book.close()
+
+
+def test_settled_once_by_a_process_that_is_killed_again_and_again(anvil, tmp_path):
+    """Real SIGKILLs, reorgs of depth <= k and an endpoint that hangs (soak.py); by hand with 10,000 payments."""
+    script = Path(__file__).with_name("soak.py")
+    command = [sys.executable, str(script), str(tmp_path), anvil.url, str(anvil._process.pid), "2000", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert result["kills"] >= 8 and result["reorgs"] > 0 and result["failed"] == 0
+    assert (result["sums_equal"], result["settled_on_chain"], result["epochs_once"]) == (True, 2_000, True)
