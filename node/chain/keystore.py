@@ -66,12 +66,10 @@ def decrypt(record: dict[str, Any], passphrase: str) -> bytes:
     """The 32-byte key of a keystore, ours or a wallet's."""
     from eth_account import Account
 
-    params = record.get("crypto", {}).get("kdfparams", {})
-    if int(params.get("n", 0)) > MAX_SCRYPT_N:
-        raise LocalFault(
-            "bad-keystore", f"its scrypt wants n={params['n']}", fix="use one of n=262144 or less"
-        )
     try:
+        n = int((record.get("crypto") or record["Crypto"])["kdfparams"].get("n", 0))
+        if n > MAX_SCRYPT_N:
+            raise LocalFault("bad-keystore", f"its scrypt wants n={n}", fix="use one of n=262144 or less")
         return bytes(Account.decrypt(record, passphrase))
     except ValueError as error:
         if "MAC" in str(error):

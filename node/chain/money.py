@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from swarmd.node.chain.service import ChainService
 from swarmd.node.transport.local import LocalCall
+from swarmd.protocol.amounts import format_usdc, parse_usdc
 from swarmd.protocol.faults import LocalFault, RemoteFault
-from swarmd.protocol.limits import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from swarmd.node.chain.anchoring import AnchorMachine
@@ -93,7 +93,7 @@ class Money:
         return {"waits_for": waits, **self.settlements.status()}
 
     def settle_add(self, args: Mapping[str, Any]) -> Any:
-        """{receipts: [{id, payer, payee, amount, memo}]}: amounts in minor units, id and accounts as 0x text."""
+        """{receipts: [{id, payer, payee, amount, memo}]}: amounts in USDC text, id and accounts as 0x text."""
         from swarmd.protocol.ledger.netting import PaymentReceipt
 
         given = args.get("receipts")
@@ -110,7 +110,7 @@ class Money:
                     _bytes(entry.get("id"), 32),
                     _address(entry.get("payer")),
                     _address(entry.get("payee")),
-                    entry.get("amount"),  # type: ignore[arg-type]  # checked there
+                    _amount(entry),
                     entry.get("memo", ""),
                 )
             )
@@ -256,7 +256,7 @@ class MoneyDesk:
             return await self._status(args)
         found = await self._chain.with_machine(lambda machine: run(self._of(machine), args))
         self._chain.wake()
-        return found
+        return _readable(found)
 
     async def _status(self, args: Mapping[str, Any]) -> Any:
         """Answers while the chain cannot: what is wrong with it is what is asked."""
@@ -269,11 +269,11 @@ class MoneyDesk:
                 "epochs": [],
             }
         found = await self._chain.with_machine(lambda machine: self._of(machine).settle_status(args))
-        return {"chain": chain, "waits_for": self.waits, **found}
+        return {"chain": chain, "waits_for": self.waits, **_readable(found)}
 
     async def visit(self, op: str, args: Mapping[str, Any]) -> Any:
         """As `handle`, while no daemon runs."""
-        found = await self._chain.visit(lambda machine: OPERATIONS[op](self._of(machine), args))
+        found = _readable(await self._chain.visit(lambda machine: OPERATIONS[op](self._of(machine), args)))
         return found if op != "settle.status" else {"chain": {"state": "stopped"}, "waits_for": "", **found}
 
     def ops(self) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
@@ -307,10 +307,26 @@ def _key(args: Mapping[str, Any]) -> str:
 
 
 def _amount(args: Mapping[str, Any]) -> int:
-    amount = args.get("amount")
-    if type(amount) is not int or not 0 < amount <= MAX_AMOUNT:
-        raise LocalFault("bad-amount", f"{amount!r}", fix="a positive whole number of minor units")
+    """More than nothing, of decimal text as everywhere at the edge. LocalFault `bad-amount`."""
+    amount = parse_usdc(args.get("amount"))  # type: ignore[arg-type]  # checked there
+    if amount == 0:
+        raise LocalFault("bad-amount", "nothing", fix="an amount is more than 0")
     return amount
+
+
+# What is money in an answer: decimal text of USDC, as in every other answer of the node.
+_AMOUNTS = frozenset(
+    ("tokens", "bonded", "unbonding", "paid", "cumulative", "deposit", "claimed", "moved", "amount")
+)
+
+
+def _readable(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {
+            name: format_usdc(value) if name in _AMOUNTS and type(value) is int else _readable(value)
+            for name, value in found.items()
+        }
+    return [_readable(each) for each in found] if isinstance(found, list) else found
 
 
 def _bytes(text: object, size: int | None) -> bytes:

@@ -13,7 +13,6 @@ from swarmd.node.config import Config, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import RIGHT, WHOLE, clean, facts, table
-from swarmd.protocol.amounts import format_usdc, parse_usdc
 from swarmd.protocol.faults import LocalFault
 
 TIMEOUT_S = 120.0
@@ -78,7 +77,7 @@ def _show(ctx: Context, found: dict[str, Any], quiet: str, *amounts: str) -> int
     else:
         rows = []
         for name, value in found.items():
-            shown = f"{format_usdc(value)} USDC" if name in amounts and type(value) is int else value
+            shown = f"{value} USDC" if name in amounts and value is not None else value
             rows.append((name.replace("_", " "), clean(shown)))
         out.print(facts(rows))
     return OK
@@ -154,7 +153,7 @@ def run_wallet_show(ctx: Context) -> int:
 
 
 def run_wallet_fund(ctx: Context) -> int:
-    found = ask(ctx, "wallet.fund", amount=parse_usdc(ctx.args.amount), to=ctx.args.to, key=ctx.args.key)
+    found = ask(ctx, "wallet.fund", amount=ctx.args.amount, to=ctx.args.to, key=ctx.args.key)
     return _show(ctx, found, "tokens", "tokens")
 
 
@@ -166,12 +165,12 @@ def run_stake_show(ctx: Context) -> int:
 
 
 def run_stake_add(ctx: Context) -> int:
-    found = ask(ctx, "stake.add", amount=parse_usdc(ctx.args.amount), key=ctx.args.key)
+    found = ask(ctx, "stake.add", amount=ctx.args.amount, key=ctx.args.key)
     return _show(ctx, found, "state", "bonded", "unbonding")
 
 
 def run_stake_unbond(ctx: Context) -> int:
-    found = ask(ctx, "stake.unbond", amount=parse_usdc(ctx.args.amount), key=ctx.args.key)
+    found = ask(ctx, "stake.unbond", amount=ctx.args.amount, key=ctx.args.key)
     return _show(ctx, found, "state", "bonded", "unbonding")
 
 
@@ -216,7 +215,7 @@ def _settlement(ctx: Context, found: dict[str, Any]) -> int:
                 e["epoch"][:16],
                 clean(e["state"]),
                 str(e["receipts"]),
-                format_usdc(e["moved"]),
+                e["moved"],
                 str(e["block"] or "-"),
             )
             for e in found["epochs"]
@@ -231,14 +230,14 @@ def run_settle_add(ctx: Context) -> int:
 
 
 def run_settle_deposit(ctx: Context) -> int:
-    amount = parse_usdc(ctx.args.amount)
+    amount = ctx.args.amount
     return _show(
         ctx, ask(ctx, "settle.deposit", amount=amount, account=ctx.args.to, key=ctx.args.key), "state"
     )
 
 
 def run_settle_withdraw(ctx: Context) -> int:
-    amount = None if ctx.args.amount is None else parse_usdc(ctx.args.amount)
+    amount = ctx.args.amount
     return _show(ctx, ask(ctx, "settle.withdraw", amount=amount, key=ctx.args.key), "state")
 
 
@@ -272,7 +271,7 @@ def run_channel_open(ctx: Context) -> int:
         ctx,
         "channel.open",
         payee=ctx.args.payee,
-        amount=parse_usdc(ctx.args.amount),
+        amount=ctx.args.amount,
         challenge_s=None if ctx.args.challenge is None else int(ctx.args.challenge),
         key=ctx.args.key,
     )
@@ -280,7 +279,7 @@ def run_channel_open(ctx: Context) -> int:
 
 
 def run_channel_pay(ctx: Context) -> int:
-    found = ask(ctx, "channel.pay", channel=ctx.args.channel, amount=parse_usdc(ctx.args.amount))
+    found = ask(ctx, "channel.pay", channel=ctx.args.channel, amount=ctx.args.amount)
     return _show(ctx, found, "voucher", "cumulative")
 
 
@@ -290,7 +289,7 @@ def run_channel_receive(ctx: Context) -> int:
 
 
 def run_channel_topup(ctx: Context) -> int:
-    amount = parse_usdc(ctx.args.amount)
+    amount = ctx.args.amount
     return _show(
         ctx, ask(ctx, "channel.topup", channel=ctx.args.channel, amount=amount, key=ctx.args.key), "state"
     )
@@ -315,7 +314,7 @@ def run_channel_list(ctx: Context) -> int:
             c["channel"],
             c["role"],
             c["state"],
-            *(format_usdc(c[name]) if name in c else "-" for name in ("deposit", "paid", "claimed")),
+            *(c.get(name, "-") for name in ("deposit", "paid", "claimed")),
         )
         for c in found["channels"]
     ]

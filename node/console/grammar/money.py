@@ -29,8 +29,8 @@ def _add_wallet(commands: Commands) -> None:
         "create",
         "money:run_wallet_create",
         "make an encrypted key for a chain elsewhere",
-        "SWARMD_KEYSTORE_PASSPHRASE=... swarmd wallet create",
-        "The embedded chain has a key of its own and needs none.",
+        "swarmd wallet create",
+        "The passphrase is asked for, or taken from SWARMD_KEYSTORE_PASSPHRASE. The embedded chain has a key of its own.",
     )
     imported = wallet.add(
         "import",
@@ -88,7 +88,7 @@ def _add_settle(commands: Commands) -> None:
         "money:run_settle_add",
         "hand over receipts of payments to settle",
         "swarmd settle add receipts.json",
-        "A list of objects with id (32 bytes of hex), payer, payee (addresses), amount (minor units), memo.",
+        "A list of objects with id (32 bytes of hex), payer, payee (addresses), amount (USDC), memo.",
     )
     added.add_argument("file", metavar="FILE", help="a JSON file; - reads stdin")
     deposit = settle.add(
@@ -122,7 +122,7 @@ def _add_settle(commands: Commands) -> None:
         "show",
         "money:run_receipt_show",
         "print the proof of a settled payment",
-        "swarmd receipt show 0x... > proof.json",
+        "swarmd receipt show 0x4f...",
     )
     show.add_argument("id", metavar="ID", help="the payment's id")
     verify = receipt.add(
