@@ -248,7 +248,10 @@ class Daemon:
                 ).ops(),
                 **state_ops(self.runner, self.replica.status),
                 **ConsensusOps(
-                    self.runner, self.transport, self.arbiter.status if self.arbiter else lambda: None
+                    self.runner,
+                    self.transport,
+                    self.arbiter.status if self.arbiter else lambda: None,
+                    self.arbiter.on_record if self.arbiter else None,
                 ).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),
                 **proof_ops(self.runner),

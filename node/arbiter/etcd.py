@@ -211,6 +211,17 @@ class EtcdArbiter:
         said = await self.client.call("Range", request)
         return self._read(need, said.kvs[0].value) if said.kvs else None
 
+    async def on_record(self, need: str) -> Mapping[str, Any] | None:
+        """As `get_decide`, for people: also what goes wrong. Asks until it is cancelled or has an answer."""
+        while True:
+            try:
+                found = await self.get_decide(need)
+                return asdict(found) if found is not None else None
+            except BadRecord as error:
+                return {"error": str(error)}
+            except EtcdError:
+                await trio.sleep(RETRY_MIN_S)
+
     def _read(self, need: str, value: bytes) -> DecideRecord:
         try:
             return parse_record(need, value)

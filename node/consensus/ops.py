@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import trio
 from swarmd.node.consensus import certificates, views
 from swarmd.node.ports import Transport
 from swarmd.node.runner import Runner
@@ -13,22 +14,30 @@ from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.work.need import Need
 
+ARBITER_TIMEOUT_S = 3.0
+
 
 class ConsensusOps:
     """- `consensus.status` {}: the mesh's terms, how the arbiter is, what waits, what was refused.
     - `consensus.roster` {}: the verifiers. `consensus.epoch` {}: the epoch and what fixed its roster.
-    - `consensus.explain` {need}: the committee, rounds, votes and decisions of a need, and why it stands so.
+    - `consensus.explain` {need}: the committee, rounds, votes and decisions of a need, and why it stands so; where the mesh
+      has an arbiter, what that has on record now.
     - `consensus.evidence` {}: who is on record for contradicting itself.
     - `consensus.export` {need?, task?, against?, result?}: a certificate (docs/consensus.md): of the decision; of a result
       with `result` or `task`; of a contradiction with `against` (did:key), without a need of a forked chain.
     """
 
     def __init__(
-        self, runner: Runner, transport: Transport, arbiter: Callable[[], Mapping[str, Any] | None]
+        self,
+        runner: Runner,
+        transport: Transport,
+        arbiter: Callable[[], Mapping[str, Any] | None],
+        on_record: Callable[[str], Awaitable[Mapping[str, Any] | None]] | None = None,
     ) -> None:
         self._runner = runner
         self._transport = transport
         self._arbiter = arbiter
+        self._on_record = on_record
 
     def ops(self) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
         return {
@@ -54,7 +63,14 @@ class ConsensusOps:
 
     async def _explain(self, call: LocalCall) -> Any:
         need = self._need(call)
-        return views.explain(self._runner.state, need, self._runner.thread(need.id))
+        told = views.explain(self._runner.state, need, self._runner.thread(need.id))
+        if self._on_record is not None:
+            # Asked now: what this node was told may be long ago, or never.
+            told["arbiter_record"] = None
+            with trio.move_on_after(ARBITER_TIMEOUT_S) as patience:
+                told["arbiter_record"] = await self._on_record(need.id)
+            told["arbiter_answered"] = not patience.cancelled_caught
+        return told
 
     async def _evidence(self, call: LocalCall) -> Any:
         return {"evidence": self._found()}

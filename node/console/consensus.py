@@ -165,8 +165,11 @@ def _show(out: Output, found: dict[str, Any]) -> None:
             f"DECIDE by {short_did(decision['decider'])}, epoch {decision['epoch']}, lamport {decision['lamport']}, "
             f"{decision['votes']} votes: {mark}"
         )
-    if found["arbitrated"]:
-        out.line(f"the arbiter has {clean(found['arbitrated'])} on record")
+    if not found.get("arbiter_answered", True):
+        out.line("the arbiter does not answer now", "yellow")
+    elif record := found.get("arbiter_record"):
+        text = record.get("error") or f"{record['proposal_id']} of epoch {record['epoch']}"
+        out.line(f"the arbiter has on record: {clean(text)}")
     for void in found["void"]:
         out.line(f"void: {void['kind']} of {short_did(void['sender'])}: {clean(void['reason'])}")
 

@@ -75,6 +75,10 @@ async def test_needs_are_decided_while_members_of_etcd_come_and_go(arbitrated, e
             assert cid_text(decided.proposal) == record.proposal_id
             assert len({decide.proposal for decide in node.state.needs[need].decides.values()}) == 1
             assert len(decided.votes) == record.k_plan == 3, "with its certificate, etcd or not"
+    need, record = next(iter(found.items()))
+    shown = await five[0].call("consensus.explain", need=need)
+    assert shown["arbiter_answered"] and shown["arbiter_record"]["proposal_id"] == record.proposal_id
+    assert (await five[0].call("consensus.status"))["arbiter"]["kind"] == "etcd"
     told = [node.daemon.arbiter.status() for node in five]
     assert sum(status["recorded"] for status in told) == len(needs)
     assert all(status["pending"] == 0 for status in told)
@@ -91,6 +95,8 @@ async def test_without_etcd_needs_wait_and_say_for_what(arbitrated, etcd, task, 
     )
     waiting = [node for node in five if node.state.needs[need].waiting_for == WAITING]
     assert waiting and all(node.state.needs[need].decided is None for node in five)
+    shown = await five[0].call("consensus.explain", need=need)
+    assert (shown["arbiter_answered"], shown["arbiter_record"]) == (False, None)
     # The one that asks dies, and asks again in its next life: the question is in its outbox.
     (node, *_) = [node for node in waiting if node is not five[0]]
     peers = [other.addr for other in five if other is not node]

@@ -84,6 +84,25 @@ def test_every_property_holds_under_all_of_them(seed):
     assert report.counters["crashes"] > 0
 
 
+@pytest.mark.property_id("P1")
+@pytest.mark.parametrize(("mode", "arbiter"), [("bft", "committee"), ("majority", "etcd"), ("bft", "etcd")])
+def test_every_property_holds_in_other_modes(mode, arbiter):
+    """Under all faults; as many members lie as the committees bear. The arbiter loses questions and answers, too."""
+    simulation = Simulation(Config(5, 12, 16, active_s=15, quorum_mode=mode, arbiter=arbiter))
+    report = simulation.run()
+    assert report.violations == []
+    assert report.properties["P1"]["checks"] > 0
+    assert "FINALIZED" in report.needs
+    decided = [need for need in simulation.honest[0].state.needs.values() if need.decided is not None]
+    if mode == "bft":
+        assert all(len(need.decided.votes) == 5 for need in decided)  # f = 2 of 12 verifiers
+    if arbiter == "etcd":
+        records = simulation.mesh.arbiter.records
+        asked = [need for need in decided if (need.id, need.draw) in records]
+        assert asked
+        assert all(need.decided.proposal == records[need.id, need.draw] for need in asked)
+
+
 def test_a_calm_mesh_finishes_what_can_be_done():
     """Without faults nothing but a task that nobody offers, or a timeout of its agent, ends without a result."""
     report = run(3, nodes=11, tasks=40, nemeses=())
