@@ -185,12 +185,7 @@ def run_get(ctx: Context) -> int:
 
 
 def fetched(store: NodeContent, root: bytes) -> None:
-    """Have what peers may have to give: files are fetched, folders must be here."""
-    try:
-        if store.get(root) is not None and kind_of(root, store.get) != "file":
-            return
-    except (LocalFault, RemoteFault):
-        pass  # whoever reads it says what is wrong
+    """Have what peers may have to give, where there is a daemon to ask them."""
     if isinstance(store, RemoteContent):
         store.fetch(root)
 

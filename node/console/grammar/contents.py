@@ -70,7 +70,7 @@ def _add_and_get(content: Commands) -> None:
         "contents:run_get",
         "write a file or a folder to the disk",
         "swarmd content get bafy.../photos/cat.jpg -o cat.jpg",
-        "All of it or nothing. A file that is not here is fetched from peers.",
+        "All of it or nothing. What is not here is fetched from peers.",
     )
     get.add_argument("content", metavar="CID[/PATH]", help="what")
     get.add_argument("-o", "--output", metavar="PATH", help="where to; - for stdout (default: its name)")
