@@ -149,14 +149,22 @@ def size_of(value: Any, depth: int = 0) -> int:
         size = _key_bytes(keys) if keys else 0
         if size < 0:
             raise RemoteFault("bad-cbor", "map keys not text or not in canonical order")
-        for item in value.values():
-            size += size_of(item, depth + 1)
+        items = value.values()
     elif kind is list:
-        size = 0
-        for item in value:
-            size += size_of(item, depth + 1)
+        size, items = 0, value
     else:
         raise RemoteFault("bad-cbor", f"a {kind.__name__} has no place in dag-cbor here")
+    for item in items:
+        kind = type(item)
+        # The most frequent ones without a call.
+        if kind is Link:
+            size += _LINK_BYTES
+        elif kind is int and 0 <= item < 24:
+            size += 1
+        elif kind is str and len(item) < 24 and item.isascii():
+            size += len(item) + 1
+        else:
+            size += size_of(item, depth + 1)
     return _with_head(len(value)) - len(value) + size
 
 

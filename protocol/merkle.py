@@ -23,6 +23,8 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     """The 32-byte root over leaf data; EMPTY_ROOT for none."""
     if not leaves:
         return EMPTY_ROOT
+    if len(leaves) == 1:  # of most batches
+        return leaf_hash(leaves[0])
     level = [leaf_hash(data) for data in leaves]
     while len(level) > 1:
         level = _up(level)
