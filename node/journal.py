@@ -8,15 +8,17 @@ all of it in one transaction; what is acknowledged is on disk before the acknowl
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from swarmd.node import migrations
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
-from swarmd.protocol.batch import Batch, encode_sealed, reload_batch
+from swarmd.protocol.batch import Batch, encode_sealed, outline_of, reload_batch
 from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = migrations.NEWEST
 # Meta of a home that was made of a backup, until the node has heard what it said after that (docs/backup.md).
@@ -199,9 +201,12 @@ class Journal:
         return found if type(found) is list and len(found) == 3 else None
 
     def _reload(self, body: bytes) -> Batch:
+        return self._read(reload_batch, body)
+
+    def _read(self, reader: Callable[[Any], T], body: bytes) -> T:
         """CorruptState if the row is not what was written: its hashes do not fit."""
         try:
-            return reload_batch(decode(body))
+            return reader(decode(body))
         except (RemoteFault, TypeError, LookupError, ValueError) as error:
             raise CorruptState("bad-journal", f"{self.path}: a batch is damaged: {error}", fix=_FIX) from None
 
@@ -280,7 +285,7 @@ class Journal:
         author = self._authors.get(did)
         ids: set[bytes] = set()
         for (body,) in self.db.execute("select body from batches where author = ?", (author,)):
-            ids.update(envelope.id for envelope in self._reload(body).envelopes)
+            ids.update(cid for cid, _ in self._read(outline_of, body).envelopes)
         return ids
 
     # Outbox and proofs ---------------------------------------------------------------------------------

@@ -159,6 +159,9 @@ def size_of(value: Any, depth: int = 0) -> int:
         # The most frequent ones without a call.
         if kind is Link:
             size += _LINK_BYTES
+        elif kind is bytes:
+            length = len(item)
+            size += length + 2 if 23 < length <= 0xFF else _with_head(length)
         elif kind is int and 0 <= item < 24:
             size += 1
         elif kind is str and len(item) < 24 and item.isascii():
