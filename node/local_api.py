@@ -23,7 +23,7 @@ from swarmd.node.version import version
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import parse_cid
 from swarmd.protocol.didkey import public_key_of
-from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.digest import Digests
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Commanded
@@ -85,6 +85,7 @@ class LocalApi:
         self._silence = silence
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
+        self._digests = Digests()
         self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.arbiter: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.archive: Archive | None = None
@@ -128,9 +129,6 @@ class LocalApi:
         runner = self._runner
         state, genesis = runner.state, runner.genesis
         roster = state.terms.roster(state.epoch)
-        counts: dict[str, int] = {}
-        for need in state.needs.values():
-            counts[need.state()] = counts.get(need.state(), 0) + 1
         inputs, size = runner.journal.size()
         return {
             "version": version(),
@@ -142,7 +140,7 @@ class LocalApi:
             "checkpoint": self.checkpoints(),
             "uptime_s": (time.time_ns() - self._started_ns) // 1_000_000_000,
             "peers": len(self._transport.peers()),
-            "needs": counts,
+            "needs": state.views.need_counts(),
             "refused_needs": len(state.refused),
             "parked": len(state.parked_ids),
             "agents": len(self._agents.describe()),
@@ -150,8 +148,8 @@ class LocalApi:
             "roles": ["verifier"] if runner.me in roster else [],
             "roster": len(roster),
             "lamport": state.lamport,
-            "mesh_digest": mesh_digest(state).hex(),
-            "state_digest": state_digest(state).hex(),
+            "mesh_digest": self._digests.mesh(state).hex(),
+            "state_digest": self._digests.state(state).hex(),
             "balance": views.balance(state, runner.me)["available"],
             "chain": dict(self._chain.status()),
             "policy_hash": runner.gate.policy_hash.hex(),
@@ -181,8 +179,8 @@ class LocalApi:
     async def _digest(self, call: LocalCall) -> Any:
         state = self._runner.state
         return {
-            "mesh_digest": mesh_digest(state).hex(),
-            "state_digest": state_digest(state).hex(),
+            "mesh_digest": self._digests.mesh(state).hex(),
+            "state_digest": self._digests.state(state).hex(),
             "needs": len(state.needs),
             "parked": len(state.parked_ids),
         }

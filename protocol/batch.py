@@ -16,7 +16,7 @@ from typing import Any
 import nacl.bindings
 import nacl.exceptions
 from swarmd.protocol import limits, merkle
-from swarmd.protocol.cbor import decode, encode_ordered
+from swarmd.protocol.cbor import BYTES, LIST, UINT, decode, encode_ordered, head_of
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import Envelope, bucket_of, parse
@@ -170,30 +170,19 @@ def encode_sealed(batch: Batch) -> bytes:
     return b"".join(
         (
             b"\x83",
-            _head(0x40, len(batch.header)),
+            head_of(BYTES, len(batch.header)),
             batch.header,
-            _head(0x80, len(raws)),
-            *(part for raw in raws for part in (_head(0x40, len(raw)), raw)),
+            head_of(LIST, len(raws)),
+            *(part for raw in raws for part in (head_of(BYTES, len(raw)), raw)),
             b"\x84",
-            _head(0x40, len(seal.signature)),
+            head_of(BYTES, len(seal.signature)),
             seal.signature,
-            _head(0x00, seal.index),
-            _head(0x00, seal.count),
-            _head(0x80, len(seal.path)),
+            head_of(UINT, seal.index),
+            head_of(UINT, seal.count),
+            head_of(LIST, len(seal.path)),
             *(part for node in seal.path for part in (b"\x58\x20", node)),
         )
     )
-
-
-def _head(major: int, number: int) -> bytes:
-    """The CBOR head of a major type (shifted) and a number below 2^32."""
-    if number < 24:
-        return bytes((major + number,))
-    if number < 1 << 8:
-        return bytes((major + 24, number))
-    if number < 1 << 16:
-        return bytes((major + 25, number >> 8, number & 0xFF))
-    return bytes((major + 26,)) + number.to_bytes(4, "big")
 
 
 def parse_sealed(mesh_id: bytes, value: Any, verified: set[bytes] | None = None) -> Batch:

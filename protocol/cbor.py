@@ -47,6 +47,22 @@ def encode_ordered(value: Any) -> bytes:
     return cbor2.dumps(value, encoders=_ENCODERS)
 
 
+UINT, BYTES, LIST = 0x00, 0x40, 0x80
+
+
+def head_of(major: int, number: int) -> bytes:
+    """The head of UINT `number`, of BYTES that many, of a LIST of that many: for who puts encoded parts together."""
+    if number < 24:
+        return bytes((major + number,))
+    if number < 1 << 8:
+        return bytes((major + 24, number))
+    if number < 1 << 16:
+        return bytes((major + 25, number >> 8, number & 0xFF))
+    if number < 1 << 32:
+        return bytes((major + 26,)) + number.to_bytes(4, "big")
+    return bytes((major + 27,)) + number.to_bytes(8, "big")
+
+
 def _check_encodable(value: Any, depth: int) -> None:
     kind = type(value)
     if kind is str or kind is bytes or kind is bool or value is None:

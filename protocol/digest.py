@@ -4,13 +4,14 @@
 `state_digest` covers everything, so a replay of the same journal in another process must give it again (P2).
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol.cbor import encode
+from swarmd.protocol.cbor import LIST, encode, head_of
 from swarmd.protocol.checkpoint.record import EpochBallot
 from swarmd.protocol.checkpoint.snapshot import member_row
-from swarmd.protocol.ledger.accounts import Account
+from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
 
@@ -59,39 +60,98 @@ def _plain(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytes) else value
 
 
+class Digests:
+    """The digests of one node's state, asked for again and again: only what moved in between is hashed anew.
+
+    What is known of a need holds while it is the same object with the same marks: facts about it only grow, each comes
+    with an envelope that `seen` or `void` counts, and the rest follows from them and from the other marks.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = -1
+        self._agreed: dict[str, tuple[Need, Any, bytes]] = {}
+        self._own: dict[str, tuple[Need, Any, bytes]] = {}
+        self._escrows: dict[str, tuple[Escrow, Any, bytes]] = {}
+
+    def mesh(self, state: State) -> bytes:
+        """32 bytes over the epoch, needs, accounts and escrows. What a checkpoint closed is in the accounts."""
+        digest = sha256(b"swarmd/mesh/1\0" + state.epoch.to_bytes(8, "big"))
+        if state.epoch:  # before that it is genesis'
+            digest.update(encode([member_row(member) for _, member in sorted(state.pool.members.items())]))
+        if state.epoch != self._epoch:  # a checkpoint changes needs without a word of theirs
+            self._epoch = state.epoch
+            self._agreed.clear()
+        needs, ledger = state.needs, state.ledger
+        for name in sorted(needs):
+            need = needs[name]
+            ends = need.decided and need.decided.id, need.closed and need.closed.id
+            judged = len(need.challenges), len(need.rulings), len(need.invalid), len(need.fallen)
+            marks = (len(need.seen), len(need.void), ends, judged, need.arbitrated, need.draws)
+            known = self._agreed.get(name)
+            if known is None or known[0] is not need or known[1] != marks:
+                known = self._agreed[name] = (need, marks, need_digest(need))
+            digest.update(known[2])
+        for did in sorted(ledger.accounts):
+            account = ledger.accounts[did]
+            if account == Account():
+                continue  # only ever looked at, never used: others may not have it
+            digest.update(encode([did, account.available, account.locked, account.next_seq, account.head]))
+        for name in sorted(ledger.escrows):
+            escrow = ledger.escrows[name]
+            sums = (escrow.state, escrow.held, escrow.returned, tuple(escrow.paid.items()))
+            row = self._escrows.get(name)
+            if row is None or row[0] is not escrow or row[1] != sums:
+                row = self._escrows[name] = (escrow, sums, encode(_escrow(name, escrow)))
+            digest.update(row[2])
+        _forget(self._agreed, needs)
+        _forget(self._escrows, ledger.escrows)
+        return digest.digest()
+
+    def state(self, state: State) -> bytes:
+        """32 bytes over the whole state, this node's own part included."""
+        digest = sha256(b"swarmd/state/1\0" + self.mesh(state))
+        own, needs = _own(state), state.needs
+        # A list of these and, last, of what we have of each need.
+        digest.update(head_of(LIST, len(own) + 1))
+        for part in own:
+            digest.update(encode(part))
+        digest.update(head_of(LIST, len(needs)))
+        for name in sorted(needs):
+            need = needs[name]
+            times = (need.since_ns, need.promised, *need.draws)
+            marks = (len(need.done_here), times, len(need.voted), need.arbitrated)
+            known = self._own.get(name)
+            if known is None or known[0] is not need or known[1] != marks:
+                known = self._own[name] = (need, marks, encode(_own_of(name, need)))
+            digest.update(known[2])
+        _forget(self._own, needs)
+        return digest.digest()
+
+
+def _forget(known: dict[str, Any], there: Mapping[str, Any]) -> None:
+    """What is gone; looked for only when there is too much."""
+    if len(known) > len(there):
+        for name in known.keys() - there.keys():
+            del known[name]
+
+
 def mesh_digest(state: State) -> bytes:
-    """32 bytes over the epoch, needs, accounts and escrows. What a checkpoint closed is in the accounts."""
-    digest = sha256(b"swarmd/mesh/1\0" + state.epoch.to_bytes(8, "big"))
-    if state.epoch:  # before that it is genesis'
-        digest.update(encode([member_row(member) for _, member in sorted(state.pool.members.items())]))
-    for name in sorted(state.needs):
-        digest.update(need_digest(state.needs[name]))
-    ledger = state.ledger
-    for did in sorted(ledger.accounts):
-        account = ledger.accounts[did]
-        if account == Account():
-            continue  # only ever looked at, never used: others may not have it
-        digest.update(encode([did, account.available, account.locked, account.next_seq, account.head]))
-    for name in sorted(ledger.escrows):
-        escrow = ledger.escrows[name]
-        digest.update(
-            encode(
-                [
-                    name,
-                    escrow.state,
-                    escrow.held,
-                    escrow.returned,
-                    [[task, *paid] for task, paid in sorted(escrow.paid.items())],
-                ]
-            )
-        )
-    return digest.digest()
+    """`Digests.mesh` of a state that is looked at once."""
+    return Digests().mesh(state)
 
 
 def state_digest(state: State) -> bytes:
-    """32 bytes over the whole state, this node's own part included."""
-    digest = sha256(b"swarmd/state/1\0" + mesh_digest(state))
-    own: list[Any] = [
+    """`Digests.state` of a state that is looked at once."""
+    return Digests().state(state)
+
+
+def _escrow(name: str, escrow: Escrow) -> list[Any]:
+    paid = [[task, *to] for task, to in sorted(escrow.paid.items())]
+    return [name, escrow.state, escrow.held, escrow.returned, paid]
+
+
+def _own(state: State) -> list[Any]:
+    return [
         state.me,
         state.lease_s,
         state.anchor_interval_ns,
@@ -111,16 +171,14 @@ def state_digest(state: State) -> bytes:
         [list(receipt) for receipt in state.receipts],
         sorted([anchor.id, anchor.tx_hash, anchor.block_number] for anchor in state.anchors.values()),
         sorted([name, missing, [e.id for e in held]] for (name, missing), held in state.parked.items()),
-        [
-            [
-                name,
-                sorted(map(repr, state.needs[name].done_here)),
-                [state.needs[name].since_ns, state.needs[name].promised, *state.needs[name].draws],
-                sorted(state.needs[name].voted.items()),
-                state.needs[name].arbitrated,
-            ]
-            for name in sorted(state.needs)
-        ],
     ]
-    digest.update(encode(own))
-    return digest.digest()
+
+
+def _own_of(name: str, need: Need) -> list[Any]:
+    return [
+        name,
+        sorted(map(repr, need.done_here)),
+        [need.since_ns, need.promised, *need.draws],
+        sorted(need.voted.items()),
+        need.arbitrated,
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 from swarmd.node.migrations import NEWEST
 from swarmd.node.runner import Runner
 from swarmd.node.transport.local import LocalCall
-from swarmd.protocol.digest import mesh_digest, state_digest
+from swarmd.protocol.digest import Digests
 
 
 def state_ops(
@@ -14,12 +14,14 @@ def state_ops(
 ) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
     """`state.show` {}: digests, what the journal holds, and how the replica is."""
 
+    digests = Digests()
+
     async def show(call: LocalCall) -> Any:
         state, heads = runner.state, runner.chains.heads
         inputs, size = runner.journal.size()
         return {
-            "state_digest": state_digest(state).hex(),
-            "mesh_digest": mesh_digest(state).hex(),
+            "state_digest": digests.state(state).hex(),
+            "mesh_digest": digests.mesh(state).hex(),
             "epoch": max((epoch for _, epoch, _ in heads), default=0),
             "needs": len(state.needs),
             "batches": sum(head.seq + 1 for head in heads.values()),
