@@ -108,6 +108,7 @@ async def node(sizes: Sizes) -> dict[str, Any]:
         **_prefixed("append", report["append"]),
         # Of the slowest question.
         "view_query_ms": max(found["p99_ms"] for found in views.values()),
+        "view_query_cpu_ms": max(found["cpu_p99_ms"] for found in views.values()),
         "view_queries": views,
         "loaded_others_cpu_percent": measured.others_cpu_percent,
     }

@@ -39,9 +39,8 @@ async def main(settings: Any, ready: Ready) -> dict[str, Any]:
 
 class Replica:
     def __init__(self, folder: Path, node: StateNode, nursery: trio.Nursery) -> None:
-        self.host = ReplicaHost(
-            folder, lambda: node.journal.db.execute("select count(*) from batches").fetchone()[0]
-        )
+        heads = node.runner.chains.heads
+        self.host = ReplicaHost(folder, lambda: sum(head.seq + 1 for head in heads.values()))
         nursery.start_soon(self.host.run)
 
     async def up(self) -> None:

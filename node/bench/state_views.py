@@ -15,7 +15,7 @@ _SAMPLE = 997
 
 
 def query_views(state: State, queries: int) -> dict[str, dict[str, float]]:
-    """p50_ms, p95_ms, p99_ms of each kind of question; pages are of 50 tasks."""
+    """p50_ms, p95_ms, p99_ms and cpu_p99_ms of each kind of question; pages are of 50 tasks."""
     # Needs of the history, which have two tasks.
     known = [name for name, need in state.needs.items() if len(need.runs) > 1]
     ids = cycle(known[:: max(1, len(known) // _SAMPLE)])
@@ -35,13 +35,18 @@ def query_views(state: State, queries: int) -> dict[str, dict[str, float]]:
 
 
 def _measure(ask: Callable[[], Any], times: int) -> dict[str, float]:
-    took = []
+    took, cpu = [], []
     for _ in range(times):
-        began_ns = time.perf_counter_ns()
+        began_ns, cpu_began_ns = time.perf_counter_ns(), time.thread_time_ns()
         ask()
+        cpu.append(time.thread_time_ns() - cpu_began_ns)
         took.append(time.perf_counter_ns() - began_ns)
     took.sort()
-    return {f"p{share}_ms": round(took[len(took) * share // 100] / 1e6, 4) for share in (50, 95, 99)}
+    cpu.sort()
+    found = {f"p{share}_ms": took[len(took) * share // 100] for share in (50, 95, 99)}
+    # Where others are busy, the clock's 99th percentile is their time slice.
+    found["cpu_p99_ms"] = cpu[len(cpu) * 99 // 100]
+    return {name: round(ns / 1e6, 4) for name, ns in found.items()}
 
 
 def rss_mb() -> float:

@@ -141,10 +141,6 @@ class Batches:
         (row,) = self.db.execute("select coalesce(max(rowid), 0) from batches").fetchone()
         return int(row)
 
-    def count(self, up_to: int) -> int:
-        (count,) = self.db.execute("select count(*) from batches where rowid <= ?", (up_to,)).fetchone()
-        return int(count)
-
     def places(self, up_to: int) -> dict[Place, int]:
         """Which documents there are, and the newest row of each."""
         rows = self.db.execute(
@@ -236,6 +232,11 @@ class Store:
 
     def places(self) -> list[Place]:
         return [(epoch, group) for epoch, group in self._db.execute("select epoch, grp from docs")]
+
+    def batches(self) -> dict[Place, int]:
+        """How many are in each document."""
+        rows = self._db.execute("select epoch, grp, batches from docs")
+        return {(epoch, group): batches for epoch, group, batches in rows}
 
     def standing(self, place: Place) -> Standing | None:
         row = self._db.execute(
@@ -386,7 +387,10 @@ class Replica:
 
     def held(self) -> int:
         """How many batches of the journal are in the documents."""
-        return 0 if self._seen is None else self.batches.count(self._seen)
+        if self._seen is None:
+            return 0
+        # Asked for after each look: counting the journal's rows would cost more the longer it is.
+        return sum({**self.store.batches(), **{at: copy.batches for at, copy in self.open.items()}}.values())
 
     def close(self) -> None:
         """Save and close all."""
