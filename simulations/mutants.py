@@ -84,8 +84,8 @@ MUTANTS: dict[str, Mutant] = {
     "worker-judges-itself": Mutant(
         "the worker sits in the committee about its own result",
         "work.committees",
-        "k, {need.owner, worker},",
-        "k, {need.owner},",
+        "terms.k_result(draw), {need.owner, worker},",
+        "terms.k_result(draw), {need.owner},",
     ),
     "even-committee": Mutant(
         "committees have 2K members, so two halves can each decide",
@@ -299,7 +299,7 @@ MUTANTS: dict[str, Mutant] = {
     "any-future": Mutant(
         "a clock may be ahead by any amount",
         "chains",
-        "if envelope.ts_ns > now_ns + limits.MAX_FUTURE_NS:",
+        "if envelope.ts_ns > latest_ns:",
         "if False:",
     ),
     "unsigned-batches": Mutant(
@@ -318,7 +318,7 @@ MUTANTS: dict[str, Mutant] = {
     "nobody-releases": Mutant(
         "a lease whose worker is gone is never released",
         "duties",
-        '    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt):',
+        '    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt, *claim.basis):',
         "    if False:",
     ),
 }
