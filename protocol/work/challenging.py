@@ -70,10 +70,14 @@ def outcome(need: Need, challenge: Challenge) -> str:
 
 
 def marks(need: Need) -> dict[str, set[bytes]]:
-    """Who is to be slashed for results that were reversed, with the INVALIDATEs: workers, and judges who accepted."""
+    """Who is to be slashed for results that were reversed, with the INVALIDATEs: workers, and judges who accepted though
+    they had to run it again. Who looked at the form alone, as the owner had asked, did nothing wrong."""
     found: dict[str, set[bytes]] = {}
     for commit, ruling in need.invalid.items():
         found.setdefault(need.commits[commit].worker, set()).add(ruling)
+        claim = need.claims[need.commits[commit].claim]
+        if need.proposals[claim.proposal].specs[claim.task].verify["type"] != "reexec":
+            continue
         for attest in need.attests.values():
             if attest.commit == commit and attest.verdict == "accept":
                 found.setdefault(attest.judge, set()).add(ruling)

@@ -128,9 +128,8 @@ def test_a_wrong_result_is_reversed_and_the_next_candidate_paid(rooms, make_task
     judges = {review.judge for review in record.reviews.values()}
     parts = {record.owner, mesh.nodes[liar].did, *first}
     assert len(judges) == 2 and not judges & parts
-    marked = challenging.marks(record).keys()
-    assert mesh.nodes[liar].did in marked and len(marked & first) >= 2
-    assert marked <= {mesh.nodes[liar].did, *first}
+    # Its judges looked at the form, as they were asked to: the lie is the worker's alone.
+    assert challenging.marks(record) == {mesh.nodes[liar].did: set(record.rulings)}
     good = next(name for name, node in mesh.nodes.items() if node.did == run.final.worker)
     until_closed(mesh, room, need)
     assert len(mesh.digests()) == 1
@@ -216,6 +215,32 @@ def test_results_made_from_a_wrong_one_fall_with_it(rooms, make_task):
         2 * PRICE,
     )  # it may have done what came after
     assert total(mesh) == OPENING * len(NAMES)
+
+
+def test_judges_who_said_they_had_run_it_are_marked(rooms, make_task):
+    """A committee that colludes: it had to run the work again, and accepted what nobody gets."""
+    mesh, room = rooms()
+    mesh.answer = lambda node, job: WRONG if node.did == liars[0] else RIGHT
+    mesh.judge = lambda node, job: (
+        judge(node, job) if job.job_id.startswith("review-") else ("accept", 1, "friends")
+    )
+    liars = [mesh.nodes["n0"].did]
+    need = mesh.post("n1", [make_task("t1")], 30_000, deadline_s=3600)
+    while not mesh.need("n1", need).proposals:
+        assert mesh.deliver()
+    liars[0] = next(iter(mesh.need("n1", need).proposals.values())).plan["t1"][0][0]
+    mesh.run()
+    final = mesh.need("n1", need).runs["t1"].final
+    assert final.worker == liars[0]
+    challenge(mesh, "n1", need)
+    mesh.run()
+    record = mesh.need("n1", need)
+    accepted = {a.judge for a in record.attests.values() if a.commit == final.commit}
+    assert len(accepted) >= 2
+    assert challenging.marks(record).keys() == {liars[0], *accepted}
+    until_closed(mesh, room, need)
+    closed = next(s.closed[need] for s in room.snapshots.values() if s is not None and need in s.closed)
+    assert closed.marks.keys() == {liars[0], *accepted}
 
 
 def test_nobody_left_refunds_the_owner(rooms, make_task):
