@@ -11,7 +11,7 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.peer.id import ID
 from swarmd.node.content.bitswap.config import BitswapLimits
-from swarmd.node.content.bitswap.message import MAX_MESSAGE_BYTES, PROTOCOLS
+from swarmd.node.content.bitswap.message import MAX_MESSAGE_BYTES, PROTOCOLS, varint
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.host import MeshHost
@@ -137,7 +137,7 @@ class Lane:
         written = False
         try:
             body = build(str(stream.get_protocol()))
-            await stream.muxed_stream.write(_varint(len(body)) + body)  # type: ignore[attr-defined]
+            await stream.muxed_stream.write(varint(len(body)) + body)  # type: ignore[attr-defined]
             written = True
             self.used_at_s = trio.current_time()
         finally:
@@ -164,12 +164,3 @@ async def finish(stream: INetStream) -> None:
             await stream.close()
         except NOT_ANSWERED:
             await stream.reset()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

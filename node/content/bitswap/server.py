@@ -24,9 +24,7 @@ class Line(Protocol):
     def tell(self, peer_id: str, have: Sequence[bytes], dont_have: Sequence[bytes]) -> None:
         """Queue who-has-what for a peer, without waiting."""
 
-    async def send_blocks(
-        self, peer_id: str, blocks: Sequence[tuple[bytes, bytes]], pending_bytes: int
-    ) -> None:
+    async def send_blocks(self, peer_id: str, blocks: Sequence[tuple[bytes, bytes]]) -> None:
         """Return when they are written; PeerGone if they cannot be."""
 
     def report(self, peer_id: str, code: str) -> None: ...
@@ -176,7 +174,7 @@ class BlockServer:
             if blocks:
                 self._ledgers.sent(peer_id, len(blocks), size)
                 with trio.fail_after(self._limits.send_timeout_s):
-                    await self._line.send_blocks(peer_id, blocks, pending_bytes=0)
+                    await self._line.send_blocks(peer_id, blocks)
         except trio.TooSlowError:
             self._ledgers.leave(peer_id)
             self._charge(peer_id, "reads-nothing")

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import trio
@@ -14,7 +15,7 @@ from swarmd.node.content.bitswap.asking import BlockAsker
 from swarmd.node.content.bitswap.config import BitswapLimits
 from swarmd.node.content.bitswap.ledger import Ledgers
 from swarmd.node.content.bitswap.lines import FrameReader, Lane, NoBitswap, finish
-from swarmd.node.content.bitswap.message import PROTOCOLS, Message, Want, decode, encode
+from swarmd.node.content.bitswap.message import PROTOCOLS, Message, Want, decode, encode, encode_blocks
 from swarmd.node.content.bitswap.server import BlockServer
 from swarmd.node.content.wire import Answer
 from swarmd.node.ports import BlockStore, PeerGone
@@ -189,15 +190,11 @@ class Bitswap:
                 self.counters["answers-dropped"] += len(cids) - room
         self._flush_soon(peer)
 
-    async def send_blocks(
-        self, peer_id: str, blocks: Sequence[tuple[bytes, bytes]], pending_bytes: int
-    ) -> None:
+    async def send_blocks(self, peer_id: str, blocks: Sequence[tuple[bytes, bytes]]) -> None:
         peer = self._peer(peer_id)
         if peer is None:
             raise PeerGone(f"{peer_id} left")
-        await peer.bulk.write(
-            lambda protocol: encode(blocks=blocks, pending_bytes=pending_bytes, protocol=protocol)
-        )
+        await peer.bulk.write(partial(encode_blocks, blocks))
         self.counters["blocks-sent"] += len(blocks)
 
     def report(self, peer_id: str, code: str) -> None:

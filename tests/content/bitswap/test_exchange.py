@@ -172,7 +172,7 @@ async def test_a_block_that_nobody_asked_for_is_refused(ours):
     giver, taker = await ours("giver"), await ours("taker")
     block = b"unasked"
     peer = await giver.transport.connect(taker.addr)
-    await giver.bitswap.send_blocks(peer, [(raw_cid(block), block)], 0)
+    await giver.bitswap.send_blocks(peer, [(raw_cid(block), block)])
     with trio.fail_after(20):
         while not faults(taker, giver):  # noqa: ASYNC110
             await trio.sleep(0.02)

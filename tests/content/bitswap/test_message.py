@@ -12,6 +12,7 @@ from swarmd.node.content.bitswap.message import (
     check_wanted,
     decode,
     encode,
+    encode_blocks,
     why_not_served,
 )
 from swarmd.protocol.cids import DAG_CBOR, RAW, cid_of, raw_cid
@@ -25,7 +26,9 @@ V0 = b"\x12\x20" + bytes(32)
 
 def test_what_is_written_is_read():
     wants = (Want(A, send_dont_have=True), Want(B, have_only=True), Want(raw_cid(b"c"), cancel=True))
-    found = decode(encode(wants=wants, full=True, blocks=[(A, b"a"), (B, b"\xa0")], have=[A], dont_have=[B]))
+    # Protobuf messages add up.
+    blocks = encode_blocks([(A, b"a"), (B, b"\xa0")])
+    found = decode(encode(wants=wants, full=True, have=[A], dont_have=[B]) + blocks)
     assert found.wants == wants and found.full
     assert found.blocks == ((A, b"a"), (B, b"\xa0")) and found.block_bytes == 2
     assert (found.have, found.dont_have) == ((A,), (B,))
@@ -36,7 +39,8 @@ def test_older_versions_get_what_they_know():
     wants = [Want(A, send_dont_have=True), Want(B, have_only=True)]
     for protocol in PROTOCOLS[1:]:
         packed = Packed.FromString(
-            encode(wants=wants, blocks=[(A, b"a")], have=[A], dont_have=[B], protocol=protocol)
+            encode(wants=wants, have=[A], dont_have=[B], protocol=protocol)
+            + encode_blocks([(A, b"a")], protocol)
         )
         assert [entry.block for entry in packed.wantlist.entries] == [A], "HAVE is unknown to it"
         assert not packed.wantlist.entries[0].sendDontHave and not packed.blockPresences
@@ -44,6 +48,16 @@ def test_older_versions_get_what_they_know():
         assert [list(packed.blocks), len(packed.payload)] == ([[b"a"], 0] if bare else [[], 1])
         found = decode(packed.SerializeToString())
         assert (found.bare if bare else found.blocks) == (((A[4:], b"a"),) if bare else ((A, b"a"),))
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 16_383, 16_384, MAX_BLOCK_BYTES])
+def test_blocks_by_hand_are_as_protobuf_has_them(size):
+    block = bytes(size)
+    packed = Packed(payload=[Packed.Block(prefix=A[:4], data=block)] * 2)
+    found = Packed.FromString(encode_blocks([(raw_cid(block), block)] * 2))
+    assert found == packed and found.SerializeToString() == packed.SerializeToString()
+    bare = Packed.FromString(encode_blocks([(raw_cid(block), block)], PROTOCOLS[3]))
+    assert bare == Packed(blocks=[block])
 
 
 def test_a_block_is_what_its_bytes_are():
