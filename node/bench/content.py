@@ -219,8 +219,17 @@ def kubo(folder: Path, source: Path, figures: Mapping[str, Any]) -> Figures:
     }
 
 
+def fetch(folder: Path, source: Path, figures: Mapping[str, Any]) -> Figures:
+    """The same file from one daemon to another."""
+    import trio
+    from swarmd.node.bench import fetching
+
+    found: Figures = trio.run(fetching.fetch, source, strict_exception_groups=True)
+    return found
+
+
 # What else is measured of the same file: (folder, the file, the figures so far) -> more of them.
-MORE: Sequence[Callable[[Path, Path, Mapping[str, Any]], Figures]] = (kubo,)
+MORE: Sequence[Callable[[Path, Path, Mapping[str, Any]], Figures]] = (kubo, fetch)
 
 _STEPS: Mapping[str, Callable[[Path, Path], Figures]] = {
     "import": _import,
