@@ -87,7 +87,8 @@ def gas(folder: Path, count: int, parties: int) -> dict[str, Any]:
     from swarmd.node.chain.anchoring import open_embedded
     from swarmd.node.chain.desk import SETTLEMENT, TOKEN, Desk
     from swarmd.node.chain.evm_signatures import address_of
-    from swarmd.node.chain.outbox import CALL, Outbox
+    from swarmd.node.chain.outbox import Outbox
+    from swarmd.node.chain.requests import CALL
     from swarmd.node.chain.settlement import Settlements
     from swarmd.protocol.ledger.netting import PaymentReceipt
 

@@ -4,6 +4,7 @@ Light to import: the EVM, the ABI codec and the signer (about 50 MB and half a s
 thread when the chain starts.
 """
 
-from swarmd.node.chain.service import ChainService, EmbeddedChain, RpcChainService, RpcSettings, make_chain
+from swarmd.node.chain.rpc_service import RpcChainService, RpcSettings, make_chain
+from swarmd.node.chain.service import ChainService, EmbeddedChain
 
 __all__ = ["ChainService", "EmbeddedChain", "RpcChainService", "RpcSettings", "make_chain"]

@@ -15,7 +15,8 @@ from swarmd.node.chain.client import UNLIMITED, Call, ChainClient, FeePolicy, Re
 from swarmd.node.chain.codec import ContractCodec, checksum
 from swarmd.node.chain.embedded import EmbeddedEvm, contract_address
 from swarmd.node.chain.kv import SqliteKv
-from swarmd.node.chain.outbox import ANCHOR, CALL, DEPLOY, Outbox, Request, unpack_anchor
+from swarmd.node.chain.outbox import Outbox, unpack_anchor
+from swarmd.node.chain.requests import ANCHOR, CALL, DEPLOY, Request
 from swarmd.node.ports import AnchorSeen
 from swarmd.protocol.faults import CorruptState, LocalFault
 

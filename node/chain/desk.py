@@ -10,7 +10,7 @@ from typing import Any
 from swarmd.node.chain.anchoring import AnchorMachine, pack_call
 from swarmd.node.chain.client import Reverted
 from swarmd.node.chain.codec import checksum
-from swarmd.node.chain.outbox import CALL, SETTLED
+from swarmd.node.chain.requests import CALL, SETTLED
 from swarmd.protocol.faults import LocalFault
 
 TOKEN, SETTLEMENT, CHANNELS, ESCROW, STAKES = (

@@ -18,15 +18,15 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from swarmd.node.chain.bidding import bid_up, sign_queued
 from swarmd.node.chain.client import (
     NOT_ERRORS,
     UNLIMITED,
-    Call,
     ChainClient,
     FeePolicy,
     Fees,
@@ -34,11 +34,17 @@ from swarmd.node.chain.client import (
     Rejected,
     Signer,
 )
+from swarmd.node.chain.requests import (
+    SETTLED,
+    STATES,
+    Attempt,
+    Builder,
+    Change,
+    Explainer,
+    Request,
+)
 from swarmd.protocol.faults import CorruptState, LocalFault
 
-ANCHOR, DEPLOY, CALL = "anchor", "deploy", "call"  # the kinds of request in the outbox
-STATES = ("queued", "signed", "sent", "mined", "final", "failed")
-SETTLED = frozenset({"final", "failed"})
 SCHEMA_VERSION = 2
 _LOCK_TIMEOUT_S = 5.0
 
@@ -81,28 +87,6 @@ ALTER TABLE attempt ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
 _COLUMNS = "seq, kind, key, payload, state, reason, nonce, target, tx_hash, block_number, block_hash"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One row of the outbox."""
-
-    seq: int
-    kind: str
-    key: bytes
-    payload: bytes
-    state: str  # one of STATES
-    reason: str
-    nonce: int | None
-    target: bytes | None  # 20 bytes
-    tx_hash: bytes | None  # 32 bytes
-    block_number: int | None
-    block_hash: bytes | None  # 32 bytes
-
-    @property
-    def label(self) -> str:
-        """The state as an operator reads it: "sent", "failed:AnchorConflict"."""
-        return f"failed:{self.reason}" if self.state == "failed" else self.state
-
-
 def pack_anchor(root: bytes, count: int) -> bytes:
     """The payload of an anchor request: the root, and the count in 4 bytes, big-endian."""
     return root + count.to_bytes(4, "big")
@@ -110,22 +94,6 @@ def pack_anchor(root: bytes, count: int) -> bytes:
 
 def unpack_anchor(payload: bytes) -> tuple[bytes, int]:
     return payload[:32], int.from_bytes(payload[32:], "big")
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One signed transaction of a request."""
-
-    tx_hash: bytes
-    seq: int
-    raw: bytes
-    fees: Fees
-    head: int
-
-
-_Change = tuple[Request, Request]  # before, after
-Builder = Callable[[Request], Call]
-Explainer = Callable[[Request, Receipt], str]
 
 
 class Outbox:
@@ -270,7 +238,7 @@ class Outbox:
         trouble += self._bump(client, signer, build, live, policy)
         with self._lock:
             raws: dict[bytes, bytes] = dict(self._db.execute("SELECT tx_hash, raw FROM attempt"))
-        changes: list[_Change] = []
+        changes: list[Change] = []
         for request in self._rows("state IN ('signed', 'sent') ORDER BY nonce"):
             raw = raws.get(request.tx_hash or b"")
             if raw is None:
@@ -298,45 +266,19 @@ class Outbox:
         limit: int,
         policy: FeePolicy,
     ) -> list[Rejected]:
-        """Give queued requests their nonces and signatures; on disk, all at once, before any is broadcast.
-
-        None gets a nonce that the account can't pay for: it would block those after it.
-        """
-        where = "state='queued' AND (?1 IS NULL OR kind=?1) ORDER BY seq LIMIT ?2"
-        queued = self._rows(where, kind, limit)
+        """Give queued requests their nonces and signatures; on disk, all at once, before any is broadcast."""
+        queued = self._rows("state='queued' AND (?1 IS NULL OR kind=?1) ORDER BY seq LIMIT ?2", kind, limit)
         if not queued:
             return []
         with self._lock:
             highest = self._db.execute("SELECT max(nonce) FROM request").fetchone()[0]
         # The chain knows better than we do if the account was used elsewhere, or our file is an old backup.
         first = max(client.nonce(signer.account), 0 if highest is None else highest + 1)
-        market = client.fees()
-        base_wei = (market.max_fee_wei - market.priority_fee_wei) // 2
-        if base_wei + min(market.priority_fee_wei, 1) > policy.max_fee_wei:
-            text = f"gas costs {base_wei} wei and the most allowed is {policy.max_fee_wei}"
-            return [Rejected("fee-above-cap", text)]
-        fees = policy.capped(market)
-        spare_wei = client.balance(signer.account) - self._committed_wei(build)
-        head = client.head()
-        changes: list[_Change] = []
-        attempts: list[_Attempt] = []
-        trouble: list[Rejected] = []
-        for nonce, request in enumerate(queued, start=first):
-            call = build(request)
-            cost_wei = call.gas * fees.max_fee_wei
-            if cost_wei > spare_wei:
-                text = (
-                    f"the next transaction may cost {cost_wei} wei, the account can spare {max(0, spare_wei)}"
-                )
-                trouble.append(Rejected("out-of-gas", text))
-                break
-            spare_wei -= cost_wei
-            raw, tx_hash = signer.sign(call, nonce=nonce, fees=fees, chain_id=client.chain_id)
-            after = replace(request, state="signed", reason="", nonce=nonce, target=call.to, tx_hash=tx_hash)
-            changes.append((request, after))
-            attempts.append(_Attempt(tx_hash, request.seq, raw, fees, head))
-        self._save(changes, attempts)
-        return trouble
+        signed = sign_queued(
+            queued, first, client, signer, build, policy, committed_wei=self._committed_wei(build)
+        )
+        self._save(signed.changes, signed.attempts)
+        return signed.trouble
 
     def _committed_wei(self, build: Builder) -> int:
         """What the transactions under way may cost, by the highest bid of each."""
@@ -350,34 +292,15 @@ class Outbox:
     def _bump(
         self, client: ChainClient, signer: Signer, build: Builder, live: Sequence[Request], policy: FeePolicy
     ) -> list[Rejected]:
-        """Sign higher bids for what waits too long: the oldest, and whatever bids less than gas costs by now."""
+        """Sign higher bids for what waits too long; on disk before any is broadcast."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT seq, max_fee_wei, priority_fee_wei, head FROM attempt ORDER BY head, max_fee_wei"
             ).fetchall()
         newest = {seq: (Fees(max_fee, priority), head) for seq, max_fee, priority, head in rows}
-        head = client.head()
-        market = client.fees()
-        base_wei = (market.max_fee_wei - market.priority_fee_wei) // 2
-        changes: list[_Change] = []
-        attempts: list[_Attempt] = []
-        trouble: list[Rejected] = []
-        for position, request in enumerate(live):
-            old, since = newest.get(request.seq, (Fees(0, 0), head))
-            if head - since < policy.bump_after_blocks or (position and old.max_fee_wei >= base_wei):
-                continue
-            fees = policy.bumped(old, market)
-            if fees is None:
-                text = f"nonce {request.nonce} waits since block {since}, and the most allowed is bid already"
-                trouble.append(Rejected("stuck", text))
-                break
-            nonce = request.nonce
-            assert nonce is not None  # only what has one is signed or sent
-            raw, tx_hash = signer.sign(build(request), nonce=nonce, fees=fees, chain_id=client.chain_id)
-            changes.append((request, replace(request, state="signed", tx_hash=tx_hash)))
-            attempts.append(_Attempt(tx_hash, request.seq, raw, fees, head))
-        self._save(changes, attempts)
-        return trouble
+        signed = bid_up(live, newest, client, signer, build, policy)
+        self._save(signed.changes, signed.attempts)
+        return signed.trouble
 
     def pull(self, client: ChainClient, account: bytes, explain: Explainer, *, confirmations: int) -> int:
         """Learn from the chain what became of what was signed; returns how many requests moved.
@@ -395,7 +318,7 @@ class Outbox:
             attempts = self._db.execute("SELECT tx_hash, seq FROM attempt").fetchall()
         found = client.receipts([tx_hash for tx_hash, _ in attempts])
         receipts = {seq: receipt for (_, seq), receipt in zip(attempts, found, strict=True) if receipt}
-        changes: list[_Change] = []
+        changes: list[Change] = []
         for request in live:
             receipt = receipts.get(request.seq)
             if receipt is not None:
@@ -414,7 +337,7 @@ class Outbox:
         self._save(changes)
         return len(changes)
 
-    def _save(self, changes: Sequence[_Change], attempts: Sequence["_Attempt"] = ()) -> None:
+    def _save(self, changes: Sequence[Change], attempts: Sequence["Attempt"] = ()) -> None:
         """Write the changed requests and new attempts in one transaction; forget attempts without a future."""
         if not changes:
             return

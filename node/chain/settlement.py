@@ -20,7 +20,7 @@ from typing import Any
 from swarmd.node.chain.anchoring import pack_call
 from swarmd.node.chain.desk import SETTLEMENT, Desk
 from swarmd.node.chain.evm_signatures import recover
-from swarmd.node.chain.outbox import CALL
+from swarmd.node.chain.requests import CALL
 from swarmd.protocol.faults import CorruptState, LocalFault
 from swarmd.protocol.ledger.eip712 import require_signer
 from swarmd.protocol.ledger.netting import (

@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 from swarmd.node.chain.client import Call, Fees, Rejected
-from swarmd.node.chain.outbox import ANCHOR, Outbox, pack_anchor, unpack_anchor
+from swarmd.node.chain.outbox import Outbox, pack_anchor, unpack_anchor
+from swarmd.node.chain.requests import ANCHOR
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 

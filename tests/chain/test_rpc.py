@@ -7,7 +7,8 @@ from swarmd.contracts import load_artifact
 from swarmd.node.chain.account import LocalSigner
 from swarmd.node.chain.anchoring import AnchorMachine, Terms, pack_call
 from swarmd.node.chain.client import Call, FeePolicy, Fees, Rejected, Reverted, Unavailable
-from swarmd.node.chain.outbox import ANCHOR, CALL, Outbox, pack_anchor
+from swarmd.node.chain.outbox import Outbox, pack_anchor
+from swarmd.node.chain.requests import ANCHOR, CALL
 from swarmd.node.chain.rpc import RpcChain, refusal_code
 from swarmd.node.chain.watcher import Watcher
 from swarmd.protocol.faults import CorruptState, LocalFault

@@ -51,7 +51,6 @@ def test_the_commands_that_there_are() -> None:
         *(f"checkpoint {name}" for name in ("list", "show", "export", "verify", "advance", "retrieve")),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
         *(f"consensus {name}" for name in ("evidence", "export", "verify")),
-        *(f"checkpoint {name}" for name in ("list", "show", "export", "verify", "retrieve", "advance")),
         *("proof root", "proof make", "proof verify"),
         *("replay", "incident capture", "chaos run", "sim run", "sim scale"),
         *(f"policy {name}" for name in ("list", "show", "build", "test", "eval", "diff")),
