@@ -203,6 +203,7 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
         state.refused[envelope.thread] = str(void)
         out.append(Report(envelope.sender, "void-need"))
         return False
+    need.draws = (state.terms.known(need.epoch),)
     state.needs[need.id] = need
     state.refused.pop(need.id, None)
     state.views.moved(need, None)

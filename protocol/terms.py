@@ -22,9 +22,18 @@ class Terms:
             founders = of_genesis(self.genesis)
             self.rosters = {0: founders, 1: founders}
 
+    def known(self, epoch: int) -> int:
+        """`epoch`, or, if its roster was let go, the first one after it whose roster was not.
+
+        What is said in so old an epoch is judged alike by all nodes that are in one epoch; a checkpoint settles the rest.
+        """
+        if epoch in self.rosters:
+            return epoch
+        return min((kept for kept in self.rosters if kept > epoch), default=max(self.rosters))
+
     def roster(self, epoch: int) -> tuple[str, ...]:
         """The verifiers of an epoch that has begun here, sorted."""
-        return self.rosters[epoch].members
+        return self.rosters[self.known(epoch)].members
 
     def k_plan(self, epoch: int) -> int:
         return committee.k_plan(len(self.roster(epoch)), self.genesis)
@@ -43,7 +52,7 @@ class Terms:
         gone: Collection[str] = (),
     ) -> Committee:
         """A committee of `epoch`. `exclude` sit in it only if nobody else is left, those who are `gone` never."""
-        roster = self.rosters[epoch]
+        roster = self.rosters[self.known(epoch)]
         weights = tuple(sorted(roster.weights.items()))
         order = committee.ranked(roster.members, purpose, thread, task, epoch, weights, roster.beacon)
         if gone:

@@ -10,6 +10,7 @@ from swarmd.simulations.disk import Kept, Transaction, effect_id
 from swarmd.simulations.workload import SimChain, right_answer, work_ns
 
 if TYPE_CHECKING:
+    from swarmd.simulations.checkpoints import Kept as Made
     from swarmd.simulations.node import SimNode
 
 CRASH_SHARE = 0.02
@@ -38,6 +39,14 @@ class Conduct:
     def serves(self, node: "SimNode") -> bool:
         """Does it answer sync requests?"""
         return True
+
+    def proposes(self, node: "SimNode", made: "Made") -> "Made":
+        """The snapshot that it proposes, having made this one."""
+        return made
+
+    def agrees(self, node: "SimNode", same: bool) -> bool:
+        """Does it vote for a snapshot, which is the `same` as its own or not?"""
+        return same
 
     def heard(self, node: "SimNode", frame: bytes) -> None:
         """A valid frame came in."""
@@ -72,6 +81,8 @@ class Jobs:
                 self._submit(key, effect)
             case Arbitrate():
                 self._arbitrate(self._node.life, key, effect)
+            case _:
+                raise TypeError(f"no job: {type(effect).__name__}")
 
     def _tell(self, key: str, delay_ns: int, kind: Any, *fields: Any) -> None:
         self._node.mesh.loop.after(delay_ns, self._told, self._node.life, key, kind, fields)

@@ -8,15 +8,28 @@ then it is discarded as SQLite discards a frame of its log whose checksum is wro
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
+from typing import TYPE_CHECKING
 
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.chains import Chain, Head, chain_of
-from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import (
+    Adopt,
+    Arbitrate,
+    CheckSnapshot,
+    Fetch,
+    Judge,
+    MakeSnapshot,
+    RunAgent,
+    Submit,
+)
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.inputs import Input
 from swarmd.simulations.clock import MS_NS
 
-Kept = RunAgent | Judge | Fetch | Submit | Arbitrate
+if TYPE_CHECKING:
+    from swarmd.simulations import checkpoints
+
+Kept = RunAgent | Judge | Fetch | Submit | Arbitrate | MakeSnapshot | CheckSnapshot | Adopt
 
 
 class DiskFull(Exception):
@@ -34,6 +47,12 @@ def effect_id(effect: Kept) -> str:
             return "anchor-" + effect.anchor_id.hex()
         case Arbitrate():
             return f"arbitrate-{effect.epoch}-{effect.need}"
+        case MakeSnapshot():
+            return f"make-{effect.epoch}-{effect.round}"
+        case CheckSnapshot():
+            return "check-" + effect.proposal.hex()
+        case Adopt():
+            return f"adopt-{effect.epoch}"
 
 
 @dataclass(slots=True)
@@ -46,6 +65,9 @@ class Transaction:
     proofs: list[tuple[Batch, Batch]] = field(default_factory=list)
     heard: list[Envelope] = field(default_factory=list)
     said: list[Envelope] = field(default_factory=list)
+    snapshots: "dict[bytes, checkpoints.Kept]" = field(default_factory=dict)
+    certified: "dict[int, checkpoints.Certified]" = field(default_factory=dict)
+    adopted: list[bytes] = field(default_factory=list)
 
 
 class Disk:
@@ -56,6 +78,9 @@ class Disk:
         self.batches: dict[Chain, list[Batch]] = {}
         self.outbox: dict[str, Kept] = {}
         self.proofs: list[tuple[Batch, Batch]] = []
+        self.snapshots: dict[bytes, checkpoints.Kept] = {}
+        self.certified: dict[int, checkpoints.Certified] = {}
+        self.adopted: list[bytes] = []
         self.full = False
         self.slowness = 1
         self._random = random
@@ -81,6 +106,7 @@ class Disk:
             kept = self._log[: max(0, len(self._log) - self.forgets)]
             self._log = []
             self.inputs, self.batches, self.outbox, self.proofs = [], {}, {}, []
+            self.snapshots, self.certified, self.adopted = {}, {}, []
             for transaction in kept:
                 self._write(transaction)
             return False
@@ -100,6 +126,9 @@ class Disk:
             else:
                 self.outbox[name] = effect
         self.proofs.extend(transaction.proofs)
+        self.snapshots.update(transaction.snapshots)
+        self.certified.update(transaction.certified)
+        self.adopted.extend(transaction.adopted)
 
     def heads(self) -> Iterator[tuple[Chain, Head]]:
         for chain, batches in self.batches.items():

@@ -27,7 +27,7 @@ NOISE_SHARE = 0.02
 FORGE_SHARE = 0.2
 LATE_NS = 8 * S_NS  # after the end of any lease
 KEPT_FRAMES = 64
-SPAM_EPOCH = 7  # a chain of its own, so that spam does not fork what the liar's core says
+SPAM_EPOCH = 1 << 40  # a chain of its own, so that spam does not fork what the liar's core says
 
 
 class Liar(Conduct):
@@ -225,7 +225,7 @@ def _draft(state: State, thread: str, kind: str, payload: dict[str, Any], refs: 
         thread=thread,
         lamport=state.lamport,
         ts_ns=state.now_ns,
-        epoch=0,
+        epoch=state.epoch,
         payload=payload,
         refs=tuple(dict.fromkeys(refs)),
         trace="",

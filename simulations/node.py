@@ -19,11 +19,14 @@ from swarmd.protocol.batch import Batch, Sign
 from swarmd.protocol.chains import Chain, Chains, Gap, chain_of
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.effects import (
+    Adopt,
     Arbitrate,
     Arm,
+    CheckSnapshot,
     Effect,
     Fetch,
     Judge,
+    MakeSnapshot,
     Publish,
     Report,
     RunAgent,
@@ -36,6 +39,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import (
     Admitted,
+    Adopted,
     AgentDone,
     Arbitrated,
     Authored,
@@ -45,12 +49,16 @@ from swarmd.protocol.inputs import (
     Input,
     Judged,
     ManifestSeen,
+    SnapshotChecked,
+    SnapshotMade,
     Ticked,
 )
 from swarmd.protocol.state import State
 from swarmd.simulations.agents import Conduct, Jobs
+from swarmd.simulations.checkpoints import Certified, Checkpoints, Kept, Makers
 from swarmd.simulations.clock import MS_NS, S_NS, Loop, NodeClock
-from swarmd.simulations.disk import Disk, DiskFull, Kept, Transaction, effect_id
+from swarmd.simulations.disk import Disk, DiskFull, Transaction, effect_id
+from swarmd.simulations.disk import Kept as Outgoing
 from swarmd.simulations.network import Network
 from swarmd.simulations.syncing import Syncing
 from swarmd.simulations.wire import Wire, seal
@@ -92,6 +100,9 @@ class Item:
     manifest: Manifest | None = None
     answer: Answer | None = None
     draft: Callable[[State], Publish] | None = None  # what a liar says past its core
+    snapshot: Kept | None = None  # to keep with it
+    adopt: tuple[Kept, tuple[Certified, ...]] | None = None  # a certified snapshot, and what certifies it
+    drop: str = ""  # an effect that nobody waits for any more
 
 
 @dataclass(slots=True)
@@ -99,7 +110,7 @@ class Out:
     """What leaves after a commit."""
 
     frames: list[bytes] = field(default_factory=list)
-    effects: list[Kept] = field(default_factory=list)
+    effects: list[Outgoing] = field(default_factory=list)
     gaps: list[tuple[int, Gap]] = field(default_factory=list)
     answers: list[tuple[Answer, Any]] = field(default_factory=list)
 
@@ -117,6 +128,8 @@ class Mesh:
     watch: Watch
     lease_s: int
     sync_every_ns: int
+    makers: Makers
+    places: dict[str, int]  # did -> index
     everything: bool = False  # check the core's own invariants over the whole state after every step
 
 
@@ -144,6 +157,7 @@ class SimNode:
         self.disk = Disk(random)
         self.jobs = Jobs(self)
         self.sync = Syncing(self)
+        self.checkpoints = Checkpoints(self)
         self.up = False
         self.life = 0
         self.counters: Counter[str] = Counter()
@@ -205,7 +219,7 @@ class SimNode:
         self._turn_at_ns = 0
         self._announce(self.life)
         for effect in list(self.disk.outbox.values()):
-            self.jobs.start(effect)
+            self._start(effect)
         self.sync.begin()
         self.poke()
 
@@ -222,6 +236,7 @@ class SimNode:
         self._writing = None
         self.trouble = False
         self.jobs.forget()
+        self.checkpoints.forget()
         if self.disk.crash(written) and written is not None:
             self.counters["unacknowledged commits"] += 1
             self.mesh.watch.committed(self, written)
@@ -256,8 +271,27 @@ class SimNode:
 
     # Taking things in ----------------------------------------------------------------------------------
 
-    def tell(self, make: Callable[[int], Input], answer: Answer | None = None) -> None:
-        self._push(Item(make=make, answer=answer))
+    def tell(
+        self,
+        make: Callable[[int], Input],
+        answer: Answer | None = None,
+        snapshot: Kept | None = None,
+    ) -> None:
+        self._push(Item(make=make, answer=answer, snapshot=snapshot))
+
+    def adopt(self, found: Kept, certified: tuple[Certified, ...]) -> None:
+        """Begin the epoch that a certified snapshot opens."""
+        self._push(Item(adopt=(found, certified)))
+
+    def drop(self, effect: str) -> None:
+        """Nobody waits for this effect any more."""
+        self._push(Item(drop=effect))
+
+    def _start(self, effect: Outgoing) -> None:
+        if isinstance(effect, MakeSnapshot | CheckSnapshot | Adopt):
+            self.checkpoints.start(effect)
+        else:
+            self.jobs.start(effect)
 
     def command(self, op: str, args: dict[str, Any], answer: Answer) -> None:
         """An operator's command; `answer` is called after the commit with the need's id or a LocalFault."""
@@ -286,7 +320,11 @@ class SimNode:
             self._push(Item(peer=source, batches=parsed))
 
     def on_request(self, source: int, body: Any) -> Any:
-        return self.sync.serve(source, body) if self.conduct.serves(self) else None
+        if not self.conduct.serves(self):
+            return None
+        if body[0] in ("cut", "snapshot", "newest"):
+            return self.checkpoints.serve(body)
+        return self.sync.serve(source, body)
 
     def offer(self, peer: int, batches: list[Batch], answer: Answer) -> None:
         """The batches of a sync answer; `answer` gets how many were new, once they are on disk."""
@@ -374,7 +412,7 @@ class SimNode:
         for frame in out.frames:
             self.mesh.network.gossip(self.index, frame, self.conduct.recipients(self))
         for effect in out.effects:
-            self.jobs.start(effect)
+            self._start(effect)
         for peer, gap in out.gaps:
             self.sync.fill(peer, gap)
         for answer, value in out.answers:
@@ -391,7 +429,7 @@ class SimNode:
         for item in items:
             if item.answer is not None:
                 item.answer(LocalFault("disk-full", "nothing was changed"))
-            elif item.make is not None or item.draft is not None:
+            elif any(part is not None for part in (item.make, item.draft, item.adopt)) or item.drop:
                 self._queue.append(item)
         self.poke()
 
@@ -399,7 +437,13 @@ class SimNode:
 
     def _handle(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> None:
         value: Any = None
-        if item.make is not None:
+        if item.snapshot is not None:
+            transaction.snapshots[item.snapshot.packed.state] = item.snapshot
+        if item.drop:
+            transaction.kept[item.drop] = None
+        if item.adopt is not None:
+            self._adopt(*item.adopt, now_ns, transaction, out)
+        elif item.make is not None:
             try:
                 value = self._step(item.make(now_ns), transaction, out)
             except LocalFault as fault:
@@ -416,6 +460,19 @@ class SimNode:
             value = self._admit(item, now_ns, transaction, out)
         if item.answer is not None:
             out.answers.append((item.answer, value))
+
+    def _adopt(
+        self, found: Kept, certified: tuple[Certified, ...], now_ns: int, transaction: Transaction, out: Out
+    ) -> None:
+        if found.snapshot.epoch <= self.state.epoch:
+            return
+        state = found.packed.state
+        transaction.snapshots[state] = found
+        transaction.certified.update((each.epoch, each) for each in certified)
+        transaction.adopted.append(state)
+        self.counters["epochs adopted"] += 1
+        given = self.checkpoints.adopted(found, now_ns, transaction.batches, self._unsealed)
+        self._step(given, transaction, out)
 
     def _admit(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> int:
         ready: list[Batch] = []
@@ -478,6 +535,12 @@ class SimNode:
             transaction.kept["anchor-" + given.anchor_id.hex()] = None
         elif isinstance(given, Arbitrated):
             transaction.kept[f"arbitrate-{given.epoch}-{given.need}"] = None
+        elif isinstance(given, SnapshotMade):
+            transaction.kept[f"make-{given.epoch}-{given.round}"] = None
+        elif isinstance(given, SnapshotChecked):
+            transaction.kept["check-" + given.proposal.hex()] = None
+        elif isinstance(given, Adopted):
+            transaction.kept[f"adopt-{given.snapshot.epoch}"] = None
         return self._follow(effects, given.at_ns, transaction, out)
 
     def _follow(self, effects: list[Effect], now_ns: int, transaction: Transaction, out: Out) -> str | None:
@@ -495,7 +558,16 @@ class SimNode:
                     transaction.said.append(envelope)
                     self._unsealed.append(envelope)
                     todo.extend(engine.step(self.state, given))
-                case RunAgent() | Judge() | Submit() | Fetch() | Arbitrate():
+                case (
+                    RunAgent()
+                    | Judge()
+                    | Submit()
+                    | Fetch()
+                    | Arbitrate()
+                    | MakeSnapshot()
+                    | CheckSnapshot()
+                    | Adopt()
+                ):
                     transaction.kept[effect_id(effect)] = effect
                     out.effects.append(effect)
                 case Report(_, code):

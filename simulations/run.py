@@ -12,6 +12,7 @@ from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import COMMITTEE, MAJORITY, Genesis
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.auditor import Auditor
+from swarmd.simulations.checkpoints import Makers
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop, dice
 from swarmd.simulations.liars import Liar
 from swarmd.simulations.nemesis import ALL, LYING, NEMESES, Fault, Field, behaviours_of, schedule, unleash
@@ -23,6 +24,7 @@ from swarmd.simulations.workload import OPENING_BALANCE, NeedPlan, SimArbiter, S
 LEASE_S = 6
 CLAIM_TIMEOUT_S = 3
 EXPIRY_GRACE_S = 5
+EPOCH_S = 12  # so short that a run passes several
 WARM_UP_MS = 1_000
 EVENTS_PER_TASK = 1_000  # a task of a mesh of 20 makes about 50 events a node
 EXAMINE_EVERY_NS = 5 * S_NS
@@ -45,6 +47,7 @@ class Config:
     replay: bool = True
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
+    epoch_s: int = EPOCH_S
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.nemeses if name not in NEMESES]
@@ -113,6 +116,7 @@ class Simulation:
             expiry_grace_s=EXPIRY_GRACE_S,
             quorum_mode=config.quorum_mode,
             arbiter=config.arbiter,
+            epoch_s=config.epoch_s,
         )
         self.loop = Loop()
         self.auditor = Auditor(self.genesis, self.loop)
@@ -127,6 +131,8 @@ class Simulation:
             self.auditor,
             LEASE_S,
             config.sync_every_s * S_NS,
+            Makers(self.genesis, apart=config.everything),
+            {did: index for index, (did, _) in enumerate(keys)},
             config.everything,
         )
         wanted = count * config.liar_permille // 1000

@@ -47,7 +47,7 @@ class Syncing:
         if body[0] == "roots":
             _, roots, manifest = body
             self._node.on_frame(source, manifest)
-            return self._vectors(roots), self._node.manifest_frame
+            return self._vectors(roots), self._node.manifest_frame, self._node.checkpoints.epoch
         return self._batches(body[1])
 
     def _vectors(self, roots: list[bytes]) -> list[tuple[str, int, int, int]]:
@@ -80,8 +80,9 @@ class Syncing:
         def answered(answer: Any) -> None:
             if life != node.life:
                 return
-            vectors, manifest = answer
+            vectors, manifest, epoch = answer
             node.on_frame(peer, manifest)
+            node.checkpoints.heard_of(peer, epoch)
             wants = []
             for author, epoch, bucket, last in vectors:
                 seq, _ = node.chains.next_of((author, epoch, bucket))
@@ -97,6 +98,10 @@ class Syncing:
         """Fetch the batches before one that came early, from who sent it."""
         if peer >= 0:
             self._fetch(self._node.life, peer, [(*gap.chain, gap.first, gap.last)], again=False)
+
+    def fetch(self, peer: int, wants: list[Want]) -> None:
+        """Fetch the batches of a cut."""
+        self._fetch(self._node.life, peer, wants, again=False)
 
     def _fetch(self, life: int, peer: int, wants: list[Want], *, again: bool) -> None:
         node = self._node

@@ -27,7 +27,9 @@ class Done:
 
 
 def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
-    """Needs whose committee is replaced, and of which we have what the old one decided: to be derived anew.
+    """Needs to be derived anew: their committee is replaced, and we have what the old one decided; or their owner wrote
+    two NEEDs under one account entry, in chains of two epochs, and the checkpoint has the other first; or they are so
+    late that their own epoch's roster is gone, and the checkpoint found another for them.
 
     Whoever has the envelopes (the node's journal) gives all of these needs' to `adopt`.
     """
@@ -35,7 +37,11 @@ def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
         name
         for name, record in snapshot.open.items()
         if (need := state.needs.get(name)) is not None
-        and any(decide.epoch < max(record.draws) for decide in need.decides.values())
+        and (
+            any(decide.epoch < max(record.draws) for decide in need.decides.values())
+            or need.envelope != parse(record.envelopes[0]).id
+            or need.draws[0] != record.draws[0]
+        )
     )
 
 

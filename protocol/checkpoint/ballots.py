@@ -205,17 +205,20 @@ def _recall(state: State, ballot: EpochBallot) -> None:
             ballot.promised = max(ballot.promised, skip.round)
 
 
-def _round_end_ns(round_: int) -> int:
-    """Nanoseconds after the ballot began: 30 s, 90 s, 210 s, ... at last ten minutes each."""
-    growing = (MAX_ROUND_NS // ROUND_NS).bit_length()
+def _round_end_ns(state: State, round_: int) -> int:
+    """Nanoseconds after the ballot began: 30 s, 90 s, 210 s, ... at last ten minutes each; less if epochs are short."""
+    first_ns = ROUND_NS
+    if state.genesis.epoch_s:
+        first_ns = min(first_ns, state.genesis.epoch_s * S_NS // 4)
+    growing = (MAX_ROUND_NS // first_ns).bit_length()
     whole = min(round_ + 1, growing)
-    return ROUND_NS * ((1 << whole) - 1) + MAX_ROUND_NS * (round_ + 1 - whole)
+    return first_ns * ((1 << whole) - 1) + MAX_ROUND_NS * (round_ + 1 - whole)
 
 
 def _skip(state: State, ballot: EpochBallot, drawn: Committee, out: list[Effect]) -> None:
     if len(drawn.members) == 1 or any(len(votes) >= drawn.quorum for votes in ballot.votes.values()):
         return
-    ends_ns = ballot.since_ns + _round_end_ns(ballot.promised)
+    ends_ns = ballot.since_ns + _round_end_ns(state, ballot.promised)
     if state.now_ns < ends_ns:
         _wake(state, ends_ns, out)
         return
@@ -226,7 +229,7 @@ def _skip(state: State, ballot: EpochBallot, drawn: Committee, out: list[Effect]
     latest = ballot.votes[ballot.voted[max(ballot.voted)]][state.me] if ballot.voted else None
     payload = {"verdict": "skip", "round": ballot.promised, "reason": "no checkpoint in time"}
     state.draft(out, ballot.thread, kinds.ATTEST_PLAN, payload, (latest,) if latest else ())
-    _wake(state, ballot.since_ns + _round_end_ns(ballot.promised), out)
+    _wake(state, ballot.since_ns + _round_end_ns(state, ballot.promised), out)
 
 
 def _propose(state: State, ballot: EpochBallot, drawn: Committee, out: list[Effect]) -> None:
@@ -248,8 +251,17 @@ def _propose(state: State, ballot: EpochBallot, drawn: Committee, out: list[Effe
 
 
 def _skips(ballot: EpochBallot, drawn: Committee, round_: int) -> list[Skipped]:
+    """A quorum of them. Those that would bind us to what we refused come last: liars vote for what nobody can make, and
+    any quorum will do."""
     by_voter = {skip.voter: skip for skip in ballot.skips.values() if skip.round == round_}
-    return [by_voter[did] for did in drawn.members if did in by_voter][: drawn.quorum]
+    refused = {(p.root, p.state) for ref in ballot.refusals if (p := ballot.proposals.get(ref)) is not None}
+
+    def binds(skip: Skipped) -> bool:
+        shown = ballot.proposals.get(skip.accepted) if skip.accepted is not None else None
+        return shown is not None and (shown.root, shown.state) in refused
+
+    order = sorted((did for did in drawn.members if did in by_voter), key=lambda did: binds(by_voter[did]))
+    return [by_voter[did] for did in order][: drawn.quorum]
 
 
 def _draft_checkpoint(

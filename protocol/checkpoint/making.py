@@ -3,10 +3,11 @@
 It has no duties, no policy and no clock, and gets the batches in one order, so all who have the cut make the same bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
+from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
 from swarmd.protocol.envelope import parse
@@ -19,6 +20,8 @@ from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
 
+KEPT_ROSTERS = 16  # of epochs that are over: a need that was posted in one may be on its way still
+
 
 def in_order(batches: Iterable[Batch]) -> list[Batch]:
     """The order in which a maker takes batches: causes come first as a rule, and each chain in its order."""
@@ -30,6 +33,30 @@ def in_order(batches: Iterable[Batch]) -> list[Batch]:
 def order_of(lamport: int, author: str, epoch: int, bucket: int, seq: int) -> tuple[int, str, int, int, int]:
     """The key of `in_order`; `lamport` is that of the batch's last envelope, which is what a journal knows of it."""
     return (lamport, author, epoch, bucket, seq)
+
+
+def choose_cut(heads: Mapping[Chain, Head], base: Snapshot | None, epoch: int) -> Cut:
+    """The cut of the checkpoint that opens `epoch`, by who holds `heads`: all of it, but never less than the last one.
+
+    Chains of `epoch` and later are left out: what they say counts only once that epoch has begun.
+    """
+    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch}
+    for chain, head in base.cut.items() if base is not None else ():
+        if chain not in cut or cut[chain].seq < head.seq:
+            cut[chain] = head  # we began at the snapshot, and have not got what came before it
+    return cut
+
+
+def why_not_cut(cut: Cut, base: Snapshot | None, epoch: int) -> str:
+    """Why `cut` is none for the checkpoint that opens `epoch`, after `base`; "" if it is one."""
+    early = next((chain for chain in cut if chain[1] >= epoch), None)
+    if early is not None:
+        return f"a chain of epoch {early[1]}, which has not begun"
+    for chain, head in base.cut.items() if base is not None else ():
+        found = cut.get(chain)
+        if found is None or found.seq < head.seq or (found.seq == head.seq and found.hash != head.hash):
+            return f"it goes back behind the last one in a chain of {chain[0]}"
+    return ""
 
 
 class Maker:
@@ -89,8 +116,12 @@ class Maker:
         self._ids.sort()
         draws = {draw for need in opened.values() for draw in need.draws}
         known, root = state.terms.rosters, merkle.root_of(self._ids)
-        # The last epoch's is for whoever lied in the ballot that ends this one.
-        rosters = {draw: known[draw] for draw in sorted(draws | {state.epoch}) if draw < epoch}
+        # Those of the epochs before are for who lied in the ballots that ended them, and for what is late.
+        rosters = {
+            draw: known[draw]
+            for draw in sorted(known)
+            if draw < epoch and (draw in draws or draw > epoch - KEPT_ROSTERS)
+        }
         # Its members were fixed a checkpoint ago; what its draws are mixed with, nobody could know until now.
         rosters[epoch] = known[epoch].begun(known[state.epoch].beacon, root)
         rosters[epoch + 1] = folded.roster

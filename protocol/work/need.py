@@ -291,7 +291,7 @@ class Need:
 
     def draw_at(self, epoch: int) -> int:
         """The one that who writes in `epoch` knows of."""
-        return next(draw for draw in reversed(self.draws) if draw <= epoch)
+        return next((draw for draw in reversed(self.draws) if draw <= epoch), self.draws[0])
 
     def record(self, envelope: Envelope) -> None:
         self.seen[envelope.id] = (envelope.lamport, envelope.ts_ns, envelope.epoch)
