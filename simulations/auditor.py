@@ -4,32 +4,37 @@ It looks at each envelope when it first becomes durable anywhere, at each node a
 decisions, leases or money, at a random node in depth now and then, and at all of them at the end.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import cids
+from swarmd.protocol.checkpoint.ballots import verify_certificate
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import BFT, Genesis
-from swarmd.protocol.inputs import Admitted, Authored
+from swarmd.protocol.inputs import Admitted, Adopted, Authored
 from swarmd.simulations.books import books as books_of
+from swarmd.simulations.checkpoints import Certified
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import SimNode
-from swarmd.simulations.oracle import Fact, Oracle, Terms
+from swarmd.simulations.oracle import Fact, Oracle, Reading, Terms
+from swarmd.simulations.rulings import Rulings, tree
 from swarmd.simulations.workload import right_answer
 
 MAX_VIOLATIONS = 50
 MAX_AHEAD_NS = 30 * S_NS
 PROPERTIES = {
-    "P1": "one decision per need and epoch; no honest member votes twice",
+    "P1": "one decision per need and draw, one checkpoint per epoch; no honest member votes twice",
     "P2": "a replay of the journal gives the state",
+    "P4": "what a checkpoint closed stays closed; later statements about it move nothing",
     "P5": "leases: only the holder commits, in time, and a next attempt shows how the last one ended",
     "P6": "no decision and no result without a valid certificate",
-    "P7": "the root of every anchor is that of its receipts (checkpoints come later)",
+    "P7": "the root of an anchor is that of its receipts; a checkpoint says what its cut comes to, and is certified",
     "P9": "money: conserved, never negative, as the second model has it; what was acknowledged is kept",
     "P10": "no input ends a node",
     "admission": "what is admitted was said by its author, and is not dated from the future",
@@ -82,6 +87,8 @@ class Auditor:
             genesis.quorum_mode == BFT,
         )
         self.oracle = Oracle(terms)
+        self.rulings = Rulings(self.oracle)
+        self.genesis = genesis
         self.supply = sum(genesis.balances.values())
         self.violations: list[Violation] = []
         self.checks = dict.fromkeys(PROPERTIES, 0)
@@ -95,7 +102,9 @@ class Auditor:
         self._said: set[bytes] = set()
         self._votes: dict[tuple[str, str], list[Fact]] = {}
         self._double_voters: dict[str, set[str]] = {}
-        self._decisions: dict[str, set[bytes]] = {}
+        self._decisions: dict[tuple[str, int], set[bytes]] = {}
+        self._ballots: dict[tuple[str, str], list[Envelope]] = {}
+        self._verified: set[int] = set()
 
     def meet(self, nodes: Iterable[SimNode]) -> None:
         for node in nodes:
@@ -131,8 +140,13 @@ class Auditor:
         self.proofs += len(transaction.proofs)
         for effect in transaction.kept.values():
             if isinstance(effect, Submit) and node.conduct.honest:
-                self._check("P7", effect.root == _tree(effect.leaves), node, "an anchor's root is another")
+                self._check("P7", effect.root == tree(effect.leaves), node, "an anchor's root is another")
         money = False
+        self.rulings.heard(transaction.batches)
+        for given in transaction.inputs:
+            if isinstance(given, Adopted):
+                money = True
+                self._adopted(node, given, transaction)
         for envelope in transaction.said:
             held[envelope.id] = None
             self._publish(node, envelope)
@@ -163,9 +177,84 @@ class Auditor:
         if not self.oracle.see(envelope):
             return
         if node.conduct.honest:
-            why = self.oracle.why(envelope.id)
+            why = self._author_thinks(envelope)
             self._check("honest", why == "", node, f"{envelope.kind} in {envelope.thread}: {why}")
         self._weigh(node, envelope)
+
+    def _reading(self, envelope: Envelope, epoch: int) -> Reading | None:
+        """What the thread of an envelope means to who is in `epoch`; None if there is no need there."""
+        ruling = self.rulings.of[epoch]
+        standing = ruling.open.get(envelope.thread)
+        needs = self.oracle.needs_of(envelope.thread)
+        if standing is None and not needs:
+            return None
+        need = self.oracle.seen[standing.need] if standing is not None else needs[0]
+        return self.oracle.reading(need.id, ruling.draws(need))
+
+    def _author_thinks(self, envelope: Envelope) -> str | None:
+        """Why what an honest node has just said is void, or ""."""
+        if envelope.thread.startswith("epoch-"):
+            return ""  # `_ballot` looks at these
+        ruling = self.rulings.of.get(envelope.epoch)
+        if ruling is None:
+            return f"epoch {envelope.epoch} has begun nowhere"
+        if envelope.thread in ruling.closed:
+            return f"the checkpoint of epoch {envelope.epoch} or before has closed it"
+        reading = self._reading(envelope, envelope.epoch)
+        return reading.why(envelope.id) if reading is not None else None
+
+    # Epochs --------------------------------------------------------------------------------------------
+
+    def _adopted(self, node: SimNode, given: Adopted, transaction: Transaction) -> None:
+        """A node begins an epoch: is that the one that was certified, and does it say what its cut comes to?"""
+        if not node.conduct.honest:
+            return
+        epoch = given.snapshot.epoch
+        state = transaction.adopted[-1]
+        self.rulings.adopted(
+            given.snapshot,
+            state,
+            lambda property_id, holds, what: self._check(property_id, holds, node, what),
+        )
+        certified = transaction.certified.get(epoch)
+        if certified is not None and epoch not in self._verified:
+            self._verified.add(epoch)
+            self._offline(node, certified)
+        ruling = self.rulings.of.get(epoch)
+        if ruling is not None:
+            held = self._held[node.index]
+            for standing in ruling.open.values():
+                held.update((ref, None) for ref in standing.held)
+
+    def _offline(self, node: SimNode, certified: Certified) -> None:
+        """Is the certificate one to who has nothing but the roster? And not with one vote less than it takes?"""
+        epoch, proofs = certified.epoch, certified.proofs
+        roster, mesh_id = self.oracle.terms.roster, self.genesis.mesh_id
+        _, quorum = self.oracle.epoch_enders(epoch - 1)
+        for given, fits in ((proofs, True), (proofs[:quorum], False), (proofs[1:], False)):
+            try:
+                holds = verify_certificate(mesh_id, epoch, roster, given)[1] == certified.packed.state
+            except RemoteFault:
+                holds = False
+            self._check("P7", holds == fits, node, f"the certificate of epoch {epoch} verifies: {holds}")
+
+    def _ballot(self, node: SimNode, envelope: Envelope) -> None:
+        """No honest member votes twice about the end of an epoch."""
+        if envelope.kind != "ATTEST_PLAN" or not self._honest[envelope.sender]:
+            return
+        said = self._ballots.setdefault((envelope.thread, envelope.sender), [])
+        said.append(envelope)
+        rounds: dict[int, bytes] = {}
+        asked = 0
+        twice = False
+        for vote in sorted(said, key=lambda e: e.lamport):
+            if vote.payload["verdict"] == "skip":
+                asked = max(asked, vote.payload["round"])
+            elif vote.payload["verdict"] == "accept" and vote.refs[0] in self.oracle.seen:
+                proposal = self.oracle.seen[vote.refs[0]]
+                round_ = proposal.payload["round"]
+                twice = twice or round_ < asked or rounds.setdefault(round_, proposal.id) != proposal.id
+        self._check("P1", not twice, node, f"{envelope.sender[-8:]} voted twice about {envelope.thread}")
 
     def _treatment(self, node: SimNode, envelope: Envelope) -> None:
         """Did the node void exactly what the model voids?"""
@@ -173,7 +262,19 @@ class Auditor:
         need = node.state.needs.get(envelope.thread)
         if property_id is None or need is None or envelope.id not in need.seen:
             return
-        why = self.oracle.why(envelope.id)
+        ruling = self.rulings.of.get(node.state.epoch)
+        if ruling is None:
+            return
+        standing = ruling.open.get(envelope.thread)
+        if standing is not None:
+            draws = standing.draws
+            self._check("P4", need.envelope == standing.need, node, f"{envelope.thread} is another NEED")
+        else:
+            draws = (need.epoch,)
+        self._check(
+            "P1", need.draws == draws, node, f"{envelope.thread} was drawn in {need.draws}, not {draws}"
+        )
+        why = self.oracle.reading(need.envelope, draws).why(envelope.id)
         void = need.void.get(envelope.id)
         if (void is None) != (why == ""):
             what = f"{envelope.kind} in {envelope.thread} of {envelope.sender[-8:]}: core {void!r}, model {why!r}"
@@ -184,8 +285,14 @@ class Auditor:
 
     def _weigh(self, node: SimNode, envelope: Envelope) -> None:
         """Votes, decisions and results, once each when they first become durable."""
-        fact = self.oracle.facts.get(envelope.id)
-        if fact is None:
+        if envelope.thread.startswith("epoch-"):
+            self._ballot(node, envelope)
+            return
+        # As those see it who are in the epoch that its author says it is in.
+        epoch = min(envelope.epoch, self.rulings.latest.epoch)
+        reading = self._reading(envelope, epoch)
+        fact = reading.facts.get(envelope.id) if reading is not None else None
+        if fact is None or reading is None:
             return
         if envelope.kind == "ATTEST_PLAN":
             said = self._votes.setdefault((envelope.thread, envelope.sender), [])
@@ -196,28 +303,28 @@ class Auditor:
             if self._honest[envelope.sender]:
                 self._check("P1", not twice, node, f"{envelope.sender[-8:]} voted twice in {envelope.thread}")
         elif envelope.kind == "DECIDE":
-            self._decision(node, envelope)
+            self._decision(node, envelope, reading)
         elif envelope.kind == "FINALIZE" and fact.commit:
-            self._result(node, envelope)
+            self._result(node, envelope, reading)
 
-    def _decision(self, node: SimNode, envelope: Envelope) -> None:
-        fact = self.oracle.facts[envelope.id]
-        known = self._decisions.setdefault(envelope.thread, set())
+    def _decision(self, node: SimNode, envelope: Envelope, reading: Reading) -> None:
+        fact = reading.facts[envelope.id]
+        known = self._decisions.setdefault((envelope.thread, fact.draw), set())
         known.add(fact.proposal)
         # Among honest members two decisions cannot be: only more than may lie, each seen to contradict itself, explain
         # a second.
         liars = [did for did in self._double_voters.get(envelope.thread, ()) if not self._honest[did]]
-        members, _ = self.oracle.planners(envelope.thread)
+        members, _ = reading.planners(fact.draw)
         excused = len(liars) > self.oracle.liars_borne(len(members))
         self._check("P1", len(known) == 1 or excused, node, f"{len(known)} decisions in {envelope.thread}")
 
-    def _result(self, node: SimNode, envelope: Envelope) -> None:
+    def _result(self, node: SimNode, envelope: Envelope, reading: Reading) -> None:
         """Is the accepted result what an honest agent makes of the input?"""
-        fact = self.oracle.facts[envelope.id]
-        need = self.oracle.need[envelope.thread]
+        fact = reading.facts[envelope.id]
+        need = reading.need
         spec = next(task for task in need.payload["tasks"] if task["id"] == fact.task)
-        claim = self.oracle.seen[self.oracle.facts[fact.commit].certificate[0]]
-        finals = {f.task: f.result for r in claim.refs if (f := self.oracle.facts.get(r)) and f.commit}
+        claim = self.oracle.seen[reading.facts[fact.commit].certificate[0]]
+        finals = {f.task: f.result for r in claim.refs if (f := reading.facts.get(r)) and f.commit}
         bound = {
             name: {"cid": binding["cid"] if "cid" in binding else finals[binding["task"]]}
             for name, binding in spec["input"].items()
@@ -244,12 +351,16 @@ class Auditor:
                 held[given.envelope.id] = None
             elif isinstance(given, Admitted):
                 held.update((envelope.id, None) for envelope in given.envelopes)
+            elif isinstance(given, Adopted) and given.snapshot.epoch in self.rulings.of:
+                for standing in self.rulings.of[given.snapshot.epoch].open.values():
+                    held.update((ref, None) for ref in standing.held)
         self._held[node.index] = held
         if not node.conduct.honest:
             return
         if before is not None:
             self._check("P2", state_digest(node.state) == before, node, "the restart gave another state")
-        lost = [need for need in self._acknowledged[node.index] if need not in node.state.needs]
+        kept = {*node.state.needs, *self.rulings.of[node.state.epoch].closed}
+        lost = [need for need in self._acknowledged[node.index] if need not in kept]
         self._check("P9", not lost, node, f"acknowledged needs are lost: {', '.join(lost)}")
 
     def examine(self, node: SimNode) -> None:
@@ -257,9 +368,16 @@ class Auditor:
         state = node.state
         ruled = {thread: need.arbitrated for thread, need in state.needs.items() if need.arbitrated}
         for thread, plan in ruled.items():
-            said = node.mesh.arbiter.records.get((thread, 0))
+            said = node.mesh.arbiter.records.get((thread, state.needs[thread].draw))
             self._check("P1", said == plan, node, f"the arbiter did not say so of {thread}")
-        books = books_of(self.oracle, self._held[node.index], ruled)
+        ruling = self.rulings.of.get(state.epoch)
+        self._check("P1", ruling is not None, node, f"nobody began epoch {state.epoch} before")
+        if ruling is None:
+            return
+        back = sorted(thread for thread in state.needs if thread in ruling.closed)
+        self._check("P4", not back, node, f"closed needs are open: {', '.join(back)}")
+        first = {thread: need.envelope for thread, need in state.needs.items()}
+        books = books_of(self.oracle, ruling, self._held[node.index], ruled, first)
         needs = {thread: (need.state(), need.payments()) for thread, need in state.needs.items()}
         model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}
         self._same("P6", node, "needs", needs, model)
@@ -269,7 +387,8 @@ class Auditor:
             name: (escrow.state, escrow.held, escrow.paid, escrow.returned)
             for name, escrow in state.ledger.escrows.items()
         }
-        self._same("P9", node, "escrows", escrows, books.escrows)
+        open_escrows = {name: books.escrows[name] for name in books.needs}
+        self._same("P9", node, "escrows", escrows, open_escrows)
         empty = (0, 0, 0)
         accounts = {
             did: (account.available, account.locked, account.earned)
@@ -309,6 +428,12 @@ class Auditor:
         first = next(digests, None)
         return first is not None and all(digest == first for digest in digests)
 
+    def outcomes(self, node: SimNode) -> dict[str, int]:
+        """How many needs ended how, those that checkpoints closed among them, and where the others stand."""
+        ruling = self.rulings.of.get(node.state.epoch)
+        closed = [need.outcome.state for need in ruling.closed.values()] if ruling is not None else []
+        return dict(Counter([*closed, *(need.state() for need in node.state.needs.values())]))
+
     def judge_end(self, nodes: Sequence[SimNode], *, replay: bool) -> None:
         """All honest nodes, after the faults stopped and the mesh had its time."""
         digests: dict[bytes, list[int]] = {}
@@ -333,14 +458,6 @@ class Auditor:
             self._check("P2", False, node, f"the journal does not replay: {type(error).__name__}: {error}")
             return
         self._check("P2", same, node, "the journal's replay gives another state")
-
-
-def _tree(leaves: Sequence[bytes]) -> bytes:
-    """The merkle root, written as its definition reads: the left subtree is the largest full one."""
-    if len(leaves) == 1:
-        return sha256(b"\0" + leaves[0]).digest()
-    left = 1 << (len(leaves) - 1).bit_length() - 1
-    return sha256(b"\1" + _tree(leaves[:left]) + _tree(leaves[left:])).digest()
 
 
 def _contradict(one: Fact, other: Fact) -> bool:

@@ -1,26 +1,27 @@
 """What a set of envelopes comes to: the needs, the purses and the escrows of who holds exactly these.
 
-Derived from scratch and slowly, from what the oracle says of each envelope: the money and the outcomes of needs,
-written a second time.
+Derived from scratch and slowly, from what the oracle says of each envelope and what earlier checkpoints settled: the
+money and the outcomes of needs, written a second time.
 """
 
-from base64 import b32encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope
-from swarmd.simulations.oracle import Fact, Oracle
+from swarmd.simulations.oracle import Fact, Oracle, Reading
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Where one need stands. `paid`: task -> (worker, minor units)."""
+    """Where one need stands. `paid`: task -> (worker, minor units). `decision`, `finals`: the envelopes that say so."""
 
     state: str
     paid: dict[str, tuple[str, int]]
     closing: str | None
+    decision: bytes = b""
+    finals: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -30,58 +31,113 @@ class Purse:
     earned: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An open need as a checkpoint found it: its NEED, all that was on record, whose committees were drawn for it, the
+    first epoch that found it undecided (-1: none), and what stands whatever comes."""
+
+    need: bytes
+    held: frozenset[bytes]
+    draws: tuple[int, ...]
+    undecided: int
+    decision: bytes
+    finals: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A need that a checkpoint closed, with its escrow: (state, held, paid, returned)."""
+
+    need: Envelope
+    outcome: Outcome
+    escrow: tuple[str, int, dict[str, tuple[str, int]], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a checkpoint settled. `open` and `closed` (all since genesis) by thread; `cut`: chain -> seq."""
+
+    epoch: int = 0
+    cut: Mapping[tuple[str, int, int], int] = field(default_factory=dict)
+    open: Mapping[str, Standing] = field(default_factory=dict)
+    closed: Mapping[str, Closed] = field(default_factory=dict)
+
+    def draws(self, need: Envelope) -> tuple[int, ...]:
+        """The epochs whose committees were drawn for a need."""
+        standing = self.open.get(need.thread)
+        return standing.draws if standing is not None else (need.epoch,)
+
+
 @dataclass(slots=True)
 class Books:
-    """needs, purses by did, escrows: need -> (state, held, paid, returned)."""
+    """needs, purses by did, escrows: need -> (state, held, paid, returned); `record`: what is on record of each need."""
 
     needs: dict[str, Outcome] = field(default_factory=dict)
+    opened: dict[str, Envelope] = field(default_factory=dict)
+    record: dict[str, frozenset[bytes]] = field(default_factory=dict)
     void: set[bytes] = field(default_factory=set)
     purses: dict[str, Purse] = field(default_factory=dict)
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
 
 
-def books(oracle: Oracle, held: Iterable[bytes], ruled: Mapping[str, bytes]) -> Books:
-    """What a node that holds exactly these envelopes must believe. `ruled`: need -> the plan that an arbiter chose."""
+def books(
+    oracle: Oracle,
+    ruling: Ruling,
+    held: Iterable[bytes],
+    ruled: Mapping[str, bytes],
+    first: Mapping[str, bytes],
+) -> Books:
+    """What a node in the epoch of `ruling` that holds exactly these envelopes must believe.
+
+    `ruled`: need -> the plan that an arbiter chose. `first`: need -> which of several NEEDs it heard first.
+    """
     found = Books()
-    held = list(held)
-    threads = _closed(oracle, held, found)
-    for thread, facts in threads.items():
-        found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""))
-    _settle(oracle, found, _locks(oracle, threads, held))
+    by_thread: dict[str, set[bytes]] = {name: set(standing.held) for name, standing in ruling.open.items()}
+    for ref in held:
+        envelope = oracle.seen[ref]
+        # Closed is closed (P4), and what is said in an epoch counts when it has begun.
+        if envelope.thread not in ruling.closed and envelope.epoch <= ruling.epoch:
+            by_thread.setdefault(envelope.thread, set()).add(ref)
+    for thread, ids in by_thread.items():
+        standing = ruling.open.get(thread)
+        opening = standing.need if standing is not None else first.get(thread)
+        needs = [need for need in oracle.needs_of(thread) if need.id in ids]
+        need = next((need for need in needs if need.id == opening), needs[0] if needs else None)
+        if need is None:
+            continue
+        reading = oracle.reading(need.id, ruling.draws(need))
+        facts = _taken(reading, ids, found)
+        found.opened[thread] = need
+        found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""), standing)
+    _settle(oracle, found, ruling)
     return found
 
 
-def _closed(oracle: Oracle, held: Iterable[bytes], books: Books) -> dict[str, list[Fact]]:
-    """Valid facts by thread, of the envelopes whose causes are held too."""
-    waiting = sorted((oracle.seen[i] for i in held), key=lambda e: (e.kind != "NEED", e.lamport, e.id))
-    have: set[bytes] = set()
-    threads: dict[str, list[Fact]] = {}
+def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
+    """The valid facts among envelopes whose causes are among them too."""
+    seen = reading.seen
+    waiting = sorted((seen[i] for i in ids if i != reading.need.id), key=lambda e: (e.lamport, e.id))
+    have = {reading.need.id}
+    facts = [reading.facts[reading.need.id]]
     moved = True
     while moved and waiting:
         left = []
         for envelope in waiting:
-            thread = envelope.thread
-            if envelope.kind == "NEED":
-                why = oracle.reason(envelope.id)
-                if why == "misplaced":
-                    continue
-                if not why:
-                    threads[thread] = [oracle.facts[envelope.id]]
-                elif thread in threads:
-                    books.void.add(envelope.id)
-            elif thread not in threads or any(ref not in have for ref in envelope.refs):
+            why = reading.why(envelope.id)
+            if why is None or any(ref not in have for ref in envelope.refs):
                 left.append(envelope)
                 continue
-            elif oracle.reason(envelope.id):
+            have.add(envelope.id)
+            if why:
                 books.void.add(envelope.id)
             else:
-                threads[thread].append(oracle.facts[envelope.id])
-            have.add(envelope.id)
+                facts.append(reading.facts[envelope.id])
         moved, waiting = len(left) < len(waiting), left
-    return threads
+    books.record[reading.need.thread] = frozenset(have)
+    return facts
 
 
-def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes) -> Outcome:
+def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes, standing: Standing | None) -> Outcome:
     def of(*kinds: str) -> list[Fact]:
         return [fact for fact in facts if fact.said.kind in kinds]
 
@@ -89,94 +145,66 @@ def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes) -> Outcome:
     closed = min(ends, key=lambda f: (f.said.ts_ns, f.said.id), default=None)
     closing = closed.said.payload["outcome"] if closed else None
     decides = of("DECIDE")
-    decides = [decide for decide in decides if decide.proposal == ruled] or decides
+    fixed = standing.decision if standing is not None else b""
+    stands = [decide for decide in decides if decide.said.id == fixed]
+    decides = stands or [decide for decide in decides if decide.proposal == ruled] or decides
     if not decides:
         state = closing.upper() if closing else ("PROPOSED" if of("PROPOSE") else "OPEN")
         return Outcome(state, {}, closing)
-    # Highest epoch (there is one), then the higher lamport, then the smaller decider.
-    best = min(decides, key=lambda f: (-f.said.epoch, -f.said.lamport, f.said.sender, f.said.id))
+    # Of the latest draw (no other is valid), the higher lamport, then the smaller decider; the first of the same plan.
+    best = min(decides, key=lambda f: (-f.draw, -f.said.lamport, f.said.sender, f.said.id))
+    alike = [f for f in decides if f.proposal == best.proposal]
+    best = min(alike, key=lambda f: (f.said.lamport, f.said.sender, f.said.id))
     paid: dict[str, tuple[int, bytes, Fact]] = {}
+    certain = standing.finals if standing is not None else {}
     for final in of("FINALIZE"):
         if not final.commit or final.proposal != best.proposal:
             continue
-        if closed is not None and closed.said.ts_ns < final.said.ts_ns:
+        is_fixed = certain.get(final.task) == final.said.id
+        if closed is not None and closed.said.ts_ns < final.said.ts_ns and not is_fixed:
             continue
-        entry = (final.said.lamport, bytes(final.said.id), final)
+        entry = (-1 if is_fixed else final.said.lamport, bytes(final.said.id), final)
         if final.task not in paid or entry[:2] < paid[final.task][:2]:
             paid[final.task] = entry
     payments = {task: (final.worker, final.price) for task, (_, _, final) in paid.items()}
+    finals = {task: ref for task, (_, ref, _) in paid.items()}
+    decision = bytes(best.said.id)
     if len(payments) == len(oracle.seen[best.proposal].payload["plan"]):
-        return Outcome("FINALIZED", payments, "released")
+        return Outcome("FINALIZED", payments, "released", decision, finals)
     state = closing.upper() if closing else ("RUNNING" if of("CLAIM") else "DECIDED")
-    return Outcome(state, payments, closing)
+    return Outcome(state, payments, closing, decision, finals)
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """An entry of an account's chain: it locks `amount` for `name`, a need or a bond."""
-
-    name: str
-    owner: str
-    seq: int
-    prev: bytes
-    amount: int
-
-    def hash(self) -> bytes:
-        body = encode([self.owner, self.seq, self.prev, self.name, self.amount])
-        return sha256(b"swarmd/entry/1\0" + body).digest()
-
-
-def _locks(oracle: Oracle, threads: dict[str, list[Fact]], held: Iterable[bytes]) -> list[Lock]:
-    """Of all needs, and of every challenge that was heard, whatever else is true of it."""
-    found = []
-    for thread, facts in threads.items():
-        need = facts[0].said
-        fund = need.payload["fund"]
-        found.append(Lock(thread, need.sender, fund["seq"], fund["prev"], need.payload["budget"]))
-    for ref in held:
-        said = oracle.seen[ref]
-        if said.kind == "CHALLENGE" and said.epoch == 0:
-            stake = said.payload["bond"]
-            found.append(Lock(bond_name(said), said.sender, stake["seq"], stake["prev"], stake["amount"]))
-    return sorted(set(found), key=lambda lock: lock.name)
-
-
-def bond_name(said: Envelope) -> str:
-    """The escrow of a challenge's bond: the hash of who stakes which entry on what."""
-    stake, refs = said.payload["bond"], [bytes(ref) for ref in said.refs]
-    entry = [stake["seq"], stake["prev"], stake["amount"]]
-    body = encode([said.sender, entry, said.thread, said.payload["task"], refs])
-    return "bond-" + b32encode(sha256(b"swarmd/bond/1\0" + body).digest()[:20]).decode().lower()
-
-
-def _settle(oracle: Oracle, books: Books, locks: list[Lock]) -> None:
+def _settle(oracle: Oracle, books: Books, ruling: Ruling) -> None:
     """The money: entries of each owner's chain, in order, as soon as it can pay them."""
     purses = {did: Purse(amount) for did, amount in oracle.terms.balances.items()}
     chains: dict[str, tuple[int, bytes]] = {}
-    waiting = {lock.name: lock for lock in locks}
+    open_needs = dict(books.opened) | {thread: closed.need for thread, closed in ruling.closed.items()}
     moved = True
     while moved:
         moved = False
-        for owner in sorted({lock.owner for lock in waiting.values()}):
-            here = chains.get(owner, (0, bytes(32)))
-            fitting = [w for w in waiting.values() if w.owner == owner and (w.seq, w.prev) == here]
-            lock = min(fitting, key=Lock.hash, default=None)
-            purse = purses.setdefault(owner, Purse())
-            if lock is None or purse.available < lock.amount:
+        for thread, need in sorted(open_needs.items()):
+            seq, head = chains.get(need.sender, (0, bytes(32)))
+            fund, budget = need.payload["fund"], need.payload["budget"]
+            purse = purses.setdefault(need.sender, Purse())
+            if (fund["seq"], fund["prev"]) != (seq, head) or purse.available < budget:
                 continue
-            chains[owner] = (lock.seq + 1, lock.hash())
-            del waiting[lock.name]
+            entry = encode([need.sender, seq, head, thread, budget])
+            chains[need.sender] = (seq + 1, sha256(b"swarmd/entry/1\0" + entry).digest())
+            del open_needs[thread]
             moved = True
-            _escrow(books, lock, purses)
-    for name in waiting:
-        books.escrows[name] = ("waiting", 0, {}, 0)
+            closed = ruling.closed.get(thread)
+            outcome = closed.outcome if closed is not None else books.needs[thread]
+            _escrow(books, thread, need.sender, budget, purses, outcome)
+    for thread in open_needs:
+        books.escrows[thread] = ("waiting", 0, {}, 0)
     books.purses = purses
 
 
-def _escrow(books: Books, lock: Lock, purses: dict[str, Purse]) -> None:
-    outcome = books.needs.get(lock.name) or Outcome("", {}, None)
-    purse = purses[lock.owner]
-    amount = lock.amount
+def _escrow(
+    books: Books, thread: str, owner: str, amount: int, purses: dict[str, Purse], outcome: Outcome
+) -> None:
+    purse = purses[owner]
     purse.available -= amount
     purse.locked += amount
     held = amount
@@ -191,4 +219,4 @@ def _escrow(books: Books, lock: Lock, purses: dict[str, Purse]) -> None:
         returned, held = held, 0
         purse.locked -= returned
         purse.available += returned
-    books.escrows[lock.name] = (outcome.closing or "funded", held, outcome.paid, returned)
+    books.escrows[thread] = (outcome.closing or "funded", held, outcome.paid, returned)

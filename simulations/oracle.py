@@ -1,8 +1,9 @@
 """What envelopes mean: the rules of decisions, leases and results, written a second time, simply.
 
 This is the auditor's own reading of the protocol. It shares the wire's formats with the core (envelopes, CBOR)
-and no rule: it judges each envelope once, from the envelope and what it refers to. What a node that holds a given set
-of them must believe is in books.py. Where this and the core differ, one is wrong.
+and no rule: it judges each envelope once for each list of epochs that its need was drawn in, from the envelope and what
+it refers to. What a node that holds a given set of them must believe is in books.py, what checkpoints settle in
+rulings.py. Where this and the core differ, one is wrong.
 """
 
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ class Fact:
     round: int = 0
     shown: bytes = b""  # of a skip: the last proposal that its sender had voted for, and its round
     shown_round: int = -1
+    draw: int = 0  # the epoch whose committee a proposal is before
 
 
 class Wrong(Exception):
@@ -54,86 +56,72 @@ class Wrong(Exception):
 
 
 class Oracle:
-    """`see` every envelope that anybody published; then ask `why`, `fact` and, of books.py, `books`."""
+    """`see` every envelope that anybody published; then ask for the `reading` of a need.
+
+    `beacons`: epoch -> what its draws are mixed with, of all epochs that began anywhere.
+    """
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self.seen: dict[bytes, Envelope] = {}
-        self.facts: dict[bytes, Fact] = {}
-        self._why: dict[bytes, str] = {}
-        self.need: dict[str, Envelope] = {}
-        self._waiting: list[Envelope] = []
-        self._committees: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
-
-    # Judging one envelope ------------------------------------------------------------------------------
+        self.threads: dict[str, list[Envelope]] = {}
+        self.beacons: dict[int, bytes] = {0: b""}
+        self._readings: dict[tuple[bytes, tuple[int, ...]], Reading] = {}
+        self._by_thread: dict[str, list[Reading]] = {}
+        self._wrong_needs: dict[bytes, str] = {}
+        self._committees: dict[tuple[object, ...], tuple[tuple[str, ...], int]] = {}
 
     def see(self, envelope: Envelope) -> bool:
         """Take an envelope; True if it is new."""
         if envelope.id in self.seen:
             return False
         self.seen[envelope.id] = envelope
-        if not self._try(envelope):
-            self._waiting.append(envelope)
-            return True
-        moved = True
-        while moved and self._waiting:
-            left = [waiting for waiting in self._waiting if not self._try(waiting)]
-            moved = len(left) < len(self._waiting)
-            self._waiting = left
-        return True
-
-    def why(self, envelope: bytes) -> str | None:
-        """ "" if it is valid, else why not; None as long as something it refers to is unknown."""
-        return self._why.get(envelope)
-
-    def _try(self, envelope: Envelope) -> bool:
+        self.threads.setdefault(envelope.thread, []).append(envelope)
         if envelope.kind == "NEED":
-            self._why[envelope.id] = self._judge_need(envelope)
-            return True
-        if envelope.thread not in self.need or any(ref not in self._why for ref in envelope.refs):
-            return False
-        try:
-            if envelope.epoch != 0:
-                raise Wrong("no such epoch")
-            if any(self.seen[ref].lamport >= envelope.lamport for ref in envelope.refs):
-                raise Wrong("older than what it refers to")
-            judge = _JUDGES.get(envelope.kind)
-            if judge is None:
-                raise Wrong("a kind that does nothing")
-            self.facts[envelope.id] = judge(self, envelope)
-            self._why[envelope.id] = ""
-        except Wrong as wrong:
-            self._why[envelope.id] = str(wrong)
+            self._wrong_needs[envelope.id] = wrong_need(envelope)
+        for reading in self._by_thread.get(envelope.thread, ()):
+            reading.take(envelope)
         return True
 
-    def _judge_need(self, envelope: Envelope) -> str:
-        payload = envelope.payload
-        if envelope.thread != need_id(envelope.sender, payload["fund"]["seq"]) or envelope.epoch != 0:
-            return "misplaced"
-        if envelope.thread in self.need:
-            return "a second need for one entry"
-        tasks = payload["tasks"]
-        names = [task["id"] for task in tasks]
-        wrong = ""
-        if len(set(names)) != len(names) or not _ordered(tasks):
-            wrong = "not a graph of its tasks"
-        elif sum(task["max_price"] for task in tasks) > payload["budget"]:
-            wrong = "the budget does not cover the tasks"
-        elif payload["deadline_ns"] - envelope.ts_ns > MAX_DEADLINE_NS:
-            wrong = "the deadline is too far away"
-        if not wrong:
-            self.need[envelope.thread] = envelope
-            self.facts[envelope.id] = Fact(envelope)
-        return wrong
+    def epoch_began(self, epoch: int, beacon: bytes) -> None:
+        """What was said in it counts from now on."""
+        self.beacons[epoch] = beacon
+        for readings in self._by_thread.values():
+            for reading in readings:
+                reading.again()
 
-    def _draw(
-        self, purpose: str, thread: str, task: str, out: frozenset[str], gone: frozenset[str] = frozenset()
+    def wrong_need(self, envelope: bytes) -> str:
+        """Why a NEED opens nothing, or ""."""
+        return self._wrong_needs[envelope]
+
+    def needs_of(self, thread: str) -> list[Envelope]:
+        """The NEEDs of a thread that could open it, in the order in which they were seen."""
+        return [e for e in self.threads.get(thread, ()) if e.kind == "NEED" and not self.wrong_need(e.id)]
+
+    def reading(self, need: bytes, draws: tuple[int, ...]) -> "Reading":
+        """What is said in the thread of `need` (a NEED) comes to, where committees of these epochs were drawn for it."""
+        found = self._readings.get((need, draws))
+        if found is None:
+            found = self._readings[(need, draws)] = Reading(self, self.seen[need], draws)
+            self._by_thread.setdefault(found.need.thread, []).append(found)
+            for envelope in self.threads[found.need.thread]:
+                found.take(envelope)
+        return found
+
+    def draw(
+        self,
+        purpose: str,
+        thread: str,
+        task: str,
+        epoch: int,
+        out: frozenset[str],
+        gone: frozenset[str] = frozenset(),
     ) -> tuple[tuple[str, ...], int]:
-        """(members in rank order, quorum) of a committee, from the roster without those who are `gone`.
+        """(members in rank order, quorum) of a committee of `epoch`, from the roster without those who are `gone`.
 
         Those in `out` (owner, worker) sit in it only if nobody else is left.
         """
-        key = (purpose, thread, task, *sorted(out), "", *sorted(gone))
+        key = (purpose, thread, task, epoch, out, gone)
         known = self._committees.get(key)
         if known is None:
             terms = self.terms
@@ -143,13 +131,20 @@ class Oracle:
                 k = max(1, min(terms.k_target, share))
             else:
                 k = 1 if count < terms.bootstrap_threshold else min(terms.k_target, max(2, share))
-            salt = f"swarmd/{purpose}/1\0{thread}\0{task}\0{0}\0".encode()
+            salt = f"swarmd/{purpose}/1\0{thread}\0{task}\0{epoch}\0".encode() + self.beacons[epoch]
             left = [did for did in terms.roster if did not in gone]
             order = sorted(((sha256(salt + did.encode()).digest(), did) for did in left), reverse=True)
             members = [did for _, did in order if did not in out] or [did for _, did in order]
             members = members[: 1 + (3 if terms.bft else 2) * (k - 1)]
             known = self._committees[key] = (tuple(members), self._quorum(len(members)))
         return known
+
+    def epoch_enders(self, epoch: int) -> tuple[frozenset[str], int]:
+        """(who ends `epoch`, how many of them it takes)."""
+        salt = f"swarmd/epoch/1\0\0\0{epoch}\0".encode()
+        order = sorted(self.terms.roster, key=lambda did: sha256(salt + did.encode()).digest(), reverse=True)
+        members = frozenset(order[:31])
+        return members, len(members) // 2 + 1
 
     def liars_borne(self, size: int) -> int:
         """How many of a committee may lie."""
@@ -159,8 +154,69 @@ class Oracle:
         """The smallest number of which any two sets have more in common than there may be liars."""
         return next(number for number in range(1, size + 1) if 2 * number - size > self.liars_borne(size))
 
-    def planners(self, thread: str) -> tuple[tuple[str, ...], int]:
-        return self._draw("plan", thread, "", frozenset({self.need[thread].sender}))
+
+class Reading:
+    """What each envelope of one need means. `take` all of them; then ask `why`, `facts`."""
+
+    def __init__(self, oracle: Oracle, need: Envelope, draws: tuple[int, ...]) -> None:
+        self.oracle = oracle
+        self.terms = oracle.terms
+        self.seen = oracle.seen
+        self.need = need
+        self.draws = draws
+        self.facts: dict[bytes, Fact] = {need.id: Fact(need)}
+        self._why: dict[bytes, str] = {need.id: ""}
+        self._waiting: list[Envelope] = []
+
+    def take(self, envelope: Envelope) -> None:
+        self._waiting.append(envelope)
+        self.again()
+
+    def again(self) -> None:
+        """Try what waits for what it refers to, or for its epoch."""
+        moved = True
+        while moved and self._waiting:
+            left = [waiting for waiting in self._waiting if not self._try(waiting)]
+            moved = len(left) < len(self._waiting)
+            self._waiting = left
+
+    def why(self, envelope: bytes) -> str | None:
+        """ "" if it is valid, else why not; None as long as something it refers to is unknown."""
+        return self._why.get(envelope)
+
+    def _try(self, envelope: Envelope) -> bool:
+        if envelope.id in self._why:
+            return True
+        if envelope.epoch not in self.oracle.beacons:
+            return False
+        if envelope.kind == "NEED":
+            if not self.oracle.wrong_need(envelope.id).startswith("misplaced"):
+                self._why[envelope.id] = "a second need for one entry"
+            return True
+        if any(ref not in self._why for ref in envelope.refs):
+            return False
+        try:
+            if envelope.epoch < self.need.epoch:
+                raise Wrong("the need is of a later epoch")
+            if any(self.seen[ref].lamport >= envelope.lamport for ref in envelope.refs):
+                raise Wrong("older than what it refers to")
+            if any(self.seen[ref].epoch > envelope.epoch for ref in envelope.refs):
+                raise Wrong("of an older epoch than what it refers to")
+            judge = _JUDGES.get(envelope.kind)
+            if judge is None:
+                raise Wrong("a kind that does nothing")
+            self.facts[envelope.id] = judge(self, envelope)
+            self._why[envelope.id] = ""
+        except Wrong as wrong:
+            self._why[envelope.id] = str(wrong)
+        return True
+
+    def _draw_at(self, epoch: int) -> int:
+        """Of which draw is what somebody says who is in `epoch`?"""
+        return max((draw for draw in self.draws if draw <= epoch), default=self.draws[0])
+
+    def planners(self, draw: int) -> tuple[tuple[str, ...], int]:
+        return self.oracle.draw("plan", self.need.thread, "", draw, frozenset({self.need.sender}))
 
     def _judges_of(self, envelope: Envelope, commit: Fact) -> tuple[tuple[str, ...], int]:
         gone = {
@@ -170,9 +226,9 @@ class Oracle:
             and fact.commit == commit.said.id
             and fact.said.payload["verdict"] == "abstain"
         }
-        owner = self.need[envelope.thread].sender
-        excused = frozenset({owner, commit.worker})
-        return self._draw("result", envelope.thread, commit.task, excused, frozenset(gone))
+        excused = frozenset({self.need.sender, commit.worker})
+        draw = self.facts[commit.proposal].draw
+        return self.oracle.draw("result", self.need.thread, commit.task, draw, excused, frozenset(gone))
 
     def _fact(self, ref: bytes, kind: str) -> Fact | None:
         fact = self.facts.get(ref)
@@ -185,8 +241,8 @@ class Oracle:
                 return fact
         raise Wrong(f"it refers to no valid {kinds[0]}")
 
-    def _planner(self, envelope: Envelope) -> int:
-        members, quorum = self.planners(envelope.thread)
+    def _planner(self, envelope: Envelope, draw: int) -> int:
+        members, quorum = self.planners(draw)
         if envelope.sender not in members:
             raise Wrong("not of the committee")
         return quorum
@@ -194,8 +250,10 @@ class Oracle:
     # The verbs -----------------------------------------------------------------------------------------
 
     def _propose(self, envelope: Envelope) -> Fact:
-        self._planner(envelope)
-        need = self.need[envelope.thread]
+        draw = self._draw_at(envelope.epoch)
+        members, quorum = self.planners(draw)
+        self._planner(envelope, draw)
+        need = self.need
         if need.id not in envelope.refs:
             raise Wrong("it does not refer to the need")
         prices = {task["id"]: task["max_price"] for task in need.payload["tasks"]}
@@ -207,23 +265,22 @@ class Oracle:
                 raise Wrong("a worker twice, or too dear")
         if sum(max(price for _, price in row) for row in plan.values()) > need.payload["budget"]:
             raise Wrong("over the budget")
-        members, quorum = self.planners(envelope.thread)
         round_ = envelope.payload["round"]
         if members[round_ % len(members)] != envelope.sender:
             raise Wrong("not its turn")
-        bound = self._bound(envelope, round_, quorum) if round_ else b""
+        bound = self._bound(envelope, draw, round_, quorum) if round_ else b""
         if bound and any(
             self.seen[bound].payload[key] != envelope.payload[key] for key in ("plan", "lease_s")
         ):
             raise Wrong("not the plan that was voted for")
-        return Fact(envelope, proposal=bound or bytes(envelope.id), round=round_)
+        return Fact(envelope, proposal=bound or bytes(envelope.id), round=round_, draw=draw)
 
-    def _bound(self, envelope: Envelope, round_: int, quorum: int) -> bytes:
+    def _bound(self, envelope: Envelope, draw: int, round_: int, quorum: int) -> bytes:
         """What the skips of round `round_` bind its proposer to: the plan of the last vote that any of them shows."""
         asked = {}
         for ref in envelope.refs:
             skip = self._fact(ref, "ATTEST_PLAN")
-            if skip and skip.said.payload["verdict"] == "skip" and skip.round == round_:
+            if skip and skip.said.payload["verdict"] == "skip" and (skip.draw, skip.round) == (draw, round_):
                 asked[skip.said.sender] = skip.shown
         if len(asked) < quorum:
             raise Wrong("nobody asked for this round")
@@ -234,31 +291,37 @@ class Oracle:
         return last[0] if last else b""
 
     def _vote(self, envelope: Envelope) -> Fact:
-        self._planner(envelope)
+        draw = self._draw_at(envelope.epoch)
+        self._planner(envelope, draw)
         if envelope.payload["verdict"] == "skip":
-            return self._skip(envelope)
+            return self._skip(envelope, draw)
         proposal = self._first(envelope, "PROPOSE")
-        return Fact(envelope, proposal=bytes(proposal.said.id), round=proposal.round)
+        if proposal.draw != draw:
+            raise Wrong("before another committee")
+        return Fact(envelope, proposal=bytes(proposal.said.id), round=proposal.round, draw=draw)
 
-    def _skip(self, envelope: Envelope) -> Fact:
+    def _skip(self, envelope: Envelope, draw: int) -> Fact:
         own = [
             (vote.round, vote.proposal)
             for ref in envelope.refs
             if (vote := self._fact(ref, "ATTEST_PLAN"))
             and vote.said.sender == envelope.sender
             and vote.said.payload["verdict"] == "accept"
+            and vote.draw == draw
         ]
         asked = envelope.payload["round"]
-        if self.need[envelope.thread].id not in envelope.refs or asked == 0:
+        if self.need.id not in envelope.refs or asked == 0:
             raise Wrong("skips nothing")
         voted, shown = max(own, default=(-1, b""))
         if voted >= asked:
             raise Wrong("voted there or later")
-        return Fact(envelope, round=asked, shown=shown, shown_round=voted)
+        return Fact(envelope, round=asked, shown=shown, shown_round=voted, draw=draw)
 
     def _decide(self, envelope: Envelope) -> Fact:
         proposal = self._first(envelope, "PROPOSE")
-        quorum = self._planner(envelope)
+        if proposal.draw != self.draws[-1]:
+            raise Wrong("orphaned: another committee has been drawn")
+        quorum = self._planner(envelope, proposal.draw)
         votes = {}
         for ref in envelope.refs:
             vote = self._fact(ref, "ATTEST_PLAN")
@@ -268,7 +331,9 @@ class Oracle:
             raise Wrong("no quorum of votes")
         if envelope.payload != {"round": proposal.round, "k": quorum}:
             raise Wrong("another round or K")
-        return Fact(envelope, proposal=proposal.proposal, certificate=tuple(votes.values()))
+        return Fact(
+            envelope, proposal=proposal.proposal, certificate=tuple(votes.values()), draw=proposal.draw
+        )
 
     def _attempt(self, envelope: Envelope) -> Fact:
         """The attempt that an envelope is about, by a decision and what must have come before."""
@@ -284,7 +349,7 @@ class Oracle:
             for fact in facts
         ):
             raise Wrong("the attempt before has not ended")
-        spec = next(t for t in self.need[envelope.thread].payload["tasks"] if t["id"] == task)
+        spec = next(t for t in self.need.payload["tasks"] if t["id"] == task)
         done = {f.task for f in facts if f.said.kind == "FINALIZE" and f.commit}
         if not _parents(spec) <= done:
             raise Wrong("results it builds on are missing")
@@ -316,13 +381,14 @@ class Oracle:
                 raise Wrong("another attempt")
             self._certified(envelope, commit, "reject")
             return Fact(envelope, commit.proposal, commit.task, commit.attempt, commit.worker)
-        self._planner(envelope)
         if body["cause"] == "expired":
             claim = self._first(envelope, "CLAIM")
+            self._planner(envelope, self.facts[claim.proposal].draw)
             if (claim.task, claim.attempt) != about or envelope.ts_ns < claim.until_ns:
                 raise Wrong("another attempt, or its lease holds")
             return Fact(envelope, claim.proposal, claim.task, claim.attempt, claim.worker)
         fact = self._attempt(envelope)
+        self._planner(envelope, self.facts[fact.proposal].draw)
         since_ns = max(self.seen[ref].ts_ns for ref in envelope.refs)
         if envelope.ts_ns < since_ns + self.terms.claim_timeout_s * S_NS:
             raise Wrong("too early")
@@ -385,15 +451,15 @@ class Oracle:
                 price=commit.price,
                 certificate=self._certified(envelope, commit, "accept"),
             )
-        need = self.need[envelope.thread]
+        need = self.need
         if body["outcome"] == "expired":
             if envelope.sender != need.sender and envelope.sender not in self.terms.roster:
                 raise Wrong("a stranger")
             if envelope.ts_ns < need.payload["deadline_ns"] + self.terms.expiry_grace_s * S_NS:
                 raise Wrong("too early")
             return Fact(envelope)
-        self._planner(envelope)
         ending = self._first(envelope, "YIELD", "RELEASE")
+        self._planner(envelope, self.facts[ending.proposal].draw)
         row = self.seen[ending.proposal].payload["plan"][ending.task]
         if ending.task != body["task"] or ending.attempt + 1 < len(row):
             raise Wrong("candidates are left")
@@ -403,7 +469,7 @@ class Oracle:
         """Annotations by the owner, or by a worker that shows its claim; the simulator adds no tasks."""
         claims = [c for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))]
         own = {claim.task for claim in claims if claim.worker == envelope.sender}
-        if envelope.sender != self.need[envelope.thread].sender:
+        if envelope.sender != self.need.sender:
             if not own:
                 raise Wrong("a stranger")
             if any(op.get("task") not in own for op in envelope.payload["ops"]):
@@ -418,9 +484,21 @@ class Oracle:
             raise Wrong("no such result")
         raise Wrong("what is paid at once cannot be challenged")
 
-    def reason(self, envelope: bytes) -> str:
-        """Why it moves nothing, or "" if it moves something; KeyError before its causes were seen."""
-        return self._why[envelope]
+
+def wrong_need(envelope: Envelope) -> str:
+    """Why a NEED opens nothing, or ""."""
+    payload = envelope.payload
+    if envelope.thread != need_id(envelope.sender, payload["fund"]["seq"]):
+        return "misplaced"
+    tasks = payload["tasks"]
+    names = [task["id"] for task in tasks]
+    if len(set(names)) != len(names) or not _ordered(tasks):
+        return "not a graph of its tasks"
+    if sum(task["max_price"] for task in tasks) > payload["budget"]:
+        return "the budget does not cover the tasks"
+    if payload["deadline_ns"] - envelope.ts_ns > MAX_DEADLINE_NS:
+        return "the deadline is too far away"
+    return ""
 
 
 def _parents(spec: Mapping[str, Any]) -> set[str]:
@@ -442,15 +520,15 @@ def _ordered(tasks: list[dict[str, Any]]) -> bool:
 
 
 _JUDGES = {
-    "PROPOSE": Oracle._propose,
-    "ATTEST_PLAN": Oracle._vote,
-    "DECIDE": Oracle._decide,
-    "CLAIM": Oracle._claim,
-    "YIELD": Oracle._yield,
-    "RELEASE": Oracle._release,
-    "COMMIT": Oracle._commit,
-    "ATTEST": Oracle._attest,
-    "FINALIZE": Oracle._finalize,
-    "UPDATE_PLAN": Oracle._update,
-    "CHALLENGE": Oracle._challenge,
+    "PROPOSE": Reading._propose,
+    "ATTEST_PLAN": Reading._vote,
+    "DECIDE": Reading._decide,
+    "CLAIM": Reading._claim,
+    "YIELD": Reading._yield,
+    "RELEASE": Reading._release,
+    "COMMIT": Reading._commit,
+    "ATTEST": Reading._attest,
+    "FINALIZE": Reading._finalize,
+    "UPDATE_PLAN": Reading._update,
+    "CHALLENGE": Reading._challenge,
 }

@@ -265,7 +265,6 @@ class Simulation:
         counters["proofs of equivocation"] = auditor.proofs
         faults = Counter(fault.name for fault in self.schedule)
         faults.update(self.network.faults)
-        view = self.honest[0].state
         return Report(
             config=self.config,
             violations=[violation.to_map() for violation in auditor.violations],
@@ -274,7 +273,7 @@ class Simulation:
                 for name in auditor.checks
             },
             faults=_sorted(faults),
-            needs=_sorted(Counter(need.state() for need in view.needs.values())),
+            needs=_sorted(Counter(auditor.outcomes(self.honest[0]))),
             counters=_sorted(counters),
             envelopes=len(auditor.oracle.seen),
             admissions=auditor.admissions,

@@ -1,0 +1,193 @@
+"""What checkpoints settle, reckoned by the auditor from the envelopes in their cuts, and compared with what they say.
+
+A checkpoint's cut is all that it takes from the nodes: which needs it closes, which it draws a new committee for, what
+stands, what everybody has and the roots all follow from the auditor's own books of that cut.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from swarmd.protocol.batch import Batch
+from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
+from swarmd.protocol.envelope import epoch_thread
+from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, books
+from swarmd.simulations.oracle import Oracle
+
+Say = Callable[[str, bool, str], None]  # (property, holds, what is wrong if not)
+
+
+class Rulings:
+    """`heard` every batch that anybody made durable; `adopted` when a node begins an epoch."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.of: dict[int, Ruling] = {0: Ruling()}
+        self._oracle = oracle
+        self._batches: dict[bytes, Batch] = {}
+        self._states: dict[int, bytes] = {}
+
+    @property
+    def latest(self) -> Ruling:
+        return self.of[max(self.of)]
+
+    def heard(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._batches.setdefault(batch.hash, batch)
+
+    def adopted(self, snapshot: Snapshot, state: bytes, say: Say) -> None:
+        """A node begins the epoch that `snapshot`, of hash `state`, opens."""
+        epoch = snapshot.epoch
+        known = self._states.setdefault(epoch, state)
+        say("P1", known == state, f"two checkpoints open epoch {epoch}")
+        if epoch in self.of or known != state:
+            return
+        say("P6", self._certified(epoch, state), f"no quorum certified the checkpoint of epoch {epoch}")
+        before = self.of.get(epoch - 1)
+        if before is None:
+            say("P1", False, f"epoch {epoch} begins before {epoch - 1} did anywhere")
+            return
+        fresh = self._in_cut(snapshot.cut, before.cut)
+        ids = sorted(envelope.id for batch in fresh for envelope in batch.envelopes)
+        root = tree(ids)
+        say("P7", (snapshot.root, snapshot.ops) == (root, len(ids)), f"the root of epoch {epoch} is another")
+        late = [chain for chain in snapshot.cut if chain[1] >= epoch]
+        say("P7", not late, f"the cut of epoch {epoch} has chains of epochs that had not begun")
+        first: dict[str, bytes] = {}
+        for batch in sorted(fresh, key=_place):
+            for envelope in batch.envelopes:
+                if envelope.kind == "NEED" and not self._oracle.wrong_need(envelope.id):
+                    first.setdefault(envelope.thread, envelope.id)
+        found = books(self._oracle, before, ids, {}, first)
+        ruling = self.of[epoch] = _rule(before, snapshot.cut, found)
+        beacon = self._oracle.beacons[epoch - 1]
+        self._oracle.epoch_began(epoch, sha256(b"swarmd/beacon/1\0" + beacon + root).digest())
+        _compare(snapshot, before, ruling, found, say)
+        roster = self._oracle.terms.roster
+        rosters = {number: snapshot.rosters[number].members for number in (epoch, epoch + 1)}
+        say("P7", set(rosters.values()) == {roster}, f"the roster of epoch {epoch} is another")
+        say(
+            "P7",
+            snapshot.rosters[epoch].beacon == self._oracle.beacons[epoch],
+            f"the beacon of epoch {epoch} is another",
+        )
+
+    def _certified(self, epoch: int, state: bytes) -> bool:
+        """Did a quorum of those who end the epoch vote for it?"""
+        members, quorum = self._oracle.epoch_enders(epoch - 1)
+        voters: dict[bytes, set[str]] = {}
+        said = self._oracle.threads.get(epoch_thread(epoch), ())
+        proposals = {
+            e.id
+            for e in said
+            if e.kind == "CHECKPOINT" and e.payload["state"] == state and e.sender in members
+        }
+        for envelope in said:
+            if envelope.kind == "ATTEST_PLAN" and envelope.payload["verdict"] == "accept":
+                for ref in envelope.refs:
+                    if ref in proposals and envelope.sender in members and envelope.epoch == epoch - 1:
+                        voters.setdefault(ref, set()).add(envelope.sender)
+        return any(len(each) >= quorum for each in voters.values())
+
+    def _in_cut(self, cut: Cut, before: Mapping[tuple[str, int, int], int]) -> list[Batch]:
+        """The batches of `cut` since the one before, followed back from the hashes it names."""
+        found = []
+        for chain, head in sorted(cut.items()):
+            last, name = before.get(chain, -1), head.hash
+            for _ in range(head.seq - last):
+                batch = self._batches[name]
+                found.append(batch)
+                name = batch.prev
+        return found
+
+
+def _place(batch: Batch) -> tuple[int, str, int, int, int]:
+    """Where the protocol's order puts a batch of a cut."""
+    return (batch.envelopes[0].lamport, batch.author, batch.epoch, batch.bucket, batch.seq)
+
+
+def _rule(before: Ruling, cut: Cut, found: Books) -> Ruling:
+    epoch = before.epoch + 1
+    closed = dict(before.closed)
+    opened = {}
+    for thread, outcome in found.needs.items():
+        escrow = found.escrows[thread]
+        if outcome.closing is not None and escrow[0] != "waiting":
+            closed[thread] = Closed(found.opened[thread], outcome, escrow)
+            continue
+        need = found.opened[thread]
+        known = before.open.get(thread)
+        draws, undecided = before.draws(need), known.undecided if known is not None else -1
+        if outcome.decision:
+            undecided = -1
+        elif undecided >= 0:
+            draws = (*draws, epoch)  # for the second time in a row, or more
+        else:
+            undecided = epoch
+        opened[thread] = Standing(
+            need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
+        )
+    return Ruling(epoch, {chain: head.seq for chain, head in cut.items()}, opened, closed)
+
+
+def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, say: Say) -> None:
+    """What the checkpoint says against the auditor's own books of its cut."""
+
+    def same(what: str, theirs: Any, ours: Any, property_id: str = "P7") -> None:
+        text = ""
+        if theirs != ours:
+            name = next(n for n in sorted({*theirs, *ours}) if theirs.get(n) != ours.get(n))
+            text = (
+                f"epoch {snapshot.epoch}, {what}, {name}: it has {theirs.get(name)}, model {ours.get(name)}"
+            )
+        say(property_id, not text, text[:500])
+
+    same(
+        "closed needs",
+        {
+            name: (need.owner, need.outcome, dict(need.paid), need.returned)
+            for name, need in snapshot.closed.items()
+        },
+        {
+            name: (need.need.sender, need.escrow[0], need.escrow[2], need.escrow[3])
+            for name, need in ruling.closed.items()
+            if name not in before.closed
+        },
+    )
+    same(
+        "open needs",
+        {
+            name: (need.draws, need.undecided, bytes(need.decision), dict(need.finals), len(need.envelopes))
+            for name, need in snapshot.open.items()
+        },
+        {
+            name: (need.draws, need.undecided, need.decision, dict(need.finals), len(need.held))
+            for name, need in ruling.open.items()
+        },
+    )
+    purses = {
+        did: (account.available, account.locked, account.earned) for did, account in snapshot.accounts.items()
+    }
+    model = {
+        did: (purse.available, purse.locked, purse.earned)
+        for did, purse in found.purses.items()
+        if purse != Purse()
+    }
+    same("accounts", purses, model, "P9")
+    held = sum(need.escrow.held for need in snapshot.open.values() if need.escrow is not None)
+    total = sum(account.available for account in snapshot.accounts.values()) + held
+    supply = sum(available for available, _, _ in model.values()) + sum(
+        found.escrows[name][1] for name in ruling.open
+    )
+    say(
+        "P9", total == supply, f"the checkpoint of epoch {snapshot.epoch} has {total} of {supply} minor units"
+    )
+
+
+def tree(leaves: Sequence[bytes]) -> bytes:
+    """The merkle root, written as its definition reads: the left subtree is the largest full one."""
+    if not leaves:
+        return sha256(b"\2swarmd/empty").digest()
+    if len(leaves) == 1:
+        return sha256(b"\0" + leaves[0]).digest()
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\1" + tree(leaves[:left]) + tree(leaves[left:])).digest()
