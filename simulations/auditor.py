@@ -223,8 +223,7 @@ class Auditor:
         ruling = self.rulings.of.get(epoch)
         if ruling is not None:
             held = self._held[node.index]
-            for standing in ruling.open.values():
-                held.update((ref, None) for ref in standing.held)
+            held.update((ref, None) for ref in ruling.carried())
 
     def _offline(self, node: SimNode, certified: Certified) -> None:
         """Is the certificate one to who has nothing but the roster? And not with one vote less than it takes?"""
@@ -352,8 +351,7 @@ class Auditor:
             elif isinstance(given, Admitted):
                 held.update((envelope.id, None) for envelope in given.envelopes)
             elif isinstance(given, Adopted) and given.snapshot.epoch in self.rulings.of:
-                for standing in self.rulings.of[given.snapshot.epoch].open.values():
-                    held.update((ref, None) for ref in standing.held)
+                held.update((ref, None) for ref in self.rulings.of[given.snapshot.epoch].carried())
         self._held[node.index] = held
         if not node.conduct.honest:
             return
@@ -382,7 +380,7 @@ class Auditor:
         model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}
         self._same("P6", node, "needs", needs, model)
         void = {ref for need in state.needs.values() for ref in need.void}
-        self._check("P6", void == books.void, node, f"void differs in {len(void ^ books.void)} envelopes")
+        self._check("P6", void == books.void, node, self._differ(void, books.void))
         escrows = {
             name: (escrow.state, escrow.held, escrow.paid, escrow.returned)
             for name, escrow in state.ledger.escrows.items()
@@ -403,6 +401,14 @@ class Auditor:
             {did: accounts.get(did, empty) for did in every},
             {did: purses.get(did, empty) for did in every},
         )
+
+    def _differ(self, core: set[bytes], model: set[bytes]) -> str:
+        found = [self.oracle.seen[ref] for ref in sorted(core ^ model)[:3]]
+        told = [
+            f"{e.kind} in {e.thread} of {e.sender[-8:]} ({'core' if e.id in core else 'model'})"
+            for e in found
+        ]
+        return f"void differs in {len(core ^ model)} envelopes: {', '.join(told)}"
 
     def _same(self, property_id: str, node: SimNode, what: str, core: Any, model: Any) -> None:
         if core == model:
@@ -461,7 +467,9 @@ class Auditor:
 
 
 def _contradict(one: Fact, other: Fact) -> bool:
-    """Two statements of one member about a plan that no honest one makes both."""
+    """Two statements of one member about a plan, before one committee, that no honest one makes both."""
+    if one.draw != other.draw:
+        return False
     early, late = sorted((one, other), key=lambda fact: fact.said.lamport)
     verdicts = early.said.payload["verdict"], late.said.payload["verdict"]
     match verdicts:

@@ -61,6 +61,13 @@ class Ruling:
     cut: Mapping[tuple[str, int, int], int] = field(default_factory=dict)
     open: Mapping[str, Standing] = field(default_factory=dict)
     closed: Mapping[str, Closed] = field(default_factory=dict)
+    parked: Mapping[bytes, int] = field(
+        default_factory=dict
+    )  # waits for its causes -> the epoch that found it so
+
+    def carried(self) -> list[bytes]:
+        """What who begins with this ruling has of open needs."""
+        return [*(ref for standing in self.open.values() for ref in standing.held), *self.parked]
 
     def draws(self, need: Envelope) -> tuple[int, ...]:
         """The epochs whose committees were drawn for a need."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
-from swarmd.protocol.envelope import epoch_thread
+from swarmd.protocol.envelope import epoch_thread, parse
 from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, books
 from swarmd.simulations.oracle import Oracle
 
@@ -57,8 +57,8 @@ class Rulings:
             for envelope in batch.envelopes:
                 if envelope.kind == "NEED" and not self._oracle.wrong_need(envelope.id):
                     first.setdefault(envelope.thread, envelope.id)
-        found = books(self._oracle, before, ids, {}, first)
-        ruling = self.of[epoch] = _rule(before, snapshot.cut, found)
+        found = books(self._oracle, before, [*ids, *before.parked], {}, first)
+        ruling = self.of[epoch] = self._rule(before, snapshot.cut, ids, found)
         beacon = self._oracle.beacons[epoch - 1]
         self._oracle.epoch_began(epoch, sha256(b"swarmd/beacon/1\0" + beacon + root).digest())
         _compare(snapshot, before, ruling, found, say)
@@ -88,6 +88,38 @@ class Rulings:
                         voters.setdefault(ref, set()).add(envelope.sender)
         return any(len(each) >= quorum for each in voters.values())
 
+    def _rule(self, before: Ruling, cut: Cut, ids: Sequence[bytes], found: Books) -> Ruling:
+        epoch = before.epoch + 1
+        closed = dict(before.closed)
+        opened = {}
+        for thread, outcome in found.needs.items():
+            escrow = found.escrows[thread]
+            if outcome.closing is not None and escrow[0] != "waiting":
+                closed[thread] = Closed(found.opened[thread], outcome, escrow)
+                continue
+            need = found.opened[thread]
+            known = before.open.get(thread)
+            draws, undecided = before.draws(need), known.undecided if known is not None else -1
+            if outcome.decision:
+                undecided = -1
+            elif undecided >= 0:
+                draws = (*draws, epoch)  # for the second time in a row, or more
+            else:
+                undecided = epoch
+            opened[thread] = Standing(
+                need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
+            )
+        parked = {}
+        for ref in (*ids, *before.parked):
+            thread = self._oracle.seen[ref].thread
+            if thread in closed or thread.startswith("epoch-") or ref in found.record.get(thread, ()):
+                continue
+            since = before.parked.get(ref, epoch)
+            # What waits for a need that nobody has heard of for two epochs is dropped.
+            if thread in opened or since > epoch - 2:
+                parked[ref] = since
+        return Ruling(epoch, {chain: head.seq for chain, head in cut.items()}, opened, closed, parked)
+
     def _in_cut(self, cut: Cut, before: Mapping[tuple[str, int, int], int]) -> list[Batch]:
         """The batches of `cut` since the one before, followed back from the hashes it names."""
         found = []
@@ -103,30 +135,6 @@ class Rulings:
 def _place(batch: Batch) -> tuple[int, str, int, int, int]:
     """Where the protocol's order puts a batch of a cut."""
     return (batch.envelopes[0].lamport, batch.author, batch.epoch, batch.bucket, batch.seq)
-
-
-def _rule(before: Ruling, cut: Cut, found: Books) -> Ruling:
-    epoch = before.epoch + 1
-    closed = dict(before.closed)
-    opened = {}
-    for thread, outcome in found.needs.items():
-        escrow = found.escrows[thread]
-        if outcome.closing is not None and escrow[0] != "waiting":
-            closed[thread] = Closed(found.opened[thread], outcome, escrow)
-            continue
-        need = found.opened[thread]
-        known = before.open.get(thread)
-        draws, undecided = before.draws(need), known.undecided if known is not None else -1
-        if outcome.decision:
-            undecided = -1
-        elif undecided >= 0:
-            draws = (*draws, epoch)  # for the second time in a row, or more
-        else:
-            undecided = epoch
-        opened[thread] = Standing(
-            need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
-        )
-    return Ruling(epoch, {chain: head.seq for chain, head in cut.items()}, opened, closed)
 
 
 def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, say: Say) -> None:
@@ -164,6 +172,10 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
             for name, need in ruling.open.items()
         },
     )
+    # What it keeps about needs that were closed long ago is dropped in time, and moves nothing.
+    parked = [(parse(raw), since) for raw, since in snapshot.parked.items()]
+    waiting = {bytes(e.id): since for e, since in parked if e.thread not in ruling.closed}
+    say("P7", waiting == dict(ruling.parked), f"epoch {snapshot.epoch}: other envelopes wait")
     purses = {
         did: (account.available, account.locked, account.earned) for did, account in snapshot.accounts.items()
     }
