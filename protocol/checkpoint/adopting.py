@@ -68,6 +68,7 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
     _pool(state, snapshot)
     _settle(state, snapshot)
     done.todo += [parse(raw) for raw in snapshot.parked]
+    done.todo += _woken(state)
     done.todo += _due(state)
     if not state.reputation:
         state.reputation = {did: list(counts) for did, counts in snapshot.reputation.items()}
@@ -187,6 +188,7 @@ def _new_committee(need: Need) -> None:
     need.since_ns = need.promised = 0
     need.arbitrated = b""
     need.voted = {}
+    need.arbitrated = b""  # what the arbiter said, it said of the old one's plan
 
 
 def _settle(state: State, snapshot: Snapshot) -> None:
@@ -203,6 +205,20 @@ def _settle(state: State, snapshot: Snapshot) -> None:
         ledger.rebase(snapshot.accounts, escrows, state.needs.keys() | state.bonds.keys())
     except CorruptState as fault:
         raise CorruptState("P9", f"the checkpoint of epoch {snapshot.epoch}: {fault}") from fault
+
+
+def _woken(state: State) -> list[Envelope]:
+    """What waited for what the snapshot brought."""
+    found: list[Envelope] = []
+    for key in sorted(state.parked):
+        need = state.needs.get(key[0])
+        if need is not None and (not key[1] or key[1] in need.seen):
+            for envelope in state.parked.pop(key):
+                state.parked_ids.discard(envelope.id)
+                state.parked_by[envelope.sender] -= 1
+                found.append(envelope)
+            state.parked_since.pop(key, None)
+    return found
 
 
 def _due(state: State) -> list[Envelope]:

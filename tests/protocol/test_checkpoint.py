@@ -3,14 +3,17 @@
 import contextlib
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarmd.protocol import merkle
 from swarmd.protocol.batch import prove
+from swarmd.protocol.chains import Head
 from swarmd.protocol.checkpoint import ballots
-from swarmd.protocol.checkpoint.making import in_order
+from swarmd.protocol.checkpoint.making import choose_cut, in_order, why_not_cut
+from swarmd.protocol.checkpoint.record import EpochBallot, Proposed, Skipped
 from swarmd.protocol.checkpoint.snapshot import (
     NO_SNAPSHOT,
     Packed,
@@ -22,10 +25,12 @@ from swarmd.protocol.checkpoint.snapshot import (
     part_names,
     unpack,
 )
+from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.effects import Adopt
 from swarmd.protocol.engine import step
+from swarmd.protocol.envelope import build
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.inputs import Admitted, Adopted
 from swarmd.protocol.state import State
@@ -451,3 +456,142 @@ def test_compression_is_the_same_everywhere(busy):
         decompress(frame + b"x")
     with pytest.raises(RemoteFault):
         decompress(frame[:-1])
+
+
+def test_a_need_that_comes_an_epoch_late_is_planned_by_its_own_epoch(rooms, make_task):
+    """Its author was cut off when the epoch ended; its roster is kept for what is on its way."""
+    mesh, room = rooms([f"n{i}" for i in range(5)])
+    first = ballots.epoch_committee(mesh.genesis.roster, 0).members[0]
+    away = next(name for name, node in mesh.nodes.items() if node.did != first)
+    need = mesh.post(away, [make_task("t1")], 30_000, deadline_s=600)
+    held = {name: list(node.inbox) for name, node in mesh.nodes.items()}
+    for node in mesh.nodes.values():
+        node.inbox.clear()
+    mesh.nodes[away].alive = False
+    room.sealed[away] = len(mesh.nodes[away].said)  # nobody has its batches
+    room.end_epoch()
+    assert {node.state.epoch for node in alive(mesh)} == {1}
+    mesh.nodes[away].alive = True
+    for name, node in mesh.nodes.items():
+        node.inbox.extend(held[name])
+    room.settle()
+    mesh.tick(3)
+    room.settle()
+    for node in mesh.nodes.values():
+        assert node.state.epoch == 1
+        assert node.state.needs[need].draws == (0,)
+        assert node.state.needs[need].state() == "FINALIZED"
+    assert len(mesh.digests()) == 1
+
+
+def test_rosters_that_are_long_over_are_let_go(rooms, make_task):
+    """What is still said in so old an epoch is judged by the oldest roster there is, and ends no daemon (P10)."""
+    mesh, room = rooms()
+    mesh.post("ann", [make_task("t1")], 30_000)
+    room.settle()
+    room.end_epoch()
+    terms = mesh.nodes["bob"].state.terms
+    kept = {epoch: roster for epoch, roster in terms.rosters.items() if epoch}
+    terms.rosters = {epoch + 30: roster for epoch, roster in kept.items()}
+    assert terms.known(0) == min(terms.rosters) == 31
+    assert terms.roster(0) == mesh.genesis.roster
+    assert terms.known(31) == 31
+
+
+def test_what_waited_is_taken_when_the_snapshot_brings_its_cause(rooms, make_task):
+    mesh, room = rooms([f"n{i}" for i in range(5)])
+    need = mesh.post("n0", [make_task("t1", capability="rare")], 30_000, deadline_s=600)
+    room.settle()
+    room.end_epoch()
+    found = room.snapshots[room.adopted["n0"]]
+    assert need in found.open
+    mesh.publish_manifest("n1", {"rare": 10_000})
+    room.settle()
+    later = [e for node in mesh.nodes.values() for e in node.said if e.thread == need and e.kind != "NEED"]
+    fresh = State(mesh.genesis, mesh.nodes["n3"].did)
+    for envelope in sorted(later, key=lambda e: e.lamport):
+        step(fresh, Admitted((envelope,), {}, mesh.now_ns))
+    assert fresh.needs == {} and fresh.ahead
+    late = replace_epoch_free(mesh, need)
+    step(fresh, Admitted((late,), {}, mesh.now_ns))
+    assert late.id in fresh.parked_ids
+    step(fresh, Adopted(found, {}, mesh.now_ns))
+    assert late.id in fresh.needs[need].seen
+    assert fresh.parked == {} and fresh.parked_ids == set() and fresh.ahead == {}
+    assert fresh.needs[need].state() == "FINALIZED"
+
+
+def replace_epoch_free(mesh, need):
+    """A void vote of epoch 0 about a need, whose cause is the NEED."""
+    [first] = [e for node in mesh.nodes.values() for e in node.said if e.thread == need and e.kind == "NEED"]
+    return build(
+        kind="ATTEST_PLAN",
+        thread=need,
+        sender=first.sender,
+        lamport=first.lamport + 1,
+        ts_ns=first.ts_ns,
+        epoch=0,
+        payload={"verdict": "accept", "reason": ""},
+        refs=(first.id,),
+        policy=bytes(32),
+        eval_digest=bytes(32),
+    )
+
+
+def test_two_needs_under_one_entry_in_two_epochs_are_settled_by_the_next_checkpoint(
+    rooms, make_task, author_of
+):
+    """Their chains differ, so nodes may hear them in either order: what the checkpoint has first stands everywhere."""
+    mesh, room = rooms()
+    liar = author_of("ann", mesh.genesis.mesh_id)
+    payload = {
+        "title": "one",
+        "budget": 30_000,
+        "deadline_ns": mesh.now_ns + 600 * 10**9,
+        "fund": {"seq": 0, "prev": bytes(32)},
+        "tasks": [make_task("t1", capability="rare")],
+    }
+    room.settle()
+    room.end_epoch()
+    one = liar.envelope("NEED", payload, ts_ns=mesh.now_ns)
+    two = liar.envelope("NEED", {**payload, "title": "two"}, ts_ns=mesh.now_ns, epoch=1)
+    mesh.nodes["ann"].alive = False  # it says these and nothing else
+    for name, order in (("bob", (one, two)), ("cee", (two, one))):
+        for envelope in order:
+            mesh.feed(mesh.nodes[name], Admitted((envelope,), {}, mesh.now_ns))
+    room.settle()
+    assert len(mesh.digests()) == 2
+    mesh.nodes["ann"].said += [one, two]
+    for _ in range(3):
+        room.end_epoch()
+        if mesh.nodes["bob"].state.epoch == 2:
+            break
+    assert mesh.need("bob", one.thread).envelope == mesh.need("cee", one.thread).envelope == one.id
+    assert len(mesh.digests()) == 1
+
+
+def test_a_cut_goes_forward_and_not_into_epochs_to_come():
+    head = Head(3, bytes(32), 9, 9)
+    base = SimpleNamespace(cut={("a", 0, 1): head})
+    ahead = {("b", 1, 1): head, ("b", 0, 2): head}
+    cut = choose_cut(ahead, base, 1)
+    assert cut == {("a", 0, 1): head, ("b", 0, 2): head}
+    assert why_not_cut(cut, base, 1) == ""
+    assert why_not_cut(ahead | cut, base, 1)
+    assert why_not_cut({("b", 0, 2): head}, base, 1)
+    assert why_not_cut({("a", 0, 1): replace(head, seq=2)}, base, 1)
+    assert why_not_cut({("a", 0, 1): replace(head, hash=bytes([1]) * 32)}, base, 1)
+    assert why_not_cut({("a", 0, 1): replace(head, seq=4, hash=bytes([1]) * 32)}, base, 1) == ""
+
+
+def test_who_opens_a_round_leaves_out_skips_that_bind_it_to_what_it_refused():
+    """A liar votes for a snapshot that nobody can make; any quorum of the others' skips frees the next proposer."""
+    ballot = EpochBallot(1, "epoch-x")
+    drawn = Committee(("a", "b", "c"), 2)
+    ballot.proposals[b"p"] = Proposed(b"p", "a", 0, b"p", b"root", b"state", 0)
+    for name, accepted in (("a", b"p"), ("b", None), ("c", None)):
+        skip = Skipped(name.encode(), name, 1, accepted, 5, 0)
+        ballot.skips[skip.id] = skip
+    assert [skip.voter for skip in ballots._skips(ballot, drawn, 1)] == ["a", "b"]
+    ballot.refusals[b"p"] = "the cut gives another snapshot"
+    assert [skip.voter for skip in ballots._skips(ballot, drawn, 1)] == ["b", "c"]
