@@ -445,6 +445,8 @@ class Auditor:
         digests: dict[bytes, list[int]] = {}
         for node in nodes:
             digests.setdefault(mesh_digest(node.state), []).append(node.index)
+            ended = self.rulings.of[node.state.epoch].closed if node.state.epoch in self.rulings.of else ()
+            self.checks["liveness"] += len(ended)
             for thread, need in node.state.needs.items():
                 funded = node.state.ledger.escrows[thread].state != "waiting"
                 if funded:

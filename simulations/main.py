@@ -10,7 +10,7 @@ from typing import Any
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import BFT, COMMITTEE, ETCD, MAJORITY
 from swarmd.simulations.nemesis import ALL, NEMESES
-from swarmd.simulations.run import Config, Report, Simulation
+from swarmd.simulations.run import EPOCH_S, Config, Report, Simulation
 from swarmd.simulations.shrink import shrink
 
 
@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--liars", type=int, default=20, metavar="PERCENT", help="share of nodes that lie")
     parser.add_argument("--quorum-mode", choices=(MAJORITY, BFT), default=MAJORITY, help="as genesis has it")
     parser.add_argument("--arbiter", choices=(COMMITTEE, ETCD), default=COMMITTEE, help="as genesis has it")
+    parser.add_argument(
+        "--epoch-s", type=int, default=EPOCH_S, help="as genesis has it; 0: one epoch for ever (%(default)s)"
+    )
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
@@ -60,6 +63,7 @@ def main(args: argparse.Namespace) -> int:
             replay=not args.no_replay,
             quorum_mode=args.quorum_mode,
             arbiter=args.arbiter,
+            epoch_s=args.epoch_s,
         )
     except LocalFault as fault:
         print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
@@ -106,6 +110,8 @@ def command(config: Config) -> str:
         parts.append(f"--quorum-mode {config.quorum_mode}")
     if config.arbiter != COMMITTEE:
         parts.append(f"--arbiter {config.arbiter}")
+    if config.epoch_s != EPOCH_S:
+        parts.append(f"--epoch-s {config.epoch_s}")
     if config.everything:
         parts.append("--everything")
     return " ".join([*parts, "--json"])

@@ -53,6 +53,8 @@ class Config:
         unknown = [name for name in self.nemeses if name not in NEMESES]
         if unknown:
             raise LocalFault("unknown-nemesis", unknown[0], fix="one of " + ", ".join(NEMESES))
+        if self.epoch_s < 0:
+            raise LocalFault("bad-run", "an epoch lasts 1 s or more, or 0: for ever")
         if self.nodes < 1 or self.tasks < 0 or self.active_s < 2:
             raise LocalFault("bad-run", "at least one node, no fewer than 0 tasks, 2 s or more of faults")
 

@@ -19,11 +19,12 @@ from swarmd.simulations.main import command
 from swarmd.simulations.nemesis import ALL
 from swarmd.simulations.run import Config, Simulation
 
+EPOCHS_S = (12, 0, 12, 6)  # in turn
 CORPUS = Path("tests/simulations/corpus.json")
 
 
 def load_corpus(path: Path) -> list[dict[str, Any]]:
-    """[{"seed", "nodes", "tasks", "nemeses"}], oldest first; nothing if there is no file."""
+    """[{"seed", "nodes", "tasks", "nemeses", "epoch_s"}], oldest first; nothing if there is no file."""
     if not path.exists():
         return []
     entries: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
@@ -41,14 +42,24 @@ def keep(path: Path, entry: dict[str, Any]) -> None:
 
 def one(entry: dict[str, Any]) -> tuple[dict[str, Any], list[Any], int, str]:
     """(entry, violations, envelopes admitted, the command that repeats it)."""
-    config = Config(entry["seed"], entry["nodes"], entry["tasks"], tuple(entry["nemeses"]))
+    epoch_s = entry.get("epoch_s", 0)  # entries from before there were epochs have none
+    config = Config(entry["seed"], entry["nodes"], entry["tasks"], tuple(entry["nemeses"]), epoch_s=epoch_s)
     report = Simulation(config).run()
     return entry, report.violations, report.admissions, command(config)
 
 
 def entries(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     seeds = count(args.first) if args.forever else range(args.first, args.first + args.seeds)
-    fresh = ({"seed": seed, "nodes": args.nodes, "tasks": args.tasks, "nemeses": list(ALL)} for seed in seeds)
+    fresh = (
+        {
+            "seed": seed,
+            "nodes": args.nodes,
+            "tasks": args.tasks,
+            "nemeses": list(ALL),
+            "epoch_s": EPOCHS_S[seed % len(EPOCHS_S)],
+        }
+        for seed in seeds
+    )
     return chain(load_corpus(args.corpus), fresh)
 
 

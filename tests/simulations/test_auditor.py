@@ -9,9 +9,9 @@ from swarmd.protocol.ledger.accounts import Ledger
 from swarmd.protocol.work import committees, deciding, rules
 from swarmd.protocol.work.void import Void
 from swarmd.simulations import main as cli
-from swarmd.simulations.auditor import _tree
 from swarmd.simulations.nemesis import Fault
 from swarmd.simulations.node import SimNode
+from swarmd.simulations.rulings import tree
 from swarmd.simulations.run import Config, Simulation, run
 from swarmd.simulations.shrink import _ddmin, shrink
 
@@ -182,7 +182,7 @@ def test_the_auditors_tree_is_that_of_the_chain(count):
     from swarmd.protocol import merkle
 
     leaves = [bytes([number]) * 5 for number in range(count)]
-    assert _tree(leaves) == merkle.root_of(leaves)
+    assert tree(leaves) == merkle.root_of(leaves)
 
 
 def test_faults_print_without_their_dice():
