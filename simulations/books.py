@@ -4,7 +4,8 @@ Derived from scratch and slowly, from what the oracle says of each envelope and 
 money and the outcomes of needs, written a second time.
 """
 
-from collections.abc import Iterable, Mapping
+from base64 import b32encode
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -54,8 +55,26 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """An entry of an account's chain: it locks `amount` for `name`, a need or a bond."""
+
+    name: str
+    owner: str
+    seq: int
+    prev: bytes
+    amount: int
+
+    def hash(self) -> bytes:
+        body = encode([self.owner, self.seq, self.prev, self.name, self.amount])
+        return sha256(b"swarmd/entry/1\0" + body).digest()
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a checkpoint settled. `open` and `closed` (all since genesis) by thread; `cut`: chain -> seq."""
+    """What a checkpoint settled. `open` and `closed` (all since genesis) by thread; `cut`: chain -> seq.
+
+    `locks`: entries that are applied or wait, `applied`: owner -> how many are. `returned`: bonds that went home.
+    """
 
     epoch: int = 0
     cut: Mapping[tuple[str, int, int], int] = field(default_factory=dict)
@@ -65,9 +84,17 @@ class Ruling:
         default_factory=dict
     )  # waits for its causes -> the epoch that found it so
 
+    locks: Mapping[str, Lock] = field(default_factory=dict)
+    applied: Mapping[str, int] = field(default_factory=dict)
+    returned: frozenset[str] = frozenset()
+
     def carried(self) -> list[bytes]:
         """What who begins with this ruling has of open needs."""
         return [*(ref for standing in self.open.values() for ref in standing.held), *self.parked]
+
+    def is_over(self, need: Envelope) -> bool:
+        """Is the account entry of a NEED applied, or another in its place? Then it opens nothing any more."""
+        return bool(need.payload["fund"]["seq"] < self.applied.get(need.sender, 0))
 
     def draws(self, need: Envelope) -> tuple[int, ...]:
         """The epochs whose committees were drawn for a need."""
@@ -83,6 +110,8 @@ class Books:
     opened: dict[str, Envelope] = field(default_factory=dict)
     record: dict[str, frozenset[bytes]] = field(default_factory=dict)
     void: set[bytes] = field(default_factory=set)
+    locks: dict[str, Lock] = field(default_factory=dict)
+    applied: dict[str, int] = field(default_factory=dict)
     purses: dict[str, Purse] = field(default_factory=dict)
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
 
@@ -99,6 +128,7 @@ def books(
     `ruled`: need -> the plan that an arbiter chose. `first`: need -> which of several NEEDs it heard first.
     """
     found = Books()
+    held = list(held)
     by_thread: dict[str, set[bytes]] = {name: set(standing.held) for name, standing in ruling.open.items()}
     for ref in held:
         envelope = oracle.seen[ref]
@@ -110,13 +140,14 @@ def books(
         opening = standing.need if standing is not None else first.get(thread)
         needs = [need for need in oracle.needs_of(thread) if need.id in ids]
         need = next((need for need in needs if need.id == opening), needs[0] if needs else None)
-        if need is None:
+        if need is None or (standing is None and ruling.is_over(need)):
             continue
         reading = oracle.reading(need.id, ruling.draws(need))
         facts = _taken(reading, ids, found)
         found.opened[thread] = need
         found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""), standing)
-    _settle(oracle, found, ruling)
+    found.locks = _locks(oracle, ruling, found, held)
+    settle(oracle, found, ruling, ruling.returned)
     return found
 
 
@@ -182,43 +213,73 @@ def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes, standing: Standing
     return Outcome(state, payments, closing, decision, finals)
 
 
-def _settle(oracle: Oracle, books: Books, ruling: Ruling) -> None:
-    """The money: entries of each owner's chain, in order, as soon as it can pay them."""
-    purses = {did: Purse(amount) for did, amount in oracle.terms.balances.items()}
+def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) -> dict[str, Lock]:
+    """Of all needs, and of every challenge that was heard in time, whatever else is true of it."""
+    found = dict(ruling.locks)
+    fresh = []
+    for thread, need in books.opened.items():
+        fund = need.payload["fund"]
+        fresh.append(Lock(thread, need.sender, fund["seq"], fund["prev"], need.payload["budget"]))
+    for ref in held:
+        said = oracle.seen[ref]
+        if said.kind == "CHALLENGE" and said.epoch <= ruling.epoch:
+            stake = said.payload["bond"]
+            fresh.append(Lock(bond_name(said), said.sender, stake["seq"], stake["prev"], stake["amount"]))
+    for lock in fresh:
+        if lock.seq >= ruling.applied.get(lock.owner, 0):
+            found.setdefault(lock.name, lock)
+    return found
+
+
+def bond_name(said: Envelope) -> str:
+    """The escrow of a challenge's bond: the hash of who stakes which entry on what."""
+    stake, refs = said.payload["bond"], [bytes(ref) for ref in said.refs]
+    entry = [stake["seq"], stake["prev"], stake["amount"]]
+    body = encode([said.sender, entry, said.thread, said.payload["task"], refs])
+    return "bond-" + b32encode(sha256(b"swarmd/bond/1\0" + body).digest()[:20]).decode().lower()
+
+
+def settle(oracle: Oracle, books: Books, ruling: Ruling, home: Collection[str]) -> None:
+    """The money: entries of each owner's chain, in order, as soon as it can pay them. `home`: bonds that go back."""
+    books.purses = purses = {did: Purse(amount) for did, amount in oracle.terms.balances.items()}
+    books.escrows = {}
     chains: dict[str, tuple[int, bytes]] = {}
-    open_needs = dict(books.opened) | {thread: closed.need for thread, closed in ruling.closed.items()}
+    waiting = dict(sorted(books.locks.items()))
     moved = True
     while moved:
         moved = False
-        for thread, need in sorted(open_needs.items()):
-            seq, head = chains.get(need.sender, (0, bytes(32)))
-            fund, budget = need.payload["fund"], need.payload["budget"]
-            purse = purses.setdefault(need.sender, Purse())
-            if (fund["seq"], fund["prev"]) != (seq, head) or purse.available < budget:
+        for owner in sorted({lock.owner for lock in waiting.values()}):
+            here = chains.get(owner, (0, bytes(32)))
+            fitting = [w for w in waiting.values() if w.owner == owner and (w.seq, w.prev) == here]
+            lock = min(fitting, key=Lock.hash, default=None)
+            purse = purses.setdefault(owner, Purse())
+            if lock is None or purse.available < lock.amount:
                 continue
-            entry = encode([need.sender, seq, head, thread, budget])
-            chains[need.sender] = (seq + 1, sha256(b"swarmd/entry/1\0" + entry).digest())
-            del open_needs[thread]
+            chains[owner] = (lock.seq + 1, lock.hash())
+            del waiting[lock.name]
             moved = True
-            closed = ruling.closed.get(thread)
-            outcome = closed.outcome if closed is not None else books.needs[thread]
-            _escrow(books, thread, need.sender, budget, purses, outcome)
-    for thread in open_needs:
-        books.escrows[thread] = ("waiting", 0, {}, 0)
-    books.purses = purses
+            _escrow(books, lock, _end_of(books, ruling, lock, home))
+    books.applied = {owner: seq for owner, (seq, _) in chains.items()}
 
 
-def _escrow(
-    books: Books, thread: str, owner: str, amount: int, purses: dict[str, Purse], outcome: Outcome
-) -> None:
-    purse = purses[owner]
+def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> Outcome:
+    if lock.name in ruling.closed:
+        return ruling.closed[lock.name].outcome
+    if lock.name in books.needs:
+        return books.needs[lock.name]
+    return Outcome("", {}, "returned" if lock.name in home else None)
+
+
+def _escrow(books: Books, lock: Lock, outcome: Outcome) -> None:
+    purse = books.purses[lock.owner]
+    amount = lock.amount
     purse.available -= amount
     purse.locked += amount
     held = amount
     for worker, price in outcome.paid.values():
         held -= price
         purse.locked -= price
-        payee = purses.setdefault(worker, Purse())
+        payee = books.purses.setdefault(worker, Purse())
         payee.available += price
         payee.earned += price
     returned = 0
@@ -226,4 +287,4 @@ def _escrow(
         returned, held = held, 0
         purse.locked -= returned
         purse.available += returned
-    books.escrows[thread] = (outcome.closing or "funded", held, outcome.paid, returned)
+    books.escrows[lock.name] = (outcome.closing or "funded", held, outcome.paid, returned)

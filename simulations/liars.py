@@ -1,18 +1,21 @@
 """Nodes that lie. Each runs the real core and departs from it in the ways its behaviours name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link, encode
+from swarmd.protocol.checkpoint.snapshot import pack
 from swarmd.protocol.effects import Judge, Publish, RunAgent
 from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated, need_id
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
 from swarmd.protocol.work.need import Commit, Need
 from swarmd.simulations.agents import Conduct
+from swarmd.simulations.checkpoints import Kept
 from swarmd.simulations.clock import S_NS
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import ALLOW_DIGEST, SimNode
@@ -20,11 +23,12 @@ from swarmd.simulations.workload import right_answer
 
 # Those that speak in committees are safe below a quorum only; the others with any share.
 IN_COMMITTEES = ("false-attest", "collude", "double-vote")
-NOISE = ("withhold", "replay", "spam", "forge", "wrong-result")
+NOISE = ("withhold", "replay", "spam", "forge", "wrong-result", "false-snapshot", "other-epochs")
 BEHAVIOURS = IN_COMMITTEES + NOISE
 EQUIVOCATE = "equivocate"  # beyond what the core withstands: two batches with one seq
 NOISE_SHARE = 0.02
 FORGE_SHARE = 0.2
+OTHER_EPOCHS_SHARE = 0.1
 LATE_NS = 8 * S_NS  # after the end of any lease
 KEPT_FRAMES = 64
 SPAM_EPOCH = 1 << 40  # a chain of its own, so that spam does not fork what the liar's core says
@@ -59,6 +63,23 @@ class Liar(Conduct):
             return ("reject", 0, "a lie") if verdict == "accept" else ("accept", 100, "a lie")
         return verdict, score, reason
 
+    def proposes(self, node: SimNode, made: Kept) -> Kept:
+        """Another snapshot than the cut gives: we are richer in it, or a need is not in it."""
+        if not self._does("false-snapshot"):
+            return made
+        snapshot = made.snapshot
+        if snapshot.open and self._random.random() < 0.5:
+            gone = self._random.choice(sorted(snapshot.open))
+            false = replace(snapshot, open={k: v for k, v in snapshot.open.items() if k != gone})
+        else:
+            own = snapshot.accounts[node.did]
+            rich = replace(own, available=own.available + self._random.choice((1, 1_000_000)))
+            false = replace(snapshot, accounts={**snapshot.accounts, node.did: rich})
+        return Kept(false, pack(false))
+
+    def agrees(self, node: SimNode, same: bool) -> bool:
+        return same or self._does("false-snapshot")
+
     def recipients(self, node: SimNode) -> list[int] | None:
         if not (self.active and self._does("withhold")):
             return None
@@ -85,6 +106,10 @@ class Liar(Conduct):
         for envelope in transaction.heard:
             if envelope.kind == "PROPOSE" and self._does("double-vote"):
                 node.say(_vote_for(envelope))
+            if envelope.kind == "CHECKPOINT" and self._does("false-snapshot"):
+                node.say(_vote_for(envelope))  # for each that there is
+            if self.active and self._does("other-epochs") and envelope.sender not in self._fellows:
+                self._astray(node, envelope)
             asked = envelope.kind == "ATTEST_PLAN" and envelope.payload["verdict"] == "skip"
             if asked and self._does("double-vote") and envelope.sender not in self._fellows:
                 node.say(_skip_hiding(envelope))
@@ -105,13 +130,26 @@ class Liar(Conduct):
         half = sorted(self._random.sample(everybody, len(everybody) // 2))
         node.mesh.network.gossip(node.index, frame, half)
 
+    def _astray(self, node: SimNode, heard: Envelope) -> None:
+        """Say something in an epoch that is over or has not begun, or about a need that is closed."""
+        if self._random.random() > OTHER_EPOCHS_SHARE:
+            return
+        by = self._random.choice((-2, -1, 1, 2))
+        closed = sorted(node.state.closed)
+        if closed and self._random.random() < 0.5:
+            thread = self._random.choice(closed)
+            node.say(lambda state: _shifted(_give_up(state, thread, ()), by))
+        elif heard.thread in node.state.needs and (forgeries := _FORGERIES.get(heard.kind)):
+            forge = self._random.choice(forgeries)
+            node.say(lambda state: _said_of(state, forge, self._random, heard, by))
+
     def _react(self, node: SimNode, heard: Envelope) -> None:
         """Say about what was heard something that the rules forbid, mostly by a little."""
         forgeries = _FORGERIES.get(heard.kind)
         if forgeries is None or heard.thread not in node.state.needs:
             return
         forge = self._random.choice(forgeries)
-        node.say(lambda state: forge(state, state.needs[heard.thread], self._random, heard.id))
+        node.say(lambda state: _said_of(state, forge, self._random, heard, 0))
 
     # Spam ----------------------------------------------------------------------------------------------
 
@@ -230,6 +268,21 @@ def _draft(state: State, thread: str, kind: str, payload: dict[str, Any], refs: 
         refs=tuple(dict.fromkeys(refs)),
         trace="",
     )
+
+
+def _said_of(state: State, forge: "Forgery", random: Random, heard: Envelope, by: int) -> Publish | None:
+    """A forgery, `by` epochs away from ours; None if its need was closed meanwhile."""
+    need = state.needs.get(heard.thread)
+    return _shifted(forge(state, need, random, heard.id), by) if need is not None else None
+
+
+def _shifted(draft: Publish, by: int) -> Publish:
+    """The same, said in another epoch."""
+    return replace(draft, epoch=max(0, draft.epoch + by))
+
+
+def _give_up(state: State, thread: str, refs: tuple[bytes, ...]) -> Publish:
+    return _draft(state, thread, "YIELD", {**_about("t0", 0), "reason": "late"}, refs)
 
 
 def _vote_for(proposal: Envelope) -> Callable[[State], Publish]:

@@ -25,6 +25,7 @@ ATTEMPTS = (
     (3, 11, 16, "partition,slow,loss"),
     *((seed, 11, 16, ALL_FAULTS) for seed in range(4, 12)),
     *((seed, 11, 30, "liar,kill") for seed in range(12, 20)),
+    *((seed, 11, 30, ALL_FAULTS + ",split") for seed in range(20, 26)),
 )
 
 
@@ -321,6 +322,114 @@ MUTANTS: dict[str, Mutant] = {
         '    if state.due(need, at_ns, out, task) and need.once("released", task, claim.attempt, *claim.basis):',
         "    if False:",
     ),
+    "fence-skipped": Mutant(
+        "what is said late about a closed need is kept for it as if it were open",
+        "engine",
+        "            if thread in state.closed or _fenced(state, envelope):",
+        "            if False:",
+    ),
+    "closed-need-stays": Mutant(
+        "a node keeps needs that a checkpoint closed",
+        "checkpoint.adopting",
+        "        if name not in snapshot.open and need.fund_seq < applied.get(need.owner, 0)",
+        "        if False",
+    ),
+    "redraw-skipped": Mutant(
+        "a need that two checkpoints found undecided keeps its old committee",
+        "checkpoint.making",
+        "            draws = (*draws, epoch)  # the second checkpoint that finds it so",
+        "            pass",
+    ),
+    "redraw-at-once": Mutant(
+        "the first checkpoint that finds a need undecided draws it anew",
+        "checkpoint.making",
+        "            undecided = epoch\n",
+        "            undecided, draws = epoch, (*draws, epoch)\n",
+    ),
+    "orphans-stand": Mutant(
+        "what an older committee decides still counts after another was drawn",
+        "work.deciding",
+        "    if proposal.draw != need.draw:\n",
+        "    if False:\n",
+    ),
+    "not-derived-anew": Mutant(
+        "a node keeps the decision that another committee took over from",
+        "checkpoint.adopting",
+        "any(decide.epoch < max(record.draws) for decide in need.decides.values())",
+        "False",
+    ),
+    "votes-unseen": Mutant(
+        "a member votes for a checkpoint that it comes to another snapshot of",
+        "checkpoint.ballots",
+        "    if not given.same:\n",
+        "    if False:\n",
+    ),
+    "checkpoint-quorum-off-by-one": Mutant(
+        "a certificate of a checkpoint stands with one vote too few",
+        "checkpoint.ballots",
+        "    if len(voters) < drawn.quorum:\n",
+        "    if len(voters) < drawn.quorum - 1:\n",
+    ),
+    "votes-of-strangers-certify": Mutant(
+        "votes of who does not sit in the committee certify a checkpoint",
+        "checkpoint.ballots",
+        "        and vote.refs == (proposal.id,)\n        and vote.sender in drawn.members\n",
+        "        and vote.refs == (proposal.id,)\n",
+    ),
+    "fixed-decision-ignored": Mutant(
+        "a decision that a checkpoint found can lose to another",
+        "work.need",
+        "best: Decide | None = self.decides.get(self.fixed_decision)",
+        "best: Decide | None = None",
+    ),
+    "fixed-result-ignored": Mutant(
+        "a result that a checkpoint found can fall to an earlier closing",
+        "work.need",
+        "if fixed is not None and fixed.commit not in self.fallen",
+        "if False",
+    ),
+    "unbalanced-checkpoint": Mutant(
+        "a checkpoint that makes money is adopted",
+        "ledger.accounts",
+        "        self.rebuild()\n        self.check_all()\n",
+        "        self.rebuild()\n",
+    ),
+    "ahead-at-once": Mutant(
+        "what is said in an epoch that has not begun here is taken at once",
+        "engine",
+        "        if envelope.epoch > state.epoch:\n",
+        "        if False:\n",
+    ),
+    "ahead-forgotten": Mutant(
+        "what waited for its epoch is not taken when that begins",
+        "checkpoint.adopting",
+        "    done.todo += _due(state)\n",
+        "",
+    ),
+    "woken-by-nothing": Mutant(
+        "what waited for a need that the snapshot brings waits on",
+        "checkpoint.adopting",
+        "    done.todo += _woken(state)\n",
+        "",
+    ),
+    "votes-twice-for-checkpoints": Mutant(
+        "a member votes for a checkpoint in a round below the one it asked for",
+        "checkpoint.ballots",
+        "    if proposal.round < ballot.promised or proposal.round in ballot.voted:\n        return\n    # Two votes",
+        "    # Two votes",
+    ),
+    "parked-not-carried": Mutant(
+        "a snapshot leaves out what waits for its causes",
+        "checkpoint.making",
+        "            parked=parked,\n",
+        "            parked={},\n",
+    ),
+    "cut-into-the-future": Mutant(
+        "a cut has chains of epochs that have not begun",
+        "checkpoint.making",
+        "    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch}\n",
+        "    cut = dict(heads)\n",
+    ),
 }
 
 
@@ -386,7 +495,9 @@ def hunt(name: str) -> str:
     for seed, nodes, tasks, faults in ATTEMPTS:
         names = tuple(fault for fault in faults.split(",") if fault)
         try:
-            report = run(seed, nodes=nodes, tasks=tasks, nemeses=names, active_s=12, liar_permille=300)
+            report = run(
+                seed, nodes=nodes, tasks=tasks, nemeses=names, active_s=12, liar_permille=300, epoch_s=5
+            )
         except Exception as error:  # a mutant may break anything, the simulator's assumptions too
             return f"{type(error).__name__}, seed {seed}"
         if report.violations:

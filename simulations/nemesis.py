@@ -61,6 +61,12 @@ def _partition(field: Field, random: Random, fault: Fault) -> Heal:
     return field.network.block(random.choice((out + back, out + back, out, back)))
 
 
+def _split(field: Field, random: Random, fault: Fault) -> Heal:
+    """Cut a minority off, both ways, for so long that the others end an epoch or two without it."""
+    out = _links(field, _some(field, random, (len(field.nodes) - 1) // 2))
+    return field.network.block(out + [(other, one) for one, other in out])
+
+
 def _slow(field: Field, random: Random, fault: Fault) -> Heal:
     """Links of a group that are many times slower, or that hold everything back and then burst."""
     out = _links(field, _some(field, random, len(field.nodes) // 3))
@@ -164,6 +170,7 @@ class Nemesis:
 
 NEMESES: dict[str, Nemesis] = {
     "partition": Nemesis(_partition, 4, 500, 9_000),
+    "split": Nemesis(_split, 1, 13_000, 20_000),
     "slow": Nemesis(_slow, 4, 500, 8_000),
     "kill": Nemesis(_kill, 4, 500, 8_000),
     "skew": Nemesis(_skew, 3, 1_000, 15_000),
@@ -190,7 +197,8 @@ def schedule(seed: int, names: Sequence[str], active_ms: int, liars: int) -> lis
         for _ in range(liars if name == "liar" else nemesis.count):
             at_ms, for_ms = 0, active_ms
             if name != "liar":
-                for_ms = random.randint(nemesis.least_ms, min(nemesis.most_ms, active_ms // 2))
+                most_ms = min(nemesis.most_ms, active_ms * 2 // 3 if name == "split" else active_ms // 2)
+                for_ms = random.randint(min(nemesis.least_ms, most_ms), most_ms)
                 at_ms = random.randrange(active_ms - for_ms)
             faults.append(Fault(len(faults), name, at_ms, for_ms, random.getrandbits(32)))
     return faults

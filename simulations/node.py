@@ -99,7 +99,7 @@ class Item:
     batches: list[Batch] | None = None
     manifest: Manifest | None = None
     answer: Answer | None = None
-    draft: Callable[[State], Publish] | None = None  # what a liar says past its core
+    draft: Callable[[State], Publish | None] | None = None  # what a liar says past its core
     snapshot: Kept | None = None  # to keep with it
     adopt: tuple[Kept, tuple[Certified, ...]] | None = None  # a certified snapshot, and what certifies it
     drop: str = ""  # an effect that nobody waits for any more
@@ -297,7 +297,7 @@ class SimNode:
         """An operator's command; `answer` is called after the commit with the need's id or a LocalFault."""
         self.tell(lambda at_ns: Commanded(op, args, at_ns), answer)
 
-    def say(self, draft: Callable[[State], Publish]) -> None:
+    def say(self, draft: Callable[[State], Publish | None]) -> None:
         """Say something that the core did not ask for: liars only."""
         self._push(Item(draft=draft))
 
@@ -455,7 +455,9 @@ class SimNode:
             if known is None or known.issued_ns < item.manifest.issued_ns:
                 self._step(ManifestSeen(item.manifest, now_ns), transaction, out)
         elif item.draft is not None:
-            self._follow([item.draft(self.state)], now_ns, transaction, out)
+            said = item.draft(self.state)
+            if said is not None:
+                self._follow([said], now_ns, transaction, out)
         elif item.batches is not None:
             value = self._admit(item, now_ns, transaction, out)
         if item.answer is not None:

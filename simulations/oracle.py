@@ -484,6 +484,17 @@ class Reading:
             raise Wrong("no such result")
         raise Wrong("what is paid at once cannot be challenged")
 
+    def _reconcile(self, envelope: Envelope) -> Fact:
+        """Decisions that another committee took over from, on record; it moves nothing."""
+        orphaned = [bytes(ref) for ref in envelope.payload["orphaned"]]
+        if envelope.payload["epoch"] not in self.draws[1:] or not orphaned:
+            raise Wrong("no such draw, or nothing named")
+        if not {self.need.id, *orphaned} <= {bytes(ref) for ref in envelope.refs}:
+            raise Wrong("it does not refer to what it names")
+        if any(not (self.why(ref) or "").startswith("orphaned") for ref in orphaned):
+            raise Wrong("nothing orphaned that")
+        return Fact(envelope)
+
 
 def wrong_need(envelope: Envelope) -> str:
     """Why a NEED opens nothing, or ""."""
@@ -531,4 +542,5 @@ _JUDGES = {
     "FINALIZE": Reading._finalize,
     "UPDATE_PLAN": Reading._update,
     "CHALLENGE": Reading._challenge,
+    "RECONCILE": Reading._reconcile,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
 from swarmd.protocol.envelope import epoch_thread, parse
-from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, books
+from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, bond_name, books, settle
 from swarmd.simulations.oracle import Oracle
 
 Say = Callable[[str, bool, str], None]  # (property, holds, what is wrong if not)
@@ -93,8 +93,8 @@ class Rulings:
         closed = dict(before.closed)
         opened = {}
         for thread, outcome in found.needs.items():
-            escrow = found.escrows[thread]
-            if outcome.closing is not None and escrow[0] != "waiting":
+            escrow = found.escrows.get(thread)  # none as long as the owner has not the money
+            if outcome.closing is not None and escrow is not None:
                 closed[thread] = Closed(found.opened[thread], outcome, escrow)
                 continue
             need = found.opened[thread]
@@ -111,14 +111,40 @@ class Rulings:
             )
         parked = {}
         for ref in (*ids, *before.parked):
-            thread = self._oracle.seen[ref].thread
-            if thread in closed or thread.startswith("epoch-") or ref in found.record.get(thread, ()):
+            said = self._oracle.seen[ref]
+            thread = said.thread
+            if (
+                said.kind == "NEED"
+                or thread in closed
+                or thread.startswith("epoch-")
+                or ref in found.record.get(thread, ())
+            ):
                 continue
             since = before.parked.get(ref, epoch)
             # What waits for a need that nobody has heard of for two epochs is dropped.
             if thread in opened or since > epoch - 2:
                 parked[ref] = since
-        return Ruling(epoch, {chain: head.seq for chain, head in cut.items()}, opened, closed, parked)
+        # Nobody judges challenges here, so bonds go home: all but those whose challenge waits for its causes.
+        late = [self._oracle.seen[ref] for ref in parked]
+        stay = {bond_name(said) for said in late if said.kind == "CHALLENGE"}
+        home = frozenset(name for name in found.locks if name.startswith("bond-") and name not in stay)
+        settle(self._oracle, found, before, before.returned | home)
+        locks = {
+            name: lock
+            for name, lock in found.locks.items()
+            if name in found.escrows or lock.seq >= found.applied.get(lock.owner, 0)
+        }
+        returned = frozenset(name for name in before.returned | home if name in found.escrows)
+        return Ruling(
+            epoch,
+            {chain: head.seq for chain, head in cut.items()},
+            opened,
+            closed,
+            parked,
+            locks,
+            found.applied,
+            returned,
+        )
 
     def _in_cut(self, cut: Cut, before: Mapping[tuple[str, int, int], int]) -> list[Batch]:
         """The batches of `cut` since the one before, followed back from the hashes it names."""
@@ -134,7 +160,7 @@ class Rulings:
 
 def _place(batch: Batch) -> tuple[int, str, int, int, int]:
     """Where the protocol's order puts a batch of a cut."""
-    return (batch.envelopes[0].lamport, batch.author, batch.epoch, batch.bucket, batch.seq)
+    return (batch.envelopes[-1].lamport, batch.author, batch.epoch, batch.bucket, batch.seq)
 
 
 def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, say: Say) -> None:
@@ -186,10 +212,9 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     }
     same("accounts", purses, model, "P9")
     held = sum(need.escrow.held for need in snapshot.open.values() if need.escrow is not None)
+    held += sum(bond.amount for bond in snapshot.bonds.values() if bond.funded)
     total = sum(account.available for account in snapshot.accounts.values()) + held
-    supply = sum(available for available, _, _ in model.values()) + sum(
-        found.escrows[name][1] for name in ruling.open
-    )
+    supply = sum(purse.available + purse.locked for purse in found.purses.values())
     say(
         "P9", total == supply, f"the checkpoint of epoch {snapshot.epoch} has {total} of {supply} minor units"
     )
