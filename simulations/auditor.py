@@ -194,8 +194,8 @@ class Auditor:
 
     def _author_thinks(self, envelope: Envelope) -> str | None:
         """Why what an honest node has just said is void, or ""."""
-        if envelope.thread.startswith("epoch-"):
-            return ""  # `_ballot` looks at these
+        if not envelope.thread.startswith("need-"):
+            return ""  # `_ballot` looks at ballots; the pool of verifiers is not modelled
         ruling = self.rulings.of.get(envelope.epoch)
         if ruling is None:
             return f"epoch {envelope.epoch} has begun nowhere"
@@ -229,7 +229,7 @@ class Auditor:
     def _offline(self, node: SimNode, certified: Certified) -> None:
         """Is the certificate one to who has nothing but the roster? And not with one vote less than it takes?"""
         epoch, proofs = certified.epoch, certified.proofs
-        roster, mesh_id = self.oracle.terms.roster, self.genesis.mesh_id
+        roster, mesh_id = self.oracle.rosters[epoch - 1][0], self.genesis.mesh_id
         _, quorum = self.oracle.epoch_enders(epoch - 1)
         for given, fits in ((proofs, True), (proofs[:quorum], False), (proofs[1:], False)):
             try:

@@ -66,6 +66,10 @@ class Oracle:
         self.seen: dict[bytes, Envelope] = {}
         self.threads: dict[str, list[Envelope]] = {}
         self.beacons: dict[int, bytes] = {0: b""}
+        # Epoch -> (its verifiers, is one judge enough). Who joins and who is jailed is the pool's business, which tests of
+        # the core judge: from epoch 2 on these are as checkpoints have them.
+        founders = (terms.roster, len(terms.roster) < terms.bootstrap_threshold)
+        self.rosters: dict[int, tuple[tuple[str, ...], bool]] = {0: founders, 1: founders}
         self._readings: dict[tuple[bytes, tuple[int, ...]], Reading] = {}
         self._by_thread: dict[str, list[Reading]] = {}
         self._wrong_needs: dict[bytes, str] = {}
@@ -125,14 +129,15 @@ class Oracle:
         known = self._committees.get(key)
         if known is None:
             terms = self.terms
-            count = len(terms.roster)
+            roster, bootstrap = self.rosters[epoch]
+            count = len(roster)
             share = count * terms.alpha_permille // 1000
             if purpose == "plan":
                 k = max(1, min(terms.k_target, share))
             else:
-                k = 1 if count < terms.bootstrap_threshold else min(terms.k_target, max(2, share))
+                k = 1 if bootstrap else min(terms.k_target, max(2, share))
             salt = f"swarmd/{purpose}/1\0{thread}\0{task}\0{epoch}\0".encode() + self.beacons[epoch]
-            left = [did for did in terms.roster if did not in gone]
+            left = [did for did in roster if did not in gone]
             order = sorted(((sha256(salt + did.encode()).digest(), did) for did in left), reverse=True)
             members = [did for _, did in order if did not in out] or [did for _, did in order]
             members = members[: 1 + (3 if terms.bft else 2) * (k - 1)]
@@ -142,7 +147,8 @@ class Oracle:
     def epoch_enders(self, epoch: int) -> tuple[frozenset[str], int]:
         """(who ends `epoch`, how many of them it takes)."""
         salt = f"swarmd/epoch/1\0\0\0{epoch}\0".encode()
-        order = sorted(self.terms.roster, key=lambda did: sha256(salt + did.encode()).digest(), reverse=True)
+        roster, _ = self.rosters[epoch]
+        order = sorted(roster, key=lambda did: sha256(salt + did.encode()).digest(), reverse=True)
         members = frozenset(order[:31])
         return members, len(members) // 2 + 1
 
@@ -453,7 +459,10 @@ class Reading:
             )
         need = self.need
         if body["outcome"] == "expired":
-            if envelope.sender != need.sender and envelope.sender not in self.terms.roster:
+            if (
+                envelope.sender != need.sender
+                and envelope.sender not in self.oracle.rosters[envelope.epoch][0]
+            ):
                 raise Wrong("a stranger")
             if envelope.ts_ns < need.payload["deadline_ns"] + self.terms.expiry_grace_s * S_NS:
                 raise Wrong("too early")

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
-from swarmd.protocol.envelope import epoch_thread, parse
+from swarmd.protocol.envelope import Envelope, epoch_thread, parse
 from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, bond_name, books, settle
 from swarmd.simulations.oracle import Oracle
 
@@ -59,12 +59,15 @@ class Rulings:
                     first.setdefault(envelope.thread, envelope.id)
         found = books(self._oracle, before, [*ids, *before.parked], {}, first)
         ruling = self.of[epoch] = self._rule(before, snapshot.cut, ids, found)
+        following = snapshot.rosters[epoch + 1]
+        self._oracle.rosters[epoch + 1] = (following.members, following.bootstrap)
         beacon = self._oracle.beacons[epoch - 1]
         self._oracle.epoch_began(epoch, sha256(b"swarmd/beacon/1\0" + beacon + root).digest())
         _compare(snapshot, before, ruling, found, say)
-        roster = self._oracle.terms.roster
-        rosters = {number: snapshot.rosters[number].members for number in (epoch, epoch + 1)}
-        say("P7", set(rosters.values()) == {roster}, f"the roster of epoch {epoch} is another")
+        same = snapshot.rosters[epoch].members == self._oracle.rosters[epoch][0]
+        say("P7", same, f"the roster of epoch {epoch} is not what the checkpoint before fixed")
+        founders = set(self._oracle.terms.roster)
+        say("P7", set(following.members) <= founders, f"strangers are in the roster of epoch {epoch + 1}")
         say(
             "P7",
             snapshot.rosters[epoch].beacon == self._oracle.beacons[epoch],
@@ -116,7 +119,7 @@ class Rulings:
             if (
                 said.kind == "NEED"
                 or thread in closed
-                or thread.startswith("epoch-")
+                or not thread.startswith("need-")
                 or ref in found.record.get(thread, ())
             ):
                 continue
@@ -200,7 +203,7 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     )
     # What it keeps about needs that were closed long ago is dropped in time, and moves nothing.
     parked = [(parse(raw), since) for raw, since in snapshot.parked.items()]
-    waiting = {bytes(e.id): since for e, since in parked if e.thread not in ruling.closed}
+    waiting = {bytes(e.id): since for e, since in parked if _waits(e, ruling)}
     say("P7", waiting == dict(ruling.parked), f"epoch {snapshot.epoch}: other envelopes wait")
     purses = {
         did: (account.available, account.locked, account.earned) for did, account in snapshot.accounts.items()
@@ -218,6 +221,10 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     say(
         "P9", total == supply, f"the checkpoint of epoch {snapshot.epoch} has {total} of {supply} minor units"
     )
+
+
+def _waits(envelope: Envelope, ruling: Ruling) -> bool:
+    return envelope.thread.startswith("need-") and envelope.thread not in ruling.closed
 
 
 def tree(leaves: Sequence[bytes]) -> bytes:

@@ -59,9 +59,13 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
         if need is None:
             _reopen(state, record, ())
         elif name in threads:
-            orphans = {d.id: d.decider for d in need.decides.values() if d.epoch < max(record.draws)}
+            # A need that begins anew from another NEED, or another draw, lost nothing to an epoch.
+            same = (need.envelope, need.draws[0]) == (parse(record.envelopes[0]).id, record.draws[0])
+            old = [d for d in need.decides.values() if same and d.epoch < max(record.draws)]
+            orphans = {d.id: d.decider for d in old}
             _reopen(state, record, threads[name])
-            done.orphaned[name] = orphans
+            if orphans:
+                done.orphaned[name] = orphans
         else:
             _fix(state, need, record)
             done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]
