@@ -17,6 +17,7 @@ from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import BFT, Genesis
 from swarmd.protocol.inputs import Admitted, Adopted, Authored
+from swarmd.simulations import challenges
 from swarmd.simulations.books import books as books_of
 from swarmd.simulations.checkpoints import Certified
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
@@ -31,6 +32,7 @@ MAX_AHEAD_NS = 30 * S_NS
 PROPERTIES = {
     "P1": "one decision per need and draw, one checkpoint per epoch; no honest member votes twice",
     "P2": "a replay of the journal gives the state",
+    "P3": "what a challenge reverses is wrong, what it leaves is right, and nothing reversed stands",
     "P4": "what a checkpoint closed stays closed; later statements about it move nothing",
     "P5": "leases: only the holder commits, in time, and a next attempt shows how the last one ended",
     "P6": "no decision and no result without a valid certificate",
@@ -85,6 +87,7 @@ class Auditor:
             genesis.claim_timeout_s,
             genesis.expiry_grace_s,
             genesis.quorum_mode == BFT,
+            genesis.challenge_window_s > 0,
         )
         self.oracle = Oracle(terms)
         self.rulings = Rulings(self.oracle)
@@ -330,6 +333,8 @@ class Auditor:
             for name, binding in spec["input"].items()
         }
         right = cids.raw_cid(right_answer(spec["capability"], bound)) == fact.result
+        # Committees that look at the form alone let lies pass: then it is for challenges to mend (P3).
+        right = right or self.oracle.terms.window
         self._check("result", right, node, f"a wrong result of {fact.task} in {envelope.thread} is accepted")
 
     # What nodes hold -----------------------------------------------------------------------------------
@@ -380,6 +385,8 @@ class Auditor:
         needs = {thread: (need.state(), need.payments()) for thread, need in state.needs.items()}
         model = {thread: (outcome.state, outcome.paid) for thread, outcome in books.needs.items()}
         self._same("P6", node, "needs", needs, model)
+        for holds, what in challenges.breaches(state):
+            self._check("P3", holds, node, what)
         void = {ref for need in state.needs.values() for ref in need.void}
         self._check("P6", void == books.void, node, self._differ(void, books.void))
         escrows = {

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope
+from swarmd.simulations import challenges
 from swarmd.simulations.oracle import Fact, Oracle, Reading
 
 
@@ -109,6 +110,7 @@ class Books:
     needs: dict[str, Outcome] = field(default_factory=dict)
     opened: dict[str, Envelope] = field(default_factory=dict)
     record: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    bonds: dict[str, Outcome] = field(default_factory=dict)  # of challenges that have ended
     void: set[bytes] = field(default_factory=set)
     locks: dict[str, Lock] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
@@ -145,7 +147,9 @@ def books(
         reading = oracle.reading(need.id, ruling.draws(need))
         facts = _taken(reading, ids, found)
         found.opened[thread] = need
-        found.needs[thread] = _outcome(oracle, facts, ruled.get(thread, b""), standing)
+        found.needs[thread] = _outcome(reading, facts, ruled.get(thread, b""), standing)
+        for name, (end, paid) in challenges.bonds_of(reading, facts, bond_name).items():
+            found.bonds[name] = Outcome("", paid, end)
     found.locks = _locks(oracle, ruling, found, held)
     settle(oracle, found, ruling, ruling.returned)
     return found
@@ -175,11 +179,12 @@ def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
     return facts
 
 
-def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes, standing: Standing | None) -> Outcome:
+def _outcome(reading: Reading, facts: list[Fact], ruled: bytes, standing: Standing | None) -> Outcome:
     def of(*kinds: str) -> list[Fact]:
         return [fact for fact in facts if fact.said.kind in kinds]
 
-    ends = [f for f in of("FINALIZE") if not f.commit]
+    down = challenges.reversed_of(reading, facts)
+    ends = [f for f in of("FINALIZE") if not f.commit and not f.shown]
     closed = min(ends, key=lambda f: (f.said.ts_ns, f.said.id), default=None)
     closing = closed.said.payload["outcome"] if closed else None
     decides = of("DECIDE")
@@ -196,7 +201,7 @@ def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes, standing: Standing
     paid: dict[str, tuple[int, bytes, Fact]] = {}
     certain = standing.finals if standing is not None else {}
     for final in of("FINALIZE"):
-        if not final.commit or final.proposal != best.proposal:
+        if not final.commit or final.proposal != best.proposal or final.commit in down:
             continue
         is_fixed = certain.get(final.task) == final.said.id
         if closed is not None and closed.said.ts_ns < final.said.ts_ns and not is_fixed:
@@ -207,10 +212,16 @@ def _outcome(oracle: Oracle, facts: list[Fact], ruled: bytes, standing: Standing
     payments = {task: (final.worker, final.price) for task, (_, _, final) in paid.items()}
     finals = {task: ref for task, (_, ref, _) in paid.items()}
     decision = bytes(best.said.id)
-    if len(payments) == len(oracle.seen[best.proposal].payload["plan"]):
-        return Outcome("FINALIZED", payments, "released", decision, finals)
+    whole = len(payments) == len(reading.seen[best.proposal].payload["plan"])
+    if challenges.is_held(reading, facts, bool(payments)):
+        payments = {}  # as long as results can be challenged
+        end = None
+    else:
+        end = "released" if whole else closing
+    if whole:
+        return Outcome("FINALIZED", payments, end, decision, finals)
     state = closing.upper() if closing else ("RUNNING" if of("CLAIM") else "DECIDED")
-    return Outcome(state, payments, closing, decision, finals)
+    return Outcome(state, payments, end, decision, finals)
 
 
 def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) -> dict[str, Lock]:
@@ -267,6 +278,8 @@ def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> 
         return ruling.closed[lock.name].outcome
     if lock.name in books.needs:
         return books.needs[lock.name]
+    if lock.name in books.bonds:
+        return books.bonds[lock.name]
     return Outcome("", {}, "returned" if lock.name in home else None)
 
 

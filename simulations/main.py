@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epoch-s", type=int, default=EPOCH_S, help="as genesis has it; 0: one epoch for ever (%(default)s)"
     )
+    parser.add_argument(
+        "--challenge-window",
+        type=int,
+        metavar="S",
+        default=0,
+        help="as genesis has it: committees look at the form alone, and lies are challenged; with --epoch-s 0",
+    )
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
@@ -64,6 +71,7 @@ def main(args: argparse.Namespace) -> int:
             quorum_mode=args.quorum_mode,
             arbiter=args.arbiter,
             epoch_s=args.epoch_s,
+            challenge_window_s=args.challenge_window,
         )
     except LocalFault as fault:
         print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
@@ -110,6 +118,8 @@ def command(config: Config) -> str:
         parts.append(f"--quorum-mode {config.quorum_mode}")
     if config.arbiter != COMMITTEE:
         parts.append(f"--arbiter {config.arbiter}")
+    if config.challenge_window_s:
+        parts.append(f"--challenge-window {config.challenge_window_s}")
     if config.epoch_s != EPOCH_S:
         parts.append(f"--epoch-s {config.epoch_s}")
     if config.everything:

@@ -6,7 +6,7 @@ it refers to. What a node that holds a given set of them must believe is in book
 rulings.py. Where this and the core differ, one is wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -29,6 +29,7 @@ class Terms:
     claim_timeout_s: int
     expiry_grace_s: int
     bft: bool = False
+    window: bool = False  # can results be challenged, and is their price held?
 
 
 @dataclass(slots=True)
@@ -158,7 +159,9 @@ class Oracle:
 
     def _quorum(self, size: int) -> int:
         """The smallest number of which any two sets have more in common than there may be liars."""
-        return next(number for number in range(1, size + 1) if 2 * number - size > self.liars_borne(size))
+        return next(
+            number for number in range(1, max(size, 1) + 1) if 2 * number - size > self.liars_borne(size)
+        )
 
 
 class Reading:
@@ -225,22 +228,29 @@ class Reading:
         return self.oracle.draw("plan", self.need.thread, "", draw, frozenset({self.need.sender}))
 
     def _judges_of(self, envelope: Envelope, commit: Fact) -> tuple[tuple[str, ...], int]:
-        gone = {
-            fact.said.sender
-            for ref in envelope.refs
-            if (fact := self._fact(ref, "ATTEST"))
-            and fact.commit == commit.said.id
-            and fact.said.payload["verdict"] == "abstain"
-        }
+        gone = self.abstained(envelope, commit)
         excused = frozenset({self.need.sender, commit.worker})
         draw = self.facts[commit.proposal].draw
-        return self.oracle.draw("result", self.need.thread, commit.task, draw, excused, frozenset(gone))
+        return self.oracle.draw("result", self.need.thread, commit.task, draw, excused, gone)
 
-    def _fact(self, ref: bytes, kind: str) -> Fact | None:
+    def judged_by(self, envelope: Envelope, commit: Fact) -> frozenset[str]:
+        """The committee of a result and those who abstained from it, as far as `envelope` shows."""
+        return self.abstained(envelope, commit) | set(self._judges_of(envelope, commit)[0])
+
+    def abstained(self, envelope: Envelope, commit: Fact) -> frozenset[str]:
+        return frozenset(
+            fact.said.sender
+            for ref in envelope.refs
+            if (fact := self.fact(ref, "ATTEST"))
+            and fact.commit == commit.said.id
+            and fact.said.payload["verdict"] == "abstain"
+        )
+
+    def fact(self, ref: bytes, kind: str) -> Fact | None:
         fact = self.facts.get(ref)
         return fact if fact is not None and fact.said.kind == kind else None
 
-    def _first(self, envelope: Envelope, *kinds: str) -> Fact:
+    def first(self, envelope: Envelope, *kinds: str) -> Fact:
         for ref in envelope.refs:
             fact = self.facts.get(ref)
             if fact is not None and fact.said.kind in kinds:
@@ -285,7 +295,7 @@ class Reading:
         """What the skips of round `round_` bind its proposer to: the plan of the last vote that any of them shows."""
         asked = {}
         for ref in envelope.refs:
-            skip = self._fact(ref, "ATTEST_PLAN")
+            skip = self.fact(ref, "ATTEST_PLAN")
             if skip and skip.said.payload["verdict"] == "skip" and (skip.draw, skip.round) == (draw, round_):
                 asked[skip.said.sender] = skip.shown
         if len(asked) < quorum:
@@ -301,7 +311,7 @@ class Reading:
         self._planner(envelope, draw)
         if envelope.payload["verdict"] == "skip":
             return self._skip(envelope, draw)
-        proposal = self._first(envelope, "PROPOSE")
+        proposal = self.first(envelope, "PROPOSE")
         if proposal.draw != draw:
             raise Wrong("before another committee")
         return Fact(envelope, proposal=bytes(proposal.said.id), round=proposal.round, draw=draw)
@@ -310,7 +320,7 @@ class Reading:
         own = [
             (vote.round, vote.proposal)
             for ref in envelope.refs
-            if (vote := self._fact(ref, "ATTEST_PLAN"))
+            if (vote := self.fact(ref, "ATTEST_PLAN"))
             and vote.said.sender == envelope.sender
             and vote.said.payload["verdict"] == "accept"
             and vote.draw == draw
@@ -324,13 +334,13 @@ class Reading:
         return Fact(envelope, round=asked, shown=shown, shown_round=voted, draw=draw)
 
     def _decide(self, envelope: Envelope) -> Fact:
-        proposal = self._first(envelope, "PROPOSE")
+        proposal = self.first(envelope, "PROPOSE")
         if proposal.draw != self.draws[-1]:
             raise Wrong("orphaned: another committee has been drawn")
         quorum = self._planner(envelope, proposal.draw)
         votes = {}
         for ref in envelope.refs:
-            vote = self._fact(ref, "ATTEST_PLAN")
+            vote = self.fact(ref, "ATTEST_PLAN")
             if vote and vote.proposal == proposal.said.id and vote.said.payload["verdict"] == "accept":
                 votes[vote.said.sender] = bytes(ref)
         if len(votes) < quorum:
@@ -343,21 +353,21 @@ class Reading:
 
     def _attempt(self, envelope: Envelope) -> Fact:
         """The attempt that an envelope is about, by a decision and what must have come before."""
-        decided = self._first(envelope, "DECIDE")
+        decided = self.first(envelope, "DECIDE")
         task, attempt = envelope.payload["task"], envelope.payload["attempt"]
         row = self.seen[decided.proposal].payload["plan"].get(task, [])
         if attempt >= len(row):
             raise Wrong("no such attempt")
         facts = [fact for ref in envelope.refs if (fact := self.facts.get(ref))]
         if attempt and not any(
-            fact.said.kind in ("YIELD", "RELEASE")
+            fact.said.kind in ("YIELD", "RELEASE", "INVALIDATE")
             and (fact.proposal, fact.task, fact.attempt) == (decided.proposal, task, attempt - 1)
             for fact in facts
         ):
             raise Wrong("the attempt before has not ended")
         spec = next(t for t in self.need.payload["tasks"] if t["id"] == task)
         done = {f.task for f in facts if f.said.kind == "FINALIZE" and f.commit}
-        if not _parents(spec) <= done:
+        if not parents_of(spec) <= done:
             raise Wrong("results it builds on are missing")
         worker, price = row[attempt]
         return Fact(envelope, decided.proposal, task, attempt, worker, price=price)
@@ -371,7 +381,7 @@ class Reading:
         return fact
 
     def _yield(self, envelope: Envelope) -> Fact:
-        claim = next((c for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))), None)
+        claim = next((c for ref in envelope.refs if (c := self.fact(ref, "CLAIM"))), None)
         about = claim or self._attempt(envelope)
         body = envelope.payload
         if about.worker != envelope.sender or (about.task, about.attempt) != (body["task"], body["attempt"]):
@@ -382,13 +392,13 @@ class Reading:
         body = envelope.payload
         about = (body["task"], body["attempt"])
         if body["cause"] == "rejected":
-            commit = self._first(envelope, "COMMIT")
+            commit = self.first(envelope, "COMMIT")
             if (commit.task, commit.attempt) != about:
                 raise Wrong("another attempt")
             self._certified(envelope, commit, "reject")
             return Fact(envelope, commit.proposal, commit.task, commit.attempt, commit.worker)
         if body["cause"] == "expired":
-            claim = self._first(envelope, "CLAIM")
+            claim = self.first(envelope, "CLAIM")
             self._planner(envelope, self.facts[claim.proposal].draw)
             if (claim.task, claim.attempt) != about or envelope.ts_ns < claim.until_ns:
                 raise Wrong("another attempt, or its lease holds")
@@ -401,7 +411,7 @@ class Reading:
         return fact
 
     def _commit(self, envelope: Envelope) -> Fact:
-        claim = self._first(envelope, "CLAIM")
+        claim = self.first(envelope, "CLAIM")
         if claim.worker != envelope.sender or claim.task != envelope.payload["task"]:
             raise Wrong("another's lease")
         if envelope.ts_ns > claim.until_ns:
@@ -418,8 +428,8 @@ class Reading:
             certificate=(bytes(claim.said.id),),
         )
 
-    def _attest(self, envelope: Envelope) -> Fact:
-        commit = self._first(envelope, "COMMIT")
+    def attest(self, envelope: Envelope) -> Fact:
+        commit = self.first(envelope, "COMMIT")
         if envelope.payload["task"] != commit.task:
             raise Wrong("another task")
         if envelope.sender not in self._judges_of(envelope, commit)[0]:
@@ -431,7 +441,7 @@ class Reading:
         by_judge = {
             fact.said.sender: bytes(ref)
             for ref in envelope.refs
-            if (fact := self._fact(ref, "ATTEST"))
+            if (fact := self.fact(ref, "ATTEST"))
             and fact.commit == commit.said.id
             and fact.said.payload["verdict"] == verdict
             and fact.said.sender in members
@@ -440,10 +450,10 @@ class Reading:
             raise Wrong("no quorum of judges")
         return tuple(by_judge.values())
 
-    def _finalize(self, envelope: Envelope) -> Fact:
+    def finalize(self, envelope: Envelope) -> Fact:
         body = envelope.payload
         if body["outcome"] == "accepted":
-            commit = self._first(envelope, "COMMIT")
+            commit = self.first(envelope, "COMMIT")
             if (body["task"], body["result"]) != (commit.task, commit.result):
                 raise Wrong("another result")
             return Fact(
@@ -467,7 +477,7 @@ class Reading:
             if envelope.ts_ns < need.payload["deadline_ns"] + self.terms.expiry_grace_s * S_NS:
                 raise Wrong("too early")
             return Fact(envelope)
-        ending = self._first(envelope, "YIELD", "RELEASE")
+        ending = self.first(envelope, "YIELD", "RELEASE", "INVALIDATE")
         self._planner(envelope, self.facts[ending.proposal].draw)
         row = self.seen[ending.proposal].payload["plan"][ending.task]
         if ending.task != body["task"] or ending.attempt + 1 < len(row):
@@ -476,7 +486,7 @@ class Reading:
 
     def _update(self, envelope: Envelope) -> Fact:
         """Annotations by the owner, or by a worker that shows its claim; the simulator adds no tasks."""
-        claims = [c for ref in envelope.refs if (c := self._fact(ref, "CLAIM"))]
+        claims = [c for ref in envelope.refs if (c := self.fact(ref, "CLAIM"))]
         own = {claim.task for claim in claims if claim.worker == envelope.sender}
         if envelope.sender != self.need.sender:
             if not own:
@@ -486,12 +496,6 @@ class Reading:
         if any(op["op"] != "ANNOTATE" for op in envelope.payload["ops"]):
             raise Wrong("not modelled")
         return Fact(envelope)
-
-    def _challenge(self, envelope: Envelope) -> Fact:
-        final = next((f for r in envelope.refs if (f := self._fact(r, "FINALIZE")) and f.commit), None)
-        if final is None or final.task != envelope.payload["task"]:
-            raise Wrong("no such result")
-        raise Wrong("what is paid at once cannot be challenged")
 
     def _reconcile(self, envelope: Envelope) -> Fact:
         """Decisions that another committee took over from, on record; it moves nothing."""
@@ -521,7 +525,7 @@ def wrong_need(envelope: Envelope) -> str:
     return ""
 
 
-def _parents(spec: Mapping[str, Any]) -> set[str]:
+def parents_of(spec: Mapping[str, Any]) -> set[str]:
     bound = {binding["task"] for binding in spec["input"].values() if "task" in binding}
     return bound | set(spec.get("after", ()))
 
@@ -531,7 +535,7 @@ def _ordered(tasks: list[dict[str, Any]]) -> bool:
     done: set[str] = set()
     left = list(tasks)
     while left:
-        rest = [task for task in left if not _parents(task) <= done]
+        rest = [task for task in left if not parents_of(task) <= done]
         if len(rest) == len(left):
             return False
         done |= {task["id"] for task in left} - {task["id"] for task in rest}
@@ -539,7 +543,7 @@ def _ordered(tasks: list[dict[str, Any]]) -> bool:
     return True
 
 
-_JUDGES = {
+_JUDGES: dict[str, Callable[[Reading, Envelope], Fact]] = {
     "PROPOSE": Reading._propose,
     "ATTEST_PLAN": Reading._vote,
     "DECIDE": Reading._decide,
@@ -547,9 +551,13 @@ _JUDGES = {
     "YIELD": Reading._yield,
     "RELEASE": Reading._release,
     "COMMIT": Reading._commit,
-    "ATTEST": Reading._attest,
-    "FINALIZE": Reading._finalize,
+    "ATTEST": Reading.attest,
+    "FINALIZE": Reading.finalize,
     "UPDATE_PLAN": Reading._update,
-    "CHALLENGE": Reading._challenge,
     "RECONCILE": Reading._reconcile,
 }
+
+
+def add_verb(kind: str, judge: Callable[[Reading, Envelope], Fact]) -> None:
+    """Have another module judge a kind."""
+    _JUDGES[kind] = judge

@@ -12,6 +12,7 @@ from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import COMMITTEE, MAJORITY, Genesis
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.auditor import Auditor
+from swarmd.simulations.challenges import LOOSE, Challenger
 from swarmd.simulations.checkpoints import Makers
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop, dice
 from swarmd.simulations.liars import Liar
@@ -48,6 +49,8 @@ class Config:
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
     epoch_s: int = EPOCH_S
+    # Then first committees judge by the form alone, and honest nodes challenge lies. Without checkpoints: `epoch_s` 0.
+    challenge_window_s: int = 0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.nemeses if name not in NEMESES]
@@ -55,6 +58,8 @@ class Config:
             raise LocalFault("unknown-nemesis", unknown[0], fix="one of " + ", ".join(NEMESES))
         if self.epoch_s < 0:
             raise LocalFault("bad-run", "an epoch lasts 1 s or more, or 0: for ever")
+        if self.challenge_window_s and self.epoch_s:
+            raise LocalFault("bad-run", "challenges are modelled within one epoch", fix="--epoch-s 0")
         if self.nodes < 1 or self.tasks < 0 or self.active_s < 2:
             raise LocalFault("bad-run", "at least one node, no fewer than 0 tasks, 2 s or more of faults")
 
@@ -119,6 +124,7 @@ class Simulation:
             quorum_mode=config.quorum_mode,
             arbiter=config.arbiter,
             epoch_s=config.epoch_s,
+            challenge_window_s=config.challenge_window_s,
         )
         self.loop = Loop()
         self.auditor = Auditor(self.genesis, self.loop)
@@ -164,7 +170,8 @@ class Simulation:
         self._examining = dice(seed, "examine")
 
     def _conducts(self, dids: list[str]) -> list[Conduct]:
-        conducts = [Conduct() for _ in dids]
+        kind = Challenger if self.config.challenge_window_s else Conduct
+        conducts = [kind() for _ in dids]
         liars: dict[int, Fault] = {}
         for fault in self.schedule:
             if fault.name in LYING:
@@ -226,11 +233,12 @@ class Simulation:
                 self.posts["acknowledged"] += 1
                 self.auditor.acknowledged(node, value)
 
+        loose = {"verify": LOOSE} if self.config.challenge_window_s else {}
         args = {
             "title": "simulated",
             "budget": plan.budget,
             "deadline_s": plan.deadline_s,
-            "tasks": [dict(task) for task in plan.tasks],
+            "tasks": [{**task, **loose} for task in plan.tasks],
             "inline": [],
         }
         node.command("need.post", args, answered)
