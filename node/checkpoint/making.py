@@ -48,10 +48,15 @@ class Snapshots:
                 wants.append((chain, have + 1, head.seq))
         return wants
 
+    async def base(self) -> Snapshot | None:
+        """The snapshot that the next one is made on; None before the first."""
+        state = self._records.base
+        return await self.load(state) if state != NO_SNAPSHOT else None
+
     async def make(self, cut: Cut) -> Packed:
         """The snapshot of `cut` on top of the last adopted one, kept. Incomplete if we hold another, or not all, of it."""
         base_state = self._records.base
-        base = await self.load(base_state) if base_state != NO_SNAPSHOT else None
+        base = await self.base()
         maker = Maker(self._genesis, base, base_state)
         for number, row in enumerate(self._places(cut, base.cut if base is not None else {})):
             maker.feed(self._journal.batch_at(row))

@@ -21,6 +21,7 @@ from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint import snapshot as snapshots
+from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
 from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot
 from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
 from swarmd.protocol.envelope import bucket_of, epoch_thread
@@ -145,7 +146,7 @@ class Checkpoints:
     # Making and checking -------------------------------------------------------------------------------
 
     async def _make(self, wish: MakeSnapshot) -> None:
-        cut = {chain: head for chain, head in self._runner.chains.heads.items() if chain[1] < wish.epoch}
+        cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
         await trio.sleep(SETTLE_S)
         began = time.perf_counter()
         async with self._making:
@@ -184,6 +185,8 @@ class Checkpoints:
             head = await self._fetch_head(peer, wish.state)
             name = snapshots.cut_name(head)
             cut = snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
+            if why := why_not_cut(cut, await self._snapshots.base(), wish.epoch):
+                return False, why
             await self._complete(cut, peer)
             async with self._making:
                 packed = await self._snapshots.make(cut)
