@@ -24,6 +24,7 @@ from swarmd.node.console.grammar import (
     policies,
     states,
     tools,
+    verifiers,
 )
 from swarmd.node.console.outcome import INTERRUPTED, USAGE, UsageFault, exit_code
 from swarmd.node.console.parser import Commands, Parser, common_flags, later, load
@@ -51,6 +52,7 @@ def build_parser() -> Parser:
         needs,
         money,
         consensus,
+        verifiers,
         agents,
         contents,
         backups,

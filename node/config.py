@@ -229,6 +229,9 @@ class Config:
     content_ipfs_peers: tuple[str, ...] = _setting(
         (), _texts, "IPFS peers to stay connected to and fetch from: multiaddrs that end in /p2p/PEER_ID."
     )
+    attestation_keys: tuple[str, ...] = _setting(
+        (), _dids, "DIDs of attesters whose software quotes this node vouches for (docs/verifiers.md)."
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),

@@ -59,6 +59,9 @@ from swarmd.node.policy.capsule_store import CapsuleStore
 from swarmd.node.policy.capsules import REQUEST_TYPE as CAPSULES_REQUEST
 from swarmd.node.policy.capsules import Capsules, is_capsule
 from swarmd.node.policy.host import WasmGate
+from swarmd.node.pool.attestation import SoftwareAttestation
+from swarmd.node.pool.monitor import watch_bootstrap
+from swarmd.node.pool.ops import VerifierOps
 from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.proof_ops import proof_ops
 from swarmd.node.runner import Runner
@@ -74,7 +77,7 @@ from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.node.turns import Out
 from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, CheckQuote, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import ChainSeen, Commanded, ManifestSeen
@@ -106,6 +109,7 @@ class Settings:
     state_replica: bool = False
     content_max_bytes: int = 0
     keep_epochs: int = KEEP_EPOCHS
+    attestation_keys: Sequence[str] = ()
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
     max_connections: int = 100
@@ -179,6 +183,7 @@ class Daemon:
         )
         self._clock_ns.not_before(self.runner.state.now_ns)
         self.capsules.attach(self.runner, self.content, self.transport)
+        attestation = SoftwareAttestation(settings.attestation_keys)
         self.dispatcher = Dispatcher(
             self.runner,
             self.content,
@@ -189,6 +194,7 @@ class Daemon:
             settings.verifier_commands,
             scratch,
             self.arbiter,
+            attestation,
         )
         self._configure()
         self._manifest: Manifest | None = None
@@ -253,6 +259,7 @@ class Daemon:
                     self.arbiter.status if self.arbiter else lambda: None,
                     self.arbiter.on_record if self.arbiter else None,
                 ).ops(),
+                **VerifierOps(self.runner, attestation).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),
                 **proof_ops(self.runner),
                 **self.content_host.ops(),
@@ -327,6 +334,7 @@ class Daemon:
                     nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
                 nursery.start_soon(self.content_host.run)
+                nursery.start_soon(watch_bootstrap, self.runner)
                 kept = self.journal.outbox()
                 await nursery.start(
                     self.dispatcher.run, [each for each in kept if not isinstance(each, Wish)]
@@ -396,7 +404,7 @@ class Daemon:
             except trio.WouldBlock:
                 log.warning("a frame is left to sync: the transport is behind")
         for effect in out.effects:
-            if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate):
+            if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate | CheckQuote):
                 kept: Kept = effect
                 self.dispatcher.start(kept)
             elif isinstance(effect, Wish):
@@ -451,7 +459,8 @@ class Daemon:
 
     def _make_manifest(self) -> None:
         offers = {capability.name: capability.price for capability in self.agents.capabilities()}
-        roles = ("verifier",) if self.identity.did in self.genesis.roster else ()
+        state = self.runner.state
+        roles = ("verifier",) if self.identity.did in state.terms.roster(state.epoch) else ()
         self._manifest = sign_manifest(
             self.genesis.mesh_id,
             self.identity.did,

@@ -11,15 +11,16 @@ from swarmd.node.agents.registry import AgentRegistry
 from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier
 from swarmd.node.codec import Kept, effect_id
 from swarmd.node.jobs import Content
-from swarmd.node.ports import AgentHost, Arbiter, Chain, Job, JobResult
+from swarmd.node.ports import AgentHost, Arbiter, Attestation, Chain, Job, JobResult
 from swarmd.node.runner import Runner
 from swarmd.node.schemas import SchemaPool
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import dag_cbor_cid
-from swarmd.protocol.effects import Arbitrate, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, CheckQuote, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
-from swarmd.protocol.inputs import AgentDone, Arbitrated, ContentReady, Judged
+from swarmd.protocol.inputs import AgentDone, Arbitrated, ContentReady, Judged, QuoteChecked
 from swarmd.protocol.limits import MAX_INLINE_BYTES
+from swarmd.protocol.pool.attesting import hash_of
 
 log = logging.getLogger("swarmd.dispatch")
 
@@ -46,6 +47,7 @@ class Dispatcher:
         verifier_commands: dict[str, list[str]],
         scratch: Path,
         arbiter: Arbiter | None = None,
+        attestation: Attestation | None = None,
     ) -> None:
         self._runner = runner
         self._content = content
@@ -56,6 +58,7 @@ class Dispatcher:
         self._commands = verifier_commands
         self._scratch = scratch
         self._arbiter = arbiter
+        self._attestation = attestation
         self._jobs = trio.CapacityLimiter(MAX_JOBS)
         self._fetches = trio.CapacityLimiter(MAX_FETCHES)
         self._running: set[str] = set()
@@ -99,6 +102,8 @@ class Dispatcher:
                     await self._submit(effect)
                 case Arbitrate():
                     await self._arbitrate(effect)
+                case CheckQuote():
+                    self._check_quote(effect)
         except CorruptState:
             raise
         except Exception as error:
@@ -261,6 +266,13 @@ class Dispatcher:
             )
         winner = await self._arbiter.decide(effect)
         self._runner.tell(lambda at_ns: Arbitrated(effect.need, effect.epoch, winner, at_ns))
+
+    def _check_quote(self, effect: CheckQuote) -> None:
+        port, why = self._attestation, "this node has no means to verify quotes"
+        if port is not None:
+            why = port.verify(effect.form, effect.quote, effect.data)
+        digest = hash_of(effect.quote)
+        self._runner.tell(lambda at_ns: QuoteChecked(effect.subject, digest, not why, why, at_ns))
 
     async def _fetch(self, effect: Fetch) -> None:
         while True:

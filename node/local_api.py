@@ -13,6 +13,7 @@ from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import agent_ops
 from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.jobs import Content
+from swarmd.node.pool import views as pool_views
 from swarmd.node.ports import Chain, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.specs import SpecReader
@@ -174,6 +175,7 @@ class LocalApi:
             "k_plan": state.terms.k_plan(state.epoch),
             "k_result": state.terms.k_result(state.epoch),
             "bootstrap": in_bootstrap(state.terms, state.epoch),
+            "pool": pool_views.summary(state),
         }
 
     async def _digest(self, call: LocalCall) -> Any:

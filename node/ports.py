@@ -206,6 +206,17 @@ class Arbiter(Protocol):
         """State for operators: kind, state (named), error, pending."""
 
 
+class Attestation(Protocol):
+    """Who can tell whether a verifier runs where it says."""
+
+    @property
+    def forms(self) -> Sequence[str]:
+        """The formats of quotes that it can verify."""
+
+    def verify(self, form: str, quote: bytes, data: bytes) -> str:
+        """ "" if `quote` is genuine and over `data` (32 bytes), else why not. Never raises for what a peer made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One task for one local agent."""

@@ -27,6 +27,7 @@ from swarmd.node.voice import PreflightDenied, Voice
 from swarmd.protocol import engine
 from swarmd.protocol.batch import Batch, Sign, batch_to_list
 from swarmd.protocol.chains import Chain, Chains, Head
+from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.dumping import dump
 from swarmd.protocol.effects import (
     Adopt,
@@ -106,7 +107,8 @@ class Runner:
         self.genesis = genesis
         self.me = me
         self.journal = journal
-        self.gates = Gates(gate, genesis)
+        self.gates = Gates(gate, self._roster_of)
+        self._roster_sets: dict[int, tuple[Roster, frozenset[str]]] = {}
         self.blocks = blocks
         self.frames_dropped = 0
         self.counters = {"turns": 0, "authored": 0, "flushes": 0, "bytes_out": 0, "admitted": 0}
@@ -128,6 +130,17 @@ class Runner:
         self.voice = Voice(genesis.mesh_id, me, sign, self.gates, journal)
         self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
+
+    def _roster_of(self, epoch: int | None) -> frozenset[str] | None:
+        epoch = self.state.epoch if epoch is None else epoch
+        found = self.state.terms.rosters.get(epoch)
+        if found is None:
+            return None
+        known = self._roster_sets.get(epoch)
+        if known is None or known[0] is not found:
+            known = self._roster_sets[epoch] = (found, frozenset(found.members))
+            self._roster_sets = {n: kept for n, kept in self._roster_sets.items() if n > epoch - 16}
+        return known[1]
 
     @property
     def gate(self) -> PolicyGate:

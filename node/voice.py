@@ -19,7 +19,7 @@ log = logging.getLogger("swarmd.runner")
 
 
 class PreflightDenied(LocalFault):
-    """Our policy denies a need of ours. Its account entry must not be used up, so the turn is taken back."""
+    """Our policy denies a need of ours, or a stake. Its account entry must not be used up, so the turn is taken back."""
 
     def __init__(self, reasons: str) -> None:
         super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
@@ -109,7 +109,7 @@ class Voice:
             self._note(envelope)
             return envelope
         log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
-        if draft.kind == kinds.NEED:
+        if draft.kind == kinds.NEED or draft.payload.get("op") == "join":
             raise PreflightDenied(", ".join(verdict.reasons))
         return None
 

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from swarmd.node.consensus.certificates import roster_digest
+from swarmd.node.pool.views import bootstrap
 from swarmd.protocol import kinds, planning
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.consensus.committee import (
@@ -17,7 +18,6 @@ from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.state import State
-from swarmd.protocol.terms import in_bootstrap
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need, Proposal, Skip
 
@@ -61,11 +61,7 @@ def status(
         "member": state.me in members,
         "plan": terms(genesis, count, k_plan),
         "result": terms(genesis, count, state.terms.k_result(state.epoch)),
-        "bootstrap": {
-            "on": in_bootstrap(state.terms, state.epoch),
-            "threshold": genesis.bootstrap_threshold,
-            "missing": max(0, genesis.bootstrap_threshold - count),
-        },
+        "bootstrap": bootstrap(state),
         "needs": {"undecided": len(undecided), "waiting": list(islice(waits, MAX_WAITING))},
         "refused": {"frames": dict(faults), "void": dict(void.most_common(20))},
         "evidence": evidence,

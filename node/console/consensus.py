@@ -8,6 +8,7 @@ from typing import Any
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import FAILED, OK, UsageFault
 from swarmd.node.console.output import RIGHT, WHOLE, Output, clean, facts, short_did, table
+from swarmd.node.console.verifiers import bootstrap_text
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
 FORMAT_FIX = "see swarmd consensus export --help"
@@ -23,7 +24,6 @@ def run_status(ctx: Context) -> int:
     if out.quiet:
         out.line(f"{found['quorum_mode']} {arbiter['kind']} {arbiter['state']}")
         return OK
-    left = f", {bootstrap['missing']} more verifiers end it" if bootstrap["on"] else ""
     out.print(
         facts(
             [
@@ -33,7 +33,7 @@ def run_status(ctx: Context) -> int:
                 ("for a result", _terms(found["result"])),
                 ("verifiers", f"{found['roster']}, {found['seen']} of them seen lately"),
                 ("this node", "a verifier" if found["member"] else "no verifier"),
-                ("bootstrap", f"{'on' if bootstrap['on'] else 'off'}{left}"),
+                ("bootstrap", bootstrap_text(bootstrap)),
                 ("arbiter", _arbiter(arbiter)),
                 ("undecided", f"{found['needs']['undecided']} needs"),
                 ("evidence", f"{found['evidence']} contradictions on record"),

@@ -11,6 +11,7 @@ from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import clean, facts
 from swarmd.node.console.settings import content_settings
+from swarmd.node.console.verifiers import bootstrap_text
 from swarmd.node.version import version
 from swarmd.protocol.amounts import parse_usdc
 from swarmd.protocol.faults import LocalFault
@@ -141,6 +142,7 @@ def run_up(ctx: Context) -> int:
         state_replica=config.state_replica,
         content_max_bytes=config.content_max_bytes,
         keep_epochs=config.keep_epochs,
+        attestation_keys=config.attestation_keys,
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(
             bootstrap=config.bootstrap,
@@ -240,7 +242,8 @@ def _status_lines(found: dict[str, Any]) -> list[tuple[str, object]]:
         ("roles", ", ".join(found["roles"]) or "none"),
         ("balance", f"{found['balance']} USDC"),
         ("quorum", f"{found['k_plan']} for a plan, {found['k_result']} for a result"),
-        ("mode", "bootstrap" if found["bootstrap"] else "normal"),
+        ("mode", bootstrap_text(found["pool"]["bootstrap"])),
+        ("verifier", found["pool"]["mine"]),
         ("chain", f"{chain_state}, block {chain.get('head', '-')}, {chain.get('pending', 0)} pending"),
         ("policy", found["policy_hash"]),
         ("journal", f"{journal['inputs']} inputs, {size(journal['bytes'])}"),

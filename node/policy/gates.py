@@ -5,7 +5,7 @@ and switches from one to the next between two turns of the runner.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,10 +14,10 @@ from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.protocol import kinds
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import RemoteFault
-from swarmd.protocol.genesis import Genesis
 
 MAX_REMEMBERED: Final = 4_096
 MAX_FORMER: Final = 8
+RosterOf = Callable[[int | None], Collection[str] | None]  # None: the epoch that is on
 _COUNTED: Final = {
     (gate, allow): f"{gate}-{'allow' if allow else 'deny'}"
     for gate in ("preflight", "ingress", "commit")
@@ -37,11 +37,12 @@ class Switch:
 class Gates:
     """Every question the node has for its policy. `counters`: verdicts by gate, digests checked and false."""
 
-    def __init__(self, gate: PolicyGate, genesis: Genesis) -> None:
+    def __init__(self, gate: PolicyGate, roster_of: RosterOf) -> None:
+        """`roster_of`: the verifiers of an epoch, None of one that is not known here."""
         self.active = gate
         self.counters: Counter[str] = Counter()
         self.pending: Switch | None = None
-        self._roster = frozenset(genesis.roster)
+        self._roster_of = roster_of
         self._former: OrderedDict[bytes, PolicyGate] = OrderedDict()
         self._remembered: dict[tuple[Any, ...], Verdict] = {}
 
@@ -50,7 +51,7 @@ class Gates:
 
         `local`: what only this node knows (spent_24h in USDC minor units, needs_1h), for needs of its own.
         """
-        facts = projection(facts_of(envelope, self._roster))
+        facts = projection(self._facts(envelope))
         if local is not None:
             facts["local"] = dict(local)
         if envelope.kind == kinds.NEED:
@@ -66,13 +67,13 @@ class Gates:
 
     def ingress(self, envelope: Envelope) -> Verdict:
         """Do we take this in? What its author asked too, and put the digest of into the envelope."""
-        return self._count("ingress", self.active.evaluate("ingress", facts_of(envelope, self._roster)))
+        return self._count("ingress", self.active.evaluate("ingress", self._facts(envelope)))
 
     def commit(
         self, need: str, worker: str, claimed: Mapping[str, int], actual: Mapping[str, int]
     ) -> Verdict:
         """May this result be attested?"""
-        facts = result_facts(need, worker, self._roster, claimed, actual)
+        facts = result_facts(need, worker, self._roster_of(None) or (), claimed, actual)
         return self._count("commit", self.active.evaluate("commit", facts))
 
     def false_digest(self, envelope: Envelope, verdict: Verdict) -> RemoteFault | None:
@@ -81,12 +82,15 @@ class Gates:
         `verdict` is our own on it. Under a policy we do not hold nothing can be said; under a former one of ours
         it is evaluated again.
         """
+        if self._roster_of(envelope.epoch) is None:
+            self.counters["digests-unknown-roster"] += 1
+            return None
         if envelope.policy != self.active.policy_hash:
             former = self._former.get(envelope.policy)
             if former is None:
                 self.counters["digests-unknown-policy"] += 1
                 return None
-            verdict = former.evaluate("ingress", facts_of(envelope, self._roster))
+            verdict = former.evaluate("ingress", self._facts(envelope))
         self.counters["digests-checked"] += 1
         if envelope.eval == verdict.digest:
             return None
@@ -96,6 +100,11 @@ class Gates:
             f"{envelope.kind} in {envelope.thread}: the evaluation of policy {envelope.policy.hex()[:16]} that "
             "it claims gives another digest",
         )
+
+    def _facts(self, envelope: Envelope) -> dict[str, Any]:
+        """With the role that its author has in the epoch it writes in; of one that is not known here, as it is now."""
+        roster = self._roster_of(envelope.epoch)
+        return facts_of(envelope, roster if roster is not None else self._roster_of(None) or ())
 
     def _count(self, gate: str, verdict: Verdict) -> Verdict:
         self.counters[_COUNTED[gate, verdict.allow]] += 1

@@ -47,6 +47,7 @@ def test_the_commands_that_there_are() -> None:
             for name in ("export", "import", "migrate", "group list", "group add", "group rm")
         ),
         "bench content",
+        *(f"verifier {name}" for name in ("list", "join", "leave", "attest")),
         *("state show", "state import", "state export"),
         *(f"checkpoint {name}" for name in ("list", "show", "export", "verify", "advance", "retrieve")),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),

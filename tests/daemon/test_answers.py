@@ -110,7 +110,7 @@ STATUS = {
     "state_digest": HEX64, "balance": DECIMAL, "chain": dict, "policy_hash": HEX64,
     "journal": {"inputs": int, "bytes": int, "proofs": 0}, "ingress": {"faults": {}, "duplicates": int, "dropped": 0},
     "sync": {"rounds": int, "repaired": int}, "trouble": "", "bridge": None, "manifests": 2, "counters": dict, "bus_ms": dict,
-    "bus_buckets": dict, "k_plan": 1, "k_result": 1, "bootstrap": True,
+    "bus_buckets": dict, "k_plan": 1, "k_result": 1, "bootstrap": True, "pool": dict,
 }  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def test_preflight_is_remembered_by_policy_and_projection(bench, author):
             asked.append((gate, dict(facts)))
             return bench.runner.gate.evaluate(gate, facts)
 
-    gates = Gates(Counting(), bench.genesis)
+    gates = Gates(Counting(), lambda epoch: bench.genesis.roster)
     said = [
         author.envelope("YIELD", author.need().thread, {"task": "t1", "attempt": 0, "reason": "x" * n})
         for n in range(3)
