@@ -3,6 +3,7 @@
 It has no duties, no policy and no clock, and gets the batches in one order, so all who have the cut make the same bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from swarmd.protocol import engine, merkle
@@ -90,12 +91,14 @@ class Maker:
         if any(chain[1] >= epoch for chain in cut):
             # They would be taken for dealt with, and have moved nothing.
             raise RemoteFault("bad-cut", f"it has envelopes of epochs after {state.epoch}")
-        folded = folding.fold(state, max((head.ts_ns for head in cut.values()), default=0), self._idle())
-        self._settle()
         opened: dict[str, OpenNeed] = {}
         closed: dict[str, ClosedNeed] = {}
         at_ns = settling.time_of(cut)
+        idle = self._idle()
         ends = settling.settle(state, at_ns)
+        wrong = Counter(did for name in ends for did in settling.marks_of(state.needs[name]))
+        folded = folding.fold(state, at_ns, idle, wrong)
+        self._settle()
         for name, need in sorted(state.needs.items()):
             if name in ends:
                 escrow = state.ledger.escrows[name]

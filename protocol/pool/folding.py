@@ -16,11 +16,13 @@ from swarmd.protocol.pool.record import (
     ACTIVE,
     ATTESTED_EPOCHS,
     EXPELLED,
+    FINE_PERMILLE,
     JAIL_EPOCHS,
     JAILED,
     LEAVING,
     MISSED_DUTIES,
     MISSED_EPOCHS,
+    SEAT_PERMILLE,
     TREASURY,
     UNBOND_EPOCHS,
     WAITING,
@@ -41,11 +43,11 @@ class Folded:
     roster: Roster
 
 
-def fold(state: State, cut_ns: int, idle: Collection[str]) -> Folded:
+def fold(state: State, cut_ns: int, idle: Collection[str], wrong: Mapping[str, int]) -> Folded:
     """The pool in the checkpoint that ends the epoch of `state`, an observer's that has taken the whole cut.
 
-    `cut_ns`: the latest time in the cut. `idle`: members who owed a need their vote and said nothing. Moves the money of
-    stakes in the ledger of `state`.
+    `cut_ns`: the latest time in the cut. `idle`: members who owed a need their vote and said nothing. `wrong`: did -> in
+    how many needs that end it made or accepted a result that was reversed. Moves the money of stakes in the ledger.
     """
     pool, epoch = state.pool, state.epoch + 1
     guilty = convicted(state)
@@ -57,6 +59,8 @@ def fold(state: State, cut_ns: int, idle: Collection[str]) -> Folded:
         member = _account(state, member, epoch)
         if did in guilty and member.state != EXPELLED:
             member = _expel(state, member, epoch, guilty[did])
+        elif wrong.get(did):
+            member = _fine(state, member, epoch, wrong[did])
         kept = _judge(state, member, epoch, did in idle)
         if kept is not None:
             members[did] = kept
@@ -171,7 +175,7 @@ def _returned(state: State, member: Member) -> Member:
         name = stake_id(member.did, stake.seq)
         escrow = state.ledger.escrows.get(name)
         if escrow is not None and escrow.state == "funded":
-            state.ledger.settle(name, {}, "returned")
+            state.ledger.settle(name, state.ledger.payments.get(name, {}), "returned")
         else:
             left.append(stake)
     return replace(member, stakes=tuple(left))
@@ -184,10 +188,26 @@ def _expel(state: State, member: Member, epoch: int, reason: str) -> Member:
         name = stake_id(member.did, stake.seq)
         escrow = state.ledger.escrows.get(name)
         if escrow is not None and escrow.state == "funded":
-            state.ledger.settle(name, {"slash": (TREASURY, escrow.held)}, "slashed")
+            slash = {"slash": (TREASURY, escrow.held)}
+            state.ledger.settle(name, slash, "slashed")
         else:
             left.append(stake)
     return Member(member.did, EXPELLED, epoch, member.seen, stakes=tuple(left), reason=reason)
+
+
+def _fine(state: State, member: Member, epoch: int, times: int) -> Member:
+    """A part of its stake, and jail: it may have been a mistake, where contradicting oneself never is."""
+    left = times * state.genesis.verifier_stake * FINE_PERMILLE // 1000
+    for stake in member.stakes:
+        name = stake_id(member.did, stake.seq)
+        escrow = state.ledger.escrows.get(name)
+        if escrow is not None and escrow.state == "funded" and (amount := min(left, escrow.held)):
+            left -= amount
+            state.ledger.settle(name, {f"fine/{epoch}": (TREASURY, amount)}, None)
+    if member.state not in (ACTIVE, JAILED):
+        return member
+    reason = f"made or accepted results that were reversed, in {times} {'need' if times == 1 else 'needs'}"
+    return replace(member, state=JAILED, since=epoch, until=epoch + JAIL_EPOCHS, reason=reason)
 
 
 # Seats ---------------------------------------------------------------------------------------------------------
@@ -196,6 +216,9 @@ def _expel(state: State, member: Member, epoch: int, reason: str) -> Member:
 def _judge(state: State, member: Member, epoch: int, idle: bool) -> Member | None:
     """Jail, release, let go; None for a member that has left."""
     ended = epoch - 1
+    least = state.genesis.verifier_stake * SEAT_PERMILLE // 1000
+    if member.state in (ACTIVE, JAILED) and not member.founder and held(state, member) < least:
+        return replace(member, state=WAITING, since=epoch, until=0, reason="too little is left of its stake")
     if member.state == ACTIVE:
         misses = member.misses + idle
         missed = ended - max(member.seen, member.since - 1)

@@ -20,6 +20,10 @@ MISSED_DUTIES = 3  # checkpoints that found a need undecided which it had said n
 JAIL_EPOCHS = 3
 # What it signed as a member comes to light within two checkpoints of its last epoch.
 UNBOND_EPOCHS = 4
+FINE_PERMILLE = (
+    100  # of `verifier_stake`, for each need in which it made or accepted a result that was reversed
+)
+SEAT_PERMILLE = 500  # who has less than this of it left has no seat
 ATTESTED_EPOCHS = 144  # how long a quote counts: a day of epochs of ten minutes
 MAX_SAID = 256  # by one author, between two checkpoints
 

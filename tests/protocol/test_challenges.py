@@ -599,3 +599,19 @@ def test_a_written_state_has_its_challenges(rooms, make_task):
     assert record.invalid
     again = load(mesh.genesis, mesh.nodes["n0"].did, dump(mesh.nodes["n0"].state), check_everything=True)
     assert picture(again) == picture(mesh.nodes["n0"].state)
+
+
+def test_who_made_or_accepted_a_reversed_result_is_jailed(rooms, make_task):
+    mesh, room, need, liar = wrong(rooms, make_task)
+    challenge(mesh, "n0", need)
+    mesh.run()
+    guilty = set(challenging.marks(mesh.need("n0", need)))
+    assert mesh.nodes[liar].did in guilty
+    assert len(guilty) > 1  # and K judges
+    until_closed(mesh, room, need)
+    state = mesh.nodes["n0"].state
+    jailed = {did: member.reason for did, member in state.pool.members.items() if member.state == "jailed"}
+    assert jailed.keys() == guilty
+    assert set(jailed.values()) == {"made or accepted results that were reversed, in 1 need"}
+    assert not guilty & set(state.terms.rosters[state.epoch + 1].members)
+    assert len({mesh_digest(node.state) for node in mesh.nodes.values()}) == 1

@@ -24,7 +24,7 @@ from swarmd.protocol.envelope import epoch_thread, need_id, pool_thread
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted, Commanded, QuoteChecked
-from swarmd.protocol.pool import record
+from swarmd.protocol.pool import folding, record
 from swarmd.protocol.pool.record import (
     ACTIVE,
     EXPELLED,
@@ -37,7 +37,7 @@ from swarmd.protocol.pool.record import (
     quote_data,
     stake_id,
 )
-from swarmd.protocol.state import State
+from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import in_bootstrap
 from swarmd.protocol.work import committees
 
@@ -302,6 +302,47 @@ def test_a_double_spend_of_a_verifier_is_slashed(room_of, author_of):
     assert member(mesh, "dan").state == EXPELLED
     assert mesh.nodes["ann"].state.ledger.account(TREASURY).available in (STAKE, STAKE + 1)
     all_agree(mesh)
+
+
+@pytest.mark.property_id("P9")
+def test_who_made_or_accepted_reversed_results_is_fined_and_jailed_until_too_little_is_left(room_of):
+    mesh, room = room_of()
+    dan, ann = mesh.nodes["dan"].did, mesh.nodes["ann"].did
+    command(mesh, "dan", "verifier.join", amount=STAKE)
+    room.settle()
+    room.end_epoch()
+    state = State(mesh.genesis, NOBODY, check_everything=True)
+    step(state, Adopted(room.snapshots[room.adopted["ann"]], {}, 0))
+
+    def fold(wrong):
+        """A checkpoint in whose epoch all showed themselves."""
+        state.pool.members = {did: replace(m, seen=state.epoch) for did, m in state.pool.members.items()}
+        folded = folding.fold(state, mesh.now_ns, (), wrong)
+        state.ledger.check_all()
+        state.epoch += 1
+        state.pool = folded.pool
+        state.terms.rosters[state.epoch + 1] = folded.roster
+        # As who begins at this checkpoint has it.
+        escrows = {n: e for n, e in state.ledger.escrows.items() if e.state == "funded"}
+        state.ledger.rebase(state.ledger.accounts, escrows, ())
+        return folded.pool.members
+
+    members = fold({dan: 2, ann: 1, "did:key:worker": 3})
+    assert {members[did].state for did in (dan, ann)} == {JAILED}
+    assert state.ledger.account(TREASURY).available == STAKE // 5
+    assert state.ledger.account(dan).locked == STAKE - STAKE // 5
+    for _ in range(JAIL_EPOCHS):
+        assert not {dan, ann} & set(state.terms.rosters[state.epoch + 1].members)
+        members = fold({})
+    assert {members[did].state for did in (dan, ann)} == {ACTIVE}
+    members = fold({dan: 4})
+    assert (members[dan].state, members[dan].reason) == (WAITING, "too little is left of its stake")
+    assert state.ledger.account(dan).locked == STAKE * 2 // 5
+    before = state.ledger.account(dan).available
+    state.pool.members[dan] = replace(members[dan], state=LEAVING, until=state.epoch)
+    assert dan not in fold({})  # what is left of it comes home, what was fined does not
+    assert state.ledger.account(dan).available == before + STAKE * 2 // 5
+    assert state.ledger.account(TREASURY).available == STAKE * 3 // 5
 
 
 # What is refused ---------------------------------------------------------------------------------------------
