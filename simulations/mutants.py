@@ -484,6 +484,30 @@ MUTANTS: dict[str, Mutant] = {
         "    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch}\n",
         "    cut = dict(heads)\n",
     ),
+    "silence-costs-nothing": Mutant(
+        "a verifier that is gone for good keeps its seat",
+        "pool.folding",
+        "if missed >= MISSED_EPOCHS:",
+        "if False:",
+    ),
+    "nobody-is-slashed": Mutant(
+        "who votes twice keeps seat and stake",
+        "pool.folding",
+        "if did in guilty and member.state != EXPELLED:",
+        "if False:",
+    ),
+    "joins-for-nothing": Mutant(
+        "a verifier needs no stake",
+        "pool.taking",
+        'if payload["op"] == "join" and payload["amount"] < state.genesis.verifier_stake:',
+        "if False:",
+    ),
+    "draws-without-beacon": Mutant(
+        "a key can be made for a seat in a committee to come",
+        "consensus.committee",
+        '\\0{task}\\0{epoch}\\0".encode() + beacon',
+        '\\0{task}\\0{epoch}\\0".encode()',
+    ),
 }
 
 

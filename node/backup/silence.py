@@ -26,7 +26,8 @@ class Silence:
     def __init__(self, runner: Runner, journal: Journal) -> None:
         self._runner = runner
         self._journal = journal
-        self._others = frozenset(runner.genesis.roster) - {runner.me}
+        state = runner.state
+        self._others = frozenset(state.terms.roster(state.epoch)) - {runner.me}
         self._level: set[str] = set()
         note = journal.meta(RESTORED_KEY)
         self._note: dict[str, Any] | None = json.loads(note) if note else None
