@@ -145,7 +145,7 @@ async def test_a_need_that_waits_says_for_whom(mesh, task, wait_until):
     assert (await five[0].refused("consensus.export", need=need)).code == "undecided"
     status = await five[0].call("consensus.status")
     assert status["plan"] == {"k": 3, "members": 5, "quorum": 3, "liars_borne": 0, "silent_borne": 2}
-    assert status["bootstrap"] == {"on": True, "threshold": 10, "missing": 5}
+    assert status["bootstrap"].items() >= {"on": True, "threshold": 10, "missing": 5}.items()
     assert (status["roster"], status["seen"], status["arbiter"]["kind"]) == (5, 1, "committee")
     epoch = await five[0].call("consensus.epoch")
     assert (epoch["epoch"], epoch["roster"], epoch["fixed_by"]) == (0, 5, "genesis")
