@@ -53,3 +53,28 @@ def test_another_state_under_the_same_names_is_another(mesh_of, make_task):
     assert digests.state(again) == state_digest(again) != done
     assert digests.state(State(mesh.genesis, node.did)) == state_digest(State(mesh.genesis, node.did))
     assert digests.state(node.state) == done
+
+
+def test_what_is_kept_holds_over_the_ends_of_epochs(rooms, make_task):
+    mesh, room = rooms(seed=3)
+    kept = {name: Digests() for name in mesh.nodes}
+
+    def look():
+        for name, node in mesh.nodes.items():
+            assert kept[name].state(node.state) == state_digest(node.state)
+            assert kept[name].mesh(node.state) == mesh_digest(node.state)
+
+    epochs = set()
+    for number in range(3):
+        mesh.post("ann", [make_task("t1")], 30_000)
+        mesh.post("bob", [make_task("t1", capability="rare")], 30_000)  # stays open
+        look()
+        for _ in range(25 * number):
+            mesh.deliver()
+        look()
+        room.settle()
+        look()
+        room.end_epoch()
+        look()
+        epochs.add(mesh.nodes["ann"].state.epoch)
+    assert epochs == {1, 2, 3}
