@@ -190,7 +190,6 @@ def _fix(state: State, need: Need, record: OpenNeed) -> None:
 def _new_committee(need: Need) -> None:
     """What we promised and voted was the old committee's."""
     need.since_ns = need.promised = 0
-    need.arbitrated = b""
     need.voted = {}
     need.arbitrated = b""  # what the arbiter said, it said of the old one's plan
 
