@@ -33,7 +33,7 @@ def _show(out: Output, found: dict[str, Any]) -> None:
     for step in steps:
         _show_step(out, step, started)
     out.line("")
-    for made in found["challenges"]:
+    for made in found.get("challenges", ()):
         out.line(challenge_text(made))
     _show_money(out, found["money"])
     out.line(f"anchor  {anchor_text(found.get('anchor'))}")

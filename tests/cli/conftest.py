@@ -1,5 +1,6 @@
 """The command as its user sees it: run in this process, against a real socket, and against a real daemon."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -126,10 +127,9 @@ def canned(home: Path) -> Iterator[Callable[[Mapping[str, Any]], list[tuple[str,
         end()
 
 
-@pytest.fixture(scope="session")
-def live_home(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[Path]:
-    """The home of a running daemon: a mesh of one, with the demo's word counter as its agent."""
-    folder = tmp_path_factory.mktemp("live")
+@contextlib.contextmanager
+def running(folder: Path, repo: Path) -> Iterator[Path]:
+    """The home, in `folder`, of a running daemon: a mesh of one, with the demo's word counter as its agent."""
     home = folder / "home"
     command = [sys.executable, "-m", "swarmd.cli", "--home", str(home)]
     env = {name: value for name, value in os.environ.items() if name != "SWARMD_HOME"}
@@ -161,6 +161,21 @@ def live_home(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[
         assert daemon.stdout is not None
         daemon.stdout.close()
     assert code == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="session")
+def live_home(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[Path]:
+    """One for all tests that leave it as it is."""
+    with running(tmp_path_factory.mktemp("live"), repo) as home:
+        yield home
+
+
+@pytest.fixture
+def own_live(tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A daemon of this test's own, for what the others' must not be put through."""
+    with running(tmp_path, repo) as home:
+        monkeypatch.setenv("SWARMD_HOME", str(home))
+        yield home
 
 
 @pytest.fixture

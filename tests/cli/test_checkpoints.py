@@ -7,7 +7,7 @@ from typing import Any
 Swarmd = Callable[..., Any]
 
 
-def test_an_epoch_is_ended_exported_and_verified(swarmd: Swarmd, live: Path, tmp_path: Path) -> None:
+def test_an_epoch_is_ended_exported_and_verified(swarmd: Swarmd, own_live: Path, tmp_path: Path) -> None:
     before = swarmd("--json checkpoint list").json["epoch"]
     ended = swarmd("--json checkpoint advance")
     assert (ended.code, ended.json) == (0, {"epoch": before + 1})

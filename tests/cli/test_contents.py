@@ -263,4 +263,5 @@ def test_a_small_measurement_has_every_figure(swarmd: Swarmd, home: Path) -> Non
         "disk_write_mb_s",
     ):
         assert found[name] > 0, name
-    assert found["rss_mb"] < 150 and {"fetch_mb_s", "kubo_add_ratio"} <= found.keys()
+    # Of this process, which has run other tests before: how much a file of 2 GB takes is measured alone (docs/content.md).
+    assert {"fetch_mb_s", "kubo_add_ratio"} <= found.keys()
