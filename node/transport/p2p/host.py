@@ -36,7 +36,6 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.tools.anyio_service import Service
 from libp2p.tools.anyio_service.trio_manager import TrioManager
-from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from swarmd.node.transport.p2p.budget import Budget
@@ -44,6 +43,7 @@ from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.muxer import MeshMuxerMultistream, Violation
 from swarmd.node.transport.p2p.patches import BadMultistream
 from swarmd.node.transport.p2p.rates import Bucket
+from swarmd.node.transport.p2p.sockets import KnownTCP
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +133,12 @@ class MeshSwarm(Swarm):
         gate: Gatekeeper,
         drops: Counter[str],
     ) -> None:
+        self.tcp = KnownTCP()
         super().__init__(
             peer_id,
             store,
             upgrader,
-            transports=[TCP()],
+            transports=[self.tcp],
             retry_config=RetryConfig(max_retries=0),
             connection_config=_connection_config(limits),
         )

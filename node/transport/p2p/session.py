@@ -135,30 +135,34 @@ class MeshSession:
         task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled. LocalFault `listen-failed` if an address cannot be listened on."""
-        async with running(self.host.swarm):
-            try:
-                await self._swarm.listen(*listen)
-                if len(self.bound()) < len(listen):
-                    raise LocalFault(
-                        "listen-failed",
-                        f"could not listen on all of {', '.join(map(str, listen))}",
-                        fix="use addresses of this host and free ports",
-                    )
-                async with running(self._pubsub), running(self._router), trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    await self._pubsub.wait_until_ready()
-                    await self._pubsub.subscribe(self._topic)
-                    for plugin in self._owner.plugins:
-                        nursery.start_soon(keep_running, plugin)
-                    for addr, peer_id in self._static_peers:
-                        nursery.start_soon(self._keep_connected, addr, peer_id)
-                    nursery.start_soon(self._pool.tend)
-                    task_status.started()
-                    await trio.sleep_forever()
-            finally:
-                self._nursery = None
-                with trio.CancelScope(shield=True):
-                    await close_host(self.host, self._limits.close_timeout_s / 2)
+        try:
+            async with running(self.host.swarm):
+                try:
+                    await self._swarm.listen(*listen)
+                    if len(self.bound()) < len(listen):
+                        raise LocalFault(
+                            "listen-failed",
+                            f"could not listen on all of {', '.join(map(str, listen))}",
+                            fix="use addresses of this host and free ports",
+                        )
+                    async with running(self._pubsub), running(self._router), trio.open_nursery() as nursery:
+                        self._nursery = nursery
+                        await self._pubsub.wait_until_ready()
+                        await self._pubsub.subscribe(self._topic)
+                        for plugin in self._owner.plugins:
+                            nursery.start_soon(keep_running, plugin)
+                        for addr, peer_id in self._static_peers:
+                            nursery.start_soon(self._keep_connected, addr, peer_id)
+                        nursery.start_soon(self._pool.tend)
+                        task_status.started()
+                        await trio.sleep_forever()
+                finally:
+                    self._nursery = None
+                    with trio.CancelScope(shield=True):
+                        await close_host(self.host, self._limits.close_timeout_s / 2)
+        finally:
+            if left := self._swarm.tcp.close_left():
+                log.debug("closed %d connections that nobody knew of any more", left)
 
     def bound(self) -> Sequence[Multiaddr]:
         """The addresses listened on, with their real ports."""
