@@ -353,6 +353,8 @@ class Stranger:
             "batches": lambda: encode({"batches": [], "more": False}),
             "blocks": lambda: encode({"t": "blocks", "blocks": {}, "missing": message["cids"]}),
             "capsules": lambda: encode({"t": "capsules", "blocks": []}),
+            "checkpoints": lambda: encode({"latest": 0, "checkpoints": []}),
+            "parts": lambda: encode({"parts": []}),
         }[message["t"]]()
 
     async def on_peer_up(self, peer_id, did):

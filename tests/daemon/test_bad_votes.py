@@ -7,7 +7,7 @@ import trio
 from swarmd.node.consensus.certificates import check
 from swarmd.node.keys import load_key
 from swarmd.protocol.faults import RemoteFault
-from swarmd.protocol.work.committees import plan_committee
+from swarmd.protocol.work.committees import plan_committee, result_committee
 
 pytestmark = [pytest.mark.property_id("P1"), pytest.mark.property_id("P6"), pytest.mark.property_id("P10")]
 
@@ -17,7 +17,7 @@ def with_liar(mesh, echo, stranger):
     """Four honest daemons, and a fifth verifier whose key the test has: K is 3 of the four that do not own the need."""
 
     async def make():
-        five = await mesh(5, genesis={"alpha_permille": 600}, start=False)
+        five = await mesh(5, genesis={"alpha_permille": 600}, start=False, sync_interval_s=1.0)
         liar = stranger(five.genesis, load_key(five[4].home).seed)
         five.nodes.pop()
         await five.start()
@@ -30,13 +30,19 @@ def with_liar(mesh, echo, stranger):
 
 
 async def until_it_proposes(four, liar, task):
-    """A need whose round 0 is the liar's, and its owner."""
+    """A need whose round 0 is the liar's, and its owner. The liar judges no result: it would be silent, and it is alone."""
     with trio.fail_after(30):
         while True:
             for node in four:
                 need = await node.post(task(), budget="0.10")
                 record = node.state.needs[need]
-                if plan_committee(node.state.terms, record, 0).members[0] == liar.did:
+                terms = node.state.terms
+                judges = {
+                    did
+                    for worker in four
+                    for did in result_committee(terms, record, "t", 0, worker.did, frozenset()).members
+                }
+                if plan_committee(terms, record, 0).members[0] == liar.did and liar.did not in judges:
                     return node, record
 
 
