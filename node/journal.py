@@ -7,6 +7,7 @@ all of it in one transaction; what is acknowledged is on disk before the acknowl
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,20 @@ class Journal:
     def commit(self) -> None:
         self._write()
         self.db.execute("commit")
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """A transaction of its own, between turns: all of it, or LocalFault `disk-full` and nothing."""
+        try:
+            self.begin()
+            yield
+            self.commit()
+        except sqlite3.Error as error:
+            self.rollback()
+            raise LocalFault("disk-full", f"nothing was changed: {error}", fix="free some space") from error
+        except BaseException:
+            self.rollback()
+            raise
 
     def _write(self) -> None:
         if self._new_inputs:

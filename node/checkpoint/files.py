@@ -5,7 +5,7 @@ One zstandard frame of canonical CBOR: {"v": 1, "mesh": id, "chain": [[epoch, he
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -83,16 +83,17 @@ def verify(frame: bytes, genesis: Genesis) -> Verified:
         raise RemoteFault("bad-checkpoint", f"no checkpoint of version {VERSION}")
     if body.get("mesh") != genesis.mesh_id:
         raise RemoteFault("other-mesh", "the checkpoint is of another mesh than this genesis")
-    kept, signers = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, body["chain"])
+    kept = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, body["chain"])
     if kept is None or type(body.get("parts")) is not list:
         raise RemoteFault("bad-checkpoint", "an empty chain")
-    parts = {sha256(part).digest(): part for part in body["parts"] if type(part) is bytes}
+    parts = _by_hash(part for part in body["parts"] if type(part) is bytes)
     for name in snapshots.part_names(kept.head):
         if name not in parts:
             raise RemoteFault("bad-checkpoint", "a part is missing, or is not what the head names")
     found = snapshots.unpack(Packed(kept.head, parts))
     _check_money(genesis, found)
-    return Verified(kept.epoch, kept.state, found, signers)
+    signers = {verify_proof(genesis.mesh_id, proof).sender for proof in kept.certificate[1:]}
+    return Verified(kept.epoch, kept.state, found, tuple(sorted(signers)))
 
 
 def _check_money(genesis: Genesis, found: Snapshot) -> None:
@@ -106,18 +107,23 @@ def _check_money(genesis: Genesis, found: Snapshot) -> None:
 
 
 def verify_chain(
-    genesis: Genesis, known: dict[int, Roster], epoch: int, state: bytes, rows: Sequence[Any]
-) -> tuple[Kept | None, tuple[str, ...]]:
+    genesis: Genesis,
+    known: dict[int, Roster],
+    epoch: int,
+    state: bytes,
+    rows: Sequence[Any],
+    opened: Callable[[bytes], bytes] = bytes,
+) -> Kept | None:
     """Checkpoint after checkpoint from `epoch` on, whose snapshot is `state` and whose rosters are `known`.
 
-    `rows`: [epoch, head, certificate, roster parts]. Returns the last one with who signed it, None without any.
+    `rows`: [epoch, head, certificate, roster parts], heads and parts as `opened` takes them. Returns the last one, None
+    without any.
     RemoteFault `bad-checkpoint` or `bad-certificate` for the first that does not follow.
     """
     rosters = dict(known)
     last: Kept | None = None
-    signers: tuple[str, ...] = ()
     for row in rows:
-        kept, bodies = parse_row(row)
+        kept, bodies = _parse_row(row, opened)
         epoch += 1
         if kept.epoch != epoch or epoch - 1 not in rosters:
             raise RemoteFault("bad-checkpoint", f"epoch {kept.epoch} where {epoch} comes next")
@@ -136,19 +142,21 @@ def verify_chain(
             elif number not in rosters:
                 raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")
         state, last = certified, kept
-        signers = tuple(sorted({verify_proof(genesis.mesh_id, p).sender for p in kept.certificate[1:]}))
-    return last, signers
+    return last
 
 
-def parse_row(row: Any) -> tuple[Kept, dict[bytes, bytes]]:
-    """A checkpoint, unverified, and the rosters by their hashes."""
+def _parse_row(row: Any, opened: Callable[[bytes], bytes]) -> tuple[Kept, dict[bytes, bytes]]:
+    """A checkpoint, unverified, and the rosters by their hashes. One that its sender has not got is empty."""
     if type(row) is not list or len(row) != 4 or type(row[0]) is not int or type(row[2]) is not list:
         raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
-    epoch, head, certificate, bodies = row
-    if type(head) is not bytes or type(bodies) is not list or any(type(body) is not bytes for body in bodies):
+    epoch, head, certificate, parts = row
+    if type(head) is not bytes or type(parts) is not list or any(type(part) is not bytes for part in parts):
         raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
+    head = opened(head)
     proofs = tuple(proof_from_list(each) for each in certificate)
-    return Kept(epoch, snapshots.state_of(head), head, proofs), _by_hash(bodies)
+    return Kept(epoch, snapshots.state_of(head), head, proofs), _by_hash(
+        opened(part) for part in parts if part
+    )
 
 
 def _by_hash(bodies: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -19,6 +19,17 @@ class Incomplete(LocalFault):
         super().__init__("incomplete-cut", what, fix="sync with the mesh (swarmd sync)")
 
 
+class Absent(LocalFault):
+    """We do not keep a snapshot."""
+
+
+class OtherHistory(LocalFault):
+    """An author signed two, and we hold another than a cut names."""
+
+    def __init__(self, author: str) -> None:
+        super().__init__("other-history", f"{author} has signed two histories, and we hold the other")
+
+
 class Snapshots:
     """Remembers the last one as an object: it is what the next one is made on."""
 
@@ -29,12 +40,12 @@ class Snapshots:
         self._last: tuple[bytes, Snapshot] | None = None
 
     async def load(self, state: bytes) -> Snapshot:
-        """A snapshot that we keep. LocalFault if not."""
+        """A snapshot that we keep. Absent if not, or not all of it."""
         if self._last is not None and self._last[0] == state:
             return self._last[1]
         packed = self._records.packed(state)
         if packed is None:
-            raise LocalFault("no-snapshot", f"the snapshot {state.hex()} is not here")
+            raise Absent("no-snapshot", f"the snapshot {state.hex()} is not here")
         found = await trio.to_thread.run_sync(unpack, packed)
         self._last = (state, found)
         return found
@@ -54,7 +65,7 @@ class Snapshots:
         return await self.load(state) if state != NO_SNAPSHOT else None
 
     async def make(self, cut: Cut) -> Packed:
-        """The snapshot of `cut` on top of the last adopted one, kept. Incomplete if we hold another, or not all, of it."""
+        """The snapshot of `cut` on top of the last adopted one, kept. Incomplete or OtherHistory if we do not hold it."""
         base_state = self._records.base
         base = await self.base()
         maker = Maker(self._genesis, base, base_state)
@@ -79,6 +90,6 @@ class Snapshots:
             if len(found) != head.seq - after:
                 raise Incomplete(f"{len(found)} of {head.seq - after} batches of a chain of {chain[0]}")
             if self._journal.batch_hash((*chain, head.seq)) != head.hash:
-                raise Incomplete(f"{chain[0]} has signed two histories, and we hold the other")
+                raise OtherHistory(chain[0])
             places += found
         return [row for *_, row in sorted(places)]

@@ -36,6 +36,7 @@ def checkpoint_ops(checkpoints: Checkpoints, runner: Runner) -> Mapping[str, Op]
                 "no-checkpoint", f"no checkpoint opens epoch {epoch} here", fix="see swarmd checkpoint list"
             )
         mesh_id = runner.genesis.mesh_id
+        rosters = records.rosters()
         said = [verify_proof(mesh_id, proof) for proof in kept.certificate]
         return {
             **_row(kept),
@@ -43,8 +44,8 @@ def checkpoint_ops(checkpoints: Checkpoints, runner: Runner) -> Mapping[str, Op]
             "round": said[0].payload["round"],
             "at_ns": said[0].ts_ns,
             "signers": sorted({vote.sender for vote in said[1:]}),
-            "roster": list(records.rosters()[epoch].members),
-            "next_roster": list(records.rosters()[epoch + 1].members),
+            "roster": list(rosters[epoch].members),
+            "next_roster": list(rosters[epoch + 1].members),
             "whole": records.packed(kept.state) is not None,
         }
 

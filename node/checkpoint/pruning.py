@@ -5,8 +5,8 @@ and `why` read through all tiers. Cold blocks are dropped, the oldest first, whe
 """
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
@@ -39,6 +39,15 @@ class Blocks(Protocol):
     def delete(self, cid: bytes) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What the rows of the journal up to `newest` hold."""
+
+    newest: int = 0
+    batches: int = 0
+    bytes: int = 0
+
+
 class Pruner:
     """`wake` when an epoch has begun; `run` puts away what is older than `keep_epochs` then."""
 
@@ -59,6 +68,7 @@ class Pruner:
         self._epoch = 0
         self._wake = trio.Event()
         self.moved = 0  # batches put into blocks since the start
+        self._warm = Warm()
         self.me = ""
         self.still_needed: Callable[[], set[bytes]] = set  # content that open needs refer to
         journal.cold = self.bodies
@@ -103,7 +113,7 @@ class Pruner:
         the epochs that are still in the journal."""
         keep = [kept.state for kept in self._records.since(epoch - 1, 2)]
         cuts = [kept.state for kept in self._records.since(epoch - self._keep, self._keep + 1)]
-        with self._transaction():
+        with self._journal.whole():
             self._records.forget_parts(keep, cuts)
 
     def _put_away(self, bucket: int, epoch: int, state: bytes, chains: list[tuple[Chain, Head]]) -> None:
@@ -121,10 +131,10 @@ class Pruner:
                 block = compress(encode(bodies))
                 blocks.append((raw_cid(block), block, len(bodies)))
                 size, bodies = 0, []
-        gone = self._content_of(rows)
+        gone, warm = self._content_of(rows), self._warm_now()
         # First the blocks, then the rows: cut short in between, it is done again and comes to the same blocks.
         self._blocks.put_many([(cid, block) for cid, block, _ in blocks])
-        with self._transaction():
+        with self._journal.whole():
             self._db.executemany(
                 "insert or replace into cold values (?, ?, ?, ?, ?, ?)",
                 [
@@ -135,6 +145,8 @@ class Pruner:
             self._db.executemany("delete from batches where rowid = ?", [(row,) for row, _ in rows])
             self._records.set_floor(state)
         self.moved += len(rows)
+        size = sum(len(body) for _, body in rows)
+        self._warm = Warm(warm.newest, warm.batches - len(rows), warm.bytes - size)
         for cid in gone:
             self._blocks.delete(cid)
 
@@ -165,7 +177,7 @@ class Pruner:
         for old, size in rows:
             held += size
             if held > self._max_cold_bytes and old < epoch - self._keep:
-                with self._transaction():
+                with self._journal.whole():
                     cids = self._db.execute("select cid from cold where epoch <= ?", (old,)).fetchall()
                     self._db.execute("delete from cold where epoch <= ?", (old,))
                     self._db.execute("delete from closed where epoch <= ?", (old,))
@@ -173,9 +185,6 @@ class Pruner:
                     self._blocks.delete(bytes(cid))
                 log.info("cold batches of %d epochs are dropped: they took more than the bound", len(cids))
                 return
-
-    def _transaction(self) -> Any:
-        return _Transaction(self._journal)
 
     # Reading -------------------------------------------------------------------------------------------
 
@@ -191,38 +200,28 @@ class Pruner:
                 continue
             yield from decode(decompress(block))
 
+    def _warm_now(self) -> "Warm":
+        """What is in the journal: only rows that came since the last look are read."""
+        warm = self._warm
+        newest, count, size = self._db.execute(
+            "select coalesce(max(rowid), ?), count(*), coalesce(sum(length(body)), 0) from batches"
+            " where rowid > ?",
+            (warm.newest, warm.newest),
+        ).fetchone()
+        self._warm = Warm(newest, warm.batches + count, warm.bytes + size)
+        return self._warm
+
     def status(self) -> dict[str, Any]:
         """How much is in which tier."""
-        warm = self._db.execute("select count(*), coalesce(sum(length(body)), 0) from batches").fetchone()
+        warm = self._warm_now()
         cold = self._db.execute(
             "select coalesce(sum(batches), 0), coalesce(sum(bytes), 0), min(epoch), count(*) from cold"
         ).fetchone()
         return {
             "keep_epochs": self._keep,
-            "warm": {"batches": warm[0], "bytes": warm[1]},
+            "warm": {"batches": warm.batches, "bytes": warm.bytes},
             "cold": {"batches": cold[0], "bytes": cold[1], "oldest_epoch": cold[2], "blocks": cold[3]},
         }
-
-
-class _Transaction:
-    """LocalFault `disk-full` and nothing done where the disk refuses."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    def __enter__(self) -> None:
-        self._journal.begin()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if kind is None:
-            try:
-                self._journal.commit()
-                return
-            except sqlite3.Error as full:
-                error = full
-        self._journal.rollback()
-        if isinstance(error, sqlite3.Error):
-            raise LocalFault("disk-full", f"nothing was moved: {error}", fix="free some space") from error
 
 
 assert PART_BYTES < limits.MAX_BLOCK_BYTES

@@ -1,6 +1,5 @@
 """What the journal's file keeps of checkpoints: heads with their certificates, and the parts of snapshots."""
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +19,7 @@ from swarmd.protocol.checkpoint.snapshot import (
     decompress,
 )
 from swarmd.protocol.consensus.roster import Roster
-from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
+from swarmd.protocol.faults import CorruptState, RemoteFault
 
 # Meta: the snapshot whose cut our chains begin at, where batches before it are not here.
 FLOOR_KEY = "floor"
@@ -49,15 +48,8 @@ class Records:
         """Keep a snapshot's head and parts, ours or a checked one. LocalFault `disk-full`; all of it or nothing."""
         rows = [(name, compress(body)) for name, body in packed.parts.items()]
         rows.append((packed.state, compress(packed.head)))
-        try:
-            self._journal.begin()
+        with self._journal.whole():
             self._db.executemany("insert or ignore into parts values (?, ?)", rows)
-            self._journal.commit()
-        except sqlite3.Error as error:
-            self._journal.rollback()
-            raise LocalFault(
-                "disk-full", f"the snapshot is not kept: {error}", fix="free some space"
-            ) from error
 
     def frame(self, name: bytes) -> bytes | None:
         """A head by the hash that checkpoints have of it, or a part by its own: compressed."""
@@ -124,12 +116,17 @@ class Records:
         for row in rows.fetchall():
             yield _kept(row)
 
+    def _heads(self) -> Iterator[bytes]:
+        """Of all checkpoints, oldest first, without what certifies them."""
+        for (head,) in self._db.execute("select head from checkpoints order by epoch").fetchall():
+            yield bytes(head)
+
     def rosters(self) -> dict[int, Roster]:
         """Of every epoch that any checkpoint on record names."""
         known: dict[bytes, Roster] = {}
         found: dict[int, Roster] = {}
-        for kept in self.since(0, 1 << 30):
-            for epoch, name in snapshots.roster_names(kept.head).items():
+        for head in self._heads():
+            for epoch, name in snapshots.roster_names(head).items():
                 body = self.body(name) if name not in known else None
                 if body is not None:
                     known[name] = snapshots.parse_roster(body)
@@ -142,11 +139,6 @@ class Records:
         """The snapshot that the next one is made on."""
         kept = self.latest()
         return kept.state if kept is not None else NO_SNAPSHOT
-
-    def closed(self, need: str) -> tuple[int, str, tuple[int, ...]] | None:
-        """(epoch of the checkpoint, outcome, draws) of a need that one closed."""
-        row = self._db.execute("select epoch, outcome, draws from closed where need = ?", (need,)).fetchone()
-        return (row[0], row[1], tuple(decode(row[2]))) if row else None
 
     def floor(self) -> dict[Chain, Head]:
         """Where our chains begin, if we began at a snapshot or have put batches away."""
@@ -174,8 +166,8 @@ class Records:
         for state in [*cuts, *([floor] if floor is not None else [])]:
             if (head := self.body(state)) is not None:
                 wanted |= {state, snapshots.cut_name(head)}
-        for kept in self.since(0, 1 << 30):
-            wanted.update(snapshots.roster_names(kept.head).values())  # newcomers verify all certificates
+        for head in self._heads():
+            wanted.update(snapshots.roster_names(head).values())  # newcomers verify all certificates
         here = [bytes(row[0]) for row in self._db.execute("select hash from parts")]
         gone = [(name,) for name in here if name not in wanted]
         self._db.executemany("delete from parts where hash = ?", gone)

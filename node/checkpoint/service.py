@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.checkpoint.files import verify_chain
-from swarmd.node.checkpoint.making import Incomplete, Snapshots
+from swarmd.node.checkpoint.making import Absent, Incomplete, OtherHistory, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Kept, Records
 from swarmd.node.codec import effect_id
@@ -17,7 +17,7 @@ from swarmd.node.ports import PeerGone, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.state.sync import Sync
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
-from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.cbor import encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint import snapshot as snapshots
@@ -193,9 +193,7 @@ class Checkpoints:
         except RemoteFault as fault:
             self._transport.report(self._peer_of(wish.holder), fault.code)
             return False, f"{fault.code}: {fault.message}"
-        except Incomplete as fault:
-            if "two histories" not in fault.message:
-                raise
+        except OtherHistory as fault:
             return False, fault.message
         found = await self._snapshots.load(packed.state)
         if (packed.state, found.root) != (wish.state, wish.root):
@@ -220,8 +218,7 @@ class Checkpoints:
 
     async def _adopt(self, wish: Adopt) -> None:
         certificate = self._proofs(wish)
-        if self.records.packed(wish.state) is None:
-            await self._fetch_snapshot(wish.state, wish.holders)
+        await self._have(wish.state, wish.holders)
         await self._take(wish.epoch, wish.state, certificate, jump=False)
 
     def _proofs(self, wish: Adopt) -> tuple[EnvelopeProof, ...]:
@@ -278,14 +275,8 @@ class Checkpoints:
 
     # From peers ----------------------------------------------------------------------------------------
 
-    async def _ask(self, peer: str, message: dict[str, Any]) -> dict[str, Any]:
-        answer = decode(await self._transport.request(peer, encode(message)))
-        if type(answer) is not dict:
-            raise RemoteFault("bad-sync", "an answer must be a map")
-        return answer
-
     async def _fetch_head(self, peer: str, state: bytes) -> bytes:
-        frame = (await self._ask(peer, {"t": "parts", "names": [state]})).get("parts")
+        frame = (await self._sync.ask(peer, {"t": "parts", "names": [state]})).get("parts")
         if type(frame) is not list or len(frame) != 1 or type(frame[0]) is not bytes:
             raise PeerGone("the peer has not got that snapshot")
         head = snapshots.decompress(frame[0], MAX_ANSWER_BYTES)
@@ -298,7 +289,7 @@ class Checkpoints:
         bodies: dict[bytes, bytes] = {}
         left = list(names)
         while left:
-            frames = (await self._ask(peer, {"t": "parts", "names": left[:MAX_PARTS]})).get("parts")
+            frames = (await self._sync.ask(peer, {"t": "parts", "names": left[:MAX_PARTS]})).get("parts")
             if type(frames) is not list or not frames:
                 raise PeerGone("the peer has not got all parts of that snapshot")
             for name, frame in zip(left, frames, strict=False):
@@ -307,6 +298,13 @@ class Checkpoints:
                 bodies[name] = snapshots.check_part(name, snapshots.decompress(frame))
             left = left[len(frames) :]
         return bodies
+
+    async def _have(self, state: bytes, holders: Sequence[str]) -> None:
+        """See to it that the snapshot is here, whole."""
+        try:
+            await self._snapshots.load(state)
+        except Absent:
+            await self._fetch_snapshot(state, holders)
 
     async def _fetch_snapshot(self, state: bytes, holders: Sequence[str]) -> None:
         """From the first that has it: those who voted for it, then anybody. PeerGone if nobody."""
@@ -376,32 +374,24 @@ class Checkpoints:
                 if verified is None:
                     return moved
                 kept = verified
-                if self.records.packed(kept.state) is None:
-                    await self._fetch_snapshot(kept.state, [])
+                await self._have(kept.state, [])
                 await self._take(kept.epoch, kept.state, kept.certificate, jump=True)
                 moved = True
 
     async def _verified(self, peer: str) -> Kept | None:
         """The last of the peer's next checkpoints (64 at a time) that follows from what we know; None without any."""
         state = self._runner.state
-        answer = await self._ask(peer, {"t": "checkpoints", "from": state.epoch + 1})
+        answer = await self._sync.ask(peer, {"t": "checkpoints", "from": state.epoch + 1})
         rows = answer.get("checkpoints", [])
         if type(rows) is not list or len(rows) > MAX_CHECKPOINTS:
             raise RemoteFault("bad-checkpoint", "checkpoints must be a list")
-        unpacked = []
-        for row in rows:
-            if (
-                type(row) is not list
-                or len(row) != 4
-                or type(row[1]) is not bytes
-                or type(row[3]) is not list
-            ):
-                raise RemoteFault("bad-checkpoint", "not [epoch, head, certificate, rosters]")
-            frames = [each for each in row[3] if type(each) is bytes and each]
-            bodies = [snapshots.decompress(each, MAX_ANSWER_BYTES) for each in frames]
-            unpacked.append([row[0], snapshots.decompress(row[1], MAX_ANSWER_BYTES), row[2], bodies])
-        last, _ = verify_chain(
-            self._runner.genesis, state.terms.rosters, state.epoch, self.records.base, unpacked
+        last = verify_chain(
+            self._runner.genesis,
+            state.terms.rosters,
+            state.epoch,
+            self.records.base,
+            rows,
+            lambda frame: snapshots.decompress(frame, MAX_ANSWER_BYTES),
         )
         return last
 

@@ -200,7 +200,7 @@ class Sync:
             self._transport.report(peer, "internal")
 
     async def _hello(self, peer: str) -> None:
-        answer = await self._ask(peer, {"t": "hello", "manifest": self._manifest_frame()})
+        answer = await self.ask(peer, {"t": "hello", "manifest": self._manifest_frame()})
         if type(answer.get("manifest")) is not bytes:
             raise RemoteFault("bad-sync", "a hello without a manifest")
         self._runner.offer_frame(peer, answer["manifest"])
@@ -236,7 +236,7 @@ class Sync:
         async with self._slots:
             self.rounds += 1
             roots = self._runner.chains.bucket_roots()
-            answer = await self._ask(peer, {"t": "roots", "roots": roots})
+            answer = await self.ask(peer, {"t": "roots", "roots": roots})
             progress = Progress(peer)
             wants = self._missing(answer.get("vectors"))
             progress.missing = sum(want[4] - want[3] + 1 for want in wants)
@@ -301,7 +301,7 @@ class Sync:
 
     async def fetch(self, peer: str, wants: list[list[Any]]) -> tuple[int, int]:
         """Fetch ranges of batches; returns how many came, and how many of them were new to us."""
-        answer = await self._ask(peer, {"t": "batches", "want": wants})
+        answer = await self.ask(peer, {"t": "batches", "want": wants})
         bodies = answer.get("batches")
         if type(bodies) is not list or any(type(body) is not bytes for body in bodies):
             raise RemoteFault("bad-sync", "batches must be byte strings")
@@ -332,7 +332,8 @@ class Sync:
         finally:
             self._filling.discard(key)
 
-    async def _ask(self, peer: str, message: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, peer: str, message: dict[str, Any]) -> dict[str, Any]:
+        """A request of this protocol and its answer. PeerGone, or RemoteFault if the answer is none."""
         answer = decode(await self._transport.request(peer, encode(message)))
         if type(answer) is not dict:
             raise RemoteFault("bad-sync", "an answer must be a map")

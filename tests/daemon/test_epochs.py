@@ -94,6 +94,10 @@ async def test_old_batches_go_into_blocks_and_come_back(mesh, task, echo, wait_u
         tiers = (await node.call("status"))["checkpoint"]["tiers"]
         assert tiers["cold"]["batches"] > 10
         assert tiers["cold"]["bytes"] > 0
+        # Kept up from look to look, without reading the journal again.
+        rows = node.daemon.journal.db.execute("select count(*), sum(length(body)) from batches").fetchone()
+        pruner = node.daemon.checkpoints._pruner
+        assert tuple(pruner.status()["warm"].values()) == rows
         why = await node.call("why", need=need)
         assert {step["kind"] for step in why["steps"]} >= {"NEED", "DECIDE", "COMMIT", "FINALIZE"}
         assert all(step["verified"] for step in why["steps"])
