@@ -25,6 +25,7 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer.exceptions import MuxedStreamError
+from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip_guard import GossipGuard
 from swarmd.node.transport.p2p.gossip_wire import (
@@ -150,6 +151,7 @@ class MeshPubsub(Pubsub):
         *,
         topic: str,
         limits: P2PLimits,
+        budget: Budget,
         on_frame: OnFrame,
         on_violation: Violation,
         reach_of: Callable[[ID], frozenset[bytes]],
@@ -170,6 +172,7 @@ class MeshPubsub(Pubsub):
         self.seen_messages = SeenIds(limits.seen_ttl_s, limits.max_seen_ids)  # type: ignore[assignment]
         self._topic = topic
         self._limits = limits
+        self._budget = budget
         self._signer = Signer(host.get_private_key(), topic)
         self._me = host.get_id()
         self._on_frame = on_frame
@@ -290,18 +293,25 @@ class MeshPubsub(Pubsub):
         muxed = stream.muxed_stream  # type: ignore[attr-defined]
         limit = self._limits.max_frame_bytes + _RPC_SLACK_BYTES
         buffer = bytearray()
-        while True:
-            buffer += await muxed.read(_READ_BYTES)
-            position = taken = 0
-            while (span := _rpc_span(buffer, position, limit)) is not None:
-                start, position = span
-                await self._take_rpc(peer_id, bytes(buffer[start:position]))
-                taken += 1
-                if wait_s := self.router.guard.wait_s(peer_id, 1):
-                    await trio.sleep(wait_s)
-                if taken % _MESSAGES_PER_TURN == 0:
-                    await trio.lowlevel.checkpoint()  # one peer's burst must not keep the others waiting
-            del buffer[:position]
+        try:
+            while True:
+                data = await muxed.read(_READ_BYTES)
+                buffer += data
+                self._budget.hold(peer_id, len(data))
+                position = taken = 0
+                while (span := _rpc_span(buffer, position, limit)) is not None:
+                    start, position = span
+                    await self._take_rpc(peer_id, bytes(buffer[start:position]))
+                    taken += 1
+                    if wait_s := self.router.guard.wait_s(peer_id, 1):
+                        await trio.sleep(wait_s)
+                    if taken % _MESSAGES_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()  # one peer's burst must not keep the others waiting
+                del buffer[:position]
+                self._budget.hold(peer_id, -position)
+        finally:
+            self._budget.hold(peer_id, -len(buffer))
+            buffer.clear()  # now, not when the last traceback that knows of it is collected
 
     async def _take_rpc(self, peer_id: ID, data: bytes) -> None:
         try:

@@ -106,6 +106,7 @@ class MeshSession:
             self._router,
             topic=self._topic,
             limits=owner.limits,
+            budget=self.budget,
             on_frame=self._on_frame,
             on_violation=self._violation,
             reach_of=self._reach_of,
