@@ -30,6 +30,16 @@ MAX_FILE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """Checkpoints that follow each other, oldest first. `rosters`: of every epoch that they, or what came before, name;
+    `parts`: those that came with them, by their hashes."""
+
+    chain: tuple[Kept, ...]
+    rosters: dict[int, Roster]
+    parts: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """The last checkpoint of a chain whose every certificate holds."""
 
@@ -49,14 +59,10 @@ def export(records: Records, genesis: Genesis, epoch: int, to: Path) -> int:
             f"the snapshot of epoch {epoch} is not here",
             fix="swarmd checkpoint list says which are",
         )
-    chain = []
-    for each in records.since(1, epoch):
-        rosters = [records.body(name) or b"" for name in snapshots.roster_names(each.head).values()]
-        chain.append([each.epoch, each.head, [proof.to_list() for proof in each.certificate], rosters])
     body = {
         "v": VERSION,
         "mesh": genesis.mesh_id,
-        "chain": chain,
+        "chain": chain_rows(records, epoch),
         "parts": list(packed.parts.values()),
     }
     frame = compress(encode(body))
@@ -76,6 +82,31 @@ def export(records: Records, genesis: Genesis, epoch: int, to: Path) -> int:
     return len(frame)
 
 
+def chain_rows(records: Records, epoch: int) -> list[Any]:
+    """The checkpoints up to the one that opens `epoch`, as `verify_chain` takes them. LocalFault if one is not here."""
+    rows = []
+    for each in records.since(1, epoch):
+        rosters = [records.body(name) or b"" for name in snapshots.roster_names(each.head).values()]
+        rows.append([each.epoch, each.head, [proof.to_list() for proof in each.certificate], rosters])
+    if [row[0] for row in rows] != list(range(1, epoch + 1)):
+        raise LocalFault(
+            "no-checkpoint",
+            f"the chain of checkpoints up to epoch {epoch} is not whole here",
+            fix="ask a node that was in the mesh from its beginning",
+        )
+    return rows
+
+
+def prove_rosters(genesis: Genesis, rows: Any) -> dict[int, Roster]:
+    """The roster of every epoch up to the last of `rows` (see `chain_rows`), proven from genesis on. RemoteFault
+    `bad-checkpoint` or `bad-certificate`."""
+    if type(rows) is not list:
+        raise RemoteFault("bad-checkpoint", "no chain of checkpoints")
+    proven = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, rows)
+    # A roster counts once its epoch has begun: before that its beacon is not known.
+    return {epoch: roster for epoch, roster in proven.rosters.items() if epoch <= len(rows)}
+
+
 def verify(frame: bytes, genesis: Genesis) -> Verified:
     """The checkpoint of an exported file. RemoteFault if anything of it does not hold."""
     body = decode(decompress(frame, MAX_FILE_BYTES))
@@ -83,9 +114,10 @@ def verify(frame: bytes, genesis: Genesis) -> Verified:
         raise RemoteFault("bad-checkpoint", f"no checkpoint of version {VERSION}")
     if body.get("mesh") != genesis.mesh_id:
         raise RemoteFault("other-mesh", "the checkpoint is of another mesh than this genesis")
-    kept = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, body["chain"])
-    if kept is None or type(body.get("parts")) is not list:
+    proven = verify_chain(genesis, Terms(genesis).rosters, 0, NO_SNAPSHOT, body["chain"])
+    if not proven.chain or type(body.get("parts")) is not list:
         raise RemoteFault("bad-checkpoint", "an empty chain")
+    kept = proven.chain[-1]
     parts = _by_hash(part for part in body["parts"] if type(part) is bytes)
     for name in snapshots.part_names(kept.head):
         if name not in parts:
@@ -113,15 +145,15 @@ def verify_chain(
     state: bytes,
     rows: Sequence[Any],
     opened: Callable[[bytes], bytes] = bytes,
-) -> Kept | None:
+) -> Followed:
     """Checkpoint after checkpoint from `epoch` on, whose snapshot is `state` and whose rosters are `known`.
 
-    `rows`: [epoch, head, certificate, roster parts], heads and parts as `opened` takes them. Returns the last one, None
-    without any.
+    `rows`: [epoch, head, certificate, roster parts], heads and parts as `opened` takes them.
     RemoteFault `bad-checkpoint` or `bad-certificate` for the first that does not follow.
     """
     rosters = dict(known)
-    last: Kept | None = None
+    chain: list[Kept] = []
+    parts: dict[bytes, bytes] = {}
     for row in rows:
         kept, bodies = _parse_row(row, opened)
         epoch += 1
@@ -139,10 +171,12 @@ def verify_chain(
             body = bodies.get(name)
             if body is not None:
                 rosters[number] = snapshots.parse_roster(body)
+                parts[name] = body
             elif number not in rosters:
                 raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")
-        state, last = certified, kept
-    return last
+        state = certified
+        chain.append(kept)
+    return Followed(tuple(chain), rosters, parts)
 
 
 def _parse_row(row: Any, opened: Callable[[bytes], bytes]) -> tuple[Kept, dict[bytes, bytes]]:

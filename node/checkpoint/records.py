@@ -1,6 +1,6 @@
 """What the journal's file keeps of checkpoints: heads with their certificates, and the parts of snapshots."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -98,6 +98,21 @@ class Records:
                 (need.id, kept.epoch, need.outcome, encode(list(need.draws)), row_of(need))
                 for need in found.closed.values()
             ],
+        )
+
+    def add_passed(self, chain: Iterable[Kept], rosters: Mapping[bytes, bytes]) -> None:
+        """Within a transaction: checkpoints that we passed on the way to a later one, and rosters by their hashes. Who
+        comes after us verifies all of them."""
+        self._db.executemany(
+            "insert or ignore into checkpoints values (?, ?, ?, ?)",
+            [
+                (kept.epoch, kept.state, kept.head, encode([proof.to_list() for proof in kept.certificate]))
+                for kept in chain
+            ],
+        )
+        self._db.executemany(
+            "insert or ignore into parts values (?, ?)",
+            [(name, compress(body)) for name, body in rosters.items()],
         )
 
     def latest(self) -> Kept | None:

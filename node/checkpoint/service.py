@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 from swarmd.node.checkpoint.archive import Archive
-from swarmd.node.checkpoint.files import verify_chain
+from swarmd.node.checkpoint.files import Followed, verify_chain
 from swarmd.node.checkpoint.making import Absent, Incomplete, OtherHistory, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Kept, Records
@@ -117,7 +117,7 @@ class Checkpoints:
 
     async def begin_at(self, epoch: int, state: bytes, certificate: tuple[EnvelopeProof, ...]) -> None:
         """Adopt a checkpoint whose snapshot was put into the records, and begin our chains at its cut."""
-        await self._take(epoch, state, certificate, jump=True)
+        await self._take(epoch, state, certificate, Followed((), {}, {}))
 
     def status(self) -> dict[str, Any]:
         """The last checkpoint, the ballot about the next, and what is kept where."""
@@ -219,7 +219,7 @@ class Checkpoints:
     async def _adopt(self, wish: Adopt) -> None:
         certificate = self._proofs(wish)
         await self._have(wish.state, wish.holders)
-        await self._take(wish.epoch, wish.state, certificate, jump=False)
+        await self._take(wish.epoch, wish.state, certificate)
 
     def _proofs(self, wish: Adopt) -> tuple[EnvelopeProof, ...]:
         """The certificate as envelopes with their seals. LocalFault as long as one of ours is not sealed yet."""
@@ -242,9 +242,14 @@ class Checkpoints:
         return proofs
 
     async def _take(
-        self, epoch: int, state: bytes, certificate: tuple[EnvelopeProof, ...], *, jump: bool
+        self,
+        epoch: int,
+        state: bytes,
+        certificate: tuple[EnvelopeProof, ...],
+        passed: Followed | None = None,
     ) -> None:
-        """Adopt a snapshot that is here whole. `jump`: begin our chains at its cut where we lack what is before."""
+        """Adopt a snapshot that is here whole. `passed`: the checkpoints up to it, where we jump over some; then our
+        chains begin at its cut where we lack what is before."""
         found = await self._snapshots.load(state)
         if found.epoch != epoch:
             raise CorruptState("P7", f"the certified snapshot of epoch {epoch} says it is of {found.epoch}")
@@ -256,7 +261,8 @@ class Checkpoints:
             # Within the turn's transaction: with the checkpoint comes all that follows from it, or nothing.
             runner = self._runner
             self.records.add(kept, found, self.archive.row_of)
-            if jump:
+            if passed is not None:
+                self.records.add_passed(passed.chain, passed.parts)
                 self.records.set_floor(state)
                 for chain, last in found.cut.items():
                     if chain not in runner.chains.heads or runner.chains.heads[chain].seq < last.seq:
@@ -370,22 +376,22 @@ class Checkpoints:
         async with self._catching:
             moved = False
             while True:
-                verified = await self._verified(peer)
-                if verified is None:
+                passed = await self._verified(peer)
+                if not passed.chain:
                     return moved
-                kept = verified
+                kept = passed.chain[-1]
                 await self._have(kept.state, [])
-                await self._take(kept.epoch, kept.state, kept.certificate, jump=True)
+                await self._take(kept.epoch, kept.state, kept.certificate, passed)
                 moved = True
 
-    async def _verified(self, peer: str) -> Kept | None:
-        """The last of the peer's next checkpoints (64 at a time) that follows from what we know; None without any."""
+    async def _verified(self, peer: str) -> Followed:
+        """The peer's next checkpoints (64 at a time), which follow from what we know."""
         state = self._runner.state
         answer = await self._sync.ask(peer, {"t": "checkpoints", "from": state.epoch + 1})
         rows = answer.get("checkpoints", [])
         if type(rows) is not list or len(rows) > MAX_CHECKPOINTS:
             raise RemoteFault("bad-checkpoint", "checkpoints must be a list")
-        last = verify_chain(
+        return verify_chain(
             self._runner.genesis,
             state.terms.rosters,
             state.epoch,
@@ -393,7 +399,6 @@ class Checkpoints:
             rows,
             lambda frame: snapshots.decompress(frame, MAX_ANSWER_BYTES),
         )
-        return last
 
 
 def floor_of(records: Records) -> Callable[[], Iterable[tuple[Chain, Head]]]:

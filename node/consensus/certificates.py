@@ -3,14 +3,17 @@
 import base64
 import binascii
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+from swarmd.node.checkpoint.files import chain_rows, prove_rosters
+from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.protocol import kinds, schema
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import decode, encode, encode_ordered
+from swarmd.protocol.checkpoint.snapshot import compress, decompress
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.consensus.certificates import (
     CONTRADICTION,
@@ -42,7 +45,7 @@ def of_decision(terms: Terms, journal: Journal, need: Need) -> dict[str, Any]:
     """The certificate of the decision that holds. LocalFault `undecided`."""
     if need.decided is None:
         raise LocalFault("undecided", f"{need.id} has no decision", fix="swarmd consensus explain says why")
-    return _document(terms, _certificate(journal, need, DECISION, need.decided.id))
+    return _document(terms, journal, _certificate(journal, need, DECISION, need.decided.id))
 
 
 def of_result(terms: Terms, journal: Journal, need: Need, task: str | None) -> dict[str, Any]:
@@ -52,9 +55,9 @@ def of_result(terms: Terms, journal: Journal, need: Need, task: str | None) -> d
     if task is None and len(need.runs) == 1:
         task = next(iter(need.runs))
     if task in finals:
-        return _document(terms, _certificate(journal, need, RESULT, finals[task].id))
+        return _document(terms, journal, _certificate(journal, need, RESULT, finals[task].id))
     if task is None and need.closed is not None:
-        return _document(terms, _certificate(journal, need, RESULT, need.closed.id))
+        return _document(terms, journal, _certificate(journal, need, RESULT, need.closed.id))
     accepted = ", ".join(sorted(finals)) or "none"
     raise LocalFault("no-result", f"{need.id}: no accepted result of {task or 'the whole'}", fix=f"there are: {accepted}")  # fmt: skip
 
@@ -66,7 +69,7 @@ def of_contradiction(terms: Terms, journal: Journal, need: Need, did: str) -> di
         raise LocalFault(
             "no-contradiction", f"{did} did not contradict itself in {need.id} as far as we know"
         )
-    return _document(terms, _certificate(journal, need, CONTRADICTION, *pair))
+    return _document(terms, journal, _certificate(journal, need, CONTRADICTION, *pair))
 
 
 def of_fork(genesis: Genesis, journal: Journal, did: str) -> dict[str, Any]:
@@ -100,9 +103,9 @@ def _head(genesis: Genesis) -> dict[str, Any]:
     return {"format": FORMAT, "mesh": genesis.mesh_name, "genesis": genesis.to_map()}
 
 
-def _document(terms: Terms, certificate: Certificate) -> dict[str, Any]:
+def _document(terms: Terms, journal: Journal, certificate: Certificate) -> dict[str, Any]:
     later = {draw: terms.rosters[draw] for draw in certificate.draws if draw and draw in terms.rosters}
-    return {
+    document = {
         **_head(terms.genesis),
         "what": certificate.what,
         "about": [_text(ref) for ref in certificate.about],
@@ -110,6 +113,9 @@ def _document(terms: Terms, certificate: Certificate) -> dict[str, Any]:
         "rosters": {str(draw): roster_map(roster) for draw, roster in later.items()},
         "proofs": [_text(encode_ordered(proof.to_list())) for proof in certificate.proofs],
     }
+    if later:
+        document["checkpoints"] = _text(compress(encode(chain_rows(Records(journal), max(later)))))
+    return document
 
 
 def _text(data: bytes) -> str:
@@ -134,8 +140,8 @@ def read_genesis(document: Any) -> Genesis:
 def check(genesis: Genesis, document: Any, trusted: Collection[str] = ()) -> dict[str, Any]:
     """What a document shows the members of the mesh of `genesis`. RemoteFault with a stable code if it does not.
 
-    Genesis fixes the roster of epoch 0. Of a later epoch the document brings the roster, which counts only if its digest is
-    among `trusted`; else `unproven-roster`.
+    Genesis fixes the roster of epoch 0. Of a later epoch the document brings the roster, which counts only if the checkpoints
+    that it brings too prove it from genesis on, or if its digest is among `trusted`; else `unproven-roster`.
     """
     what = _shape(document)
     if document["mesh"] != genesis.mesh_name:
@@ -147,16 +153,26 @@ def check(genesis: Genesis, document: Any, trusted: Collection[str] = ()) -> dic
         return verify_fork(genesis.mesh_id, *body)
     about = [_bytes(text) for text in document["about"]]
     certificate = certificate_from_list([what, about, document["draws"], body])
-    return verify(_terms(genesis, document["rosters"], trusted), certificate)
+    chain = document.get("checkpoints")
+    proven = {} if chain is None else prove_rosters(genesis, _rows(chain))
+    return verify(_terms(genesis, document["rosters"], proven, trusted), certificate)
 
 
-def _terms(genesis: Genesis, rosters: dict[str, Any], trusted: Collection[str]) -> Terms:
+def _rows(text: Any) -> Any:
+    if type(text) is not str:
+        raise RemoteFault("bad-certificate", "checkpoints must be a text in base64")
+    return decode(decompress(_bytes(text), MAX_FILE_BYTES))
+
+
+def _terms(
+    genesis: Genesis, rosters: dict[str, Any], proven: Mapping[int, Roster], trusted: Collection[str]
+) -> Terms:
     terms = Terms(genesis)
     terms.rosters = {0: terms.rosters[0]}
     for name, value in rosters.items():
         epoch, roster = int(name), _roster(value)
         digest = roster_digest(roster)
-        if digest not in trusted:
+        if digest not in trusted and proven.get(epoch) != roster:
             raise RemoteFault(
                 "unproven-roster",
                 f"epoch {epoch} has roster {digest}, and nothing here says that it is the mesh's",

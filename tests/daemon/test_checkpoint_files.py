@@ -1,11 +1,14 @@
 """Exported checkpoints: what verifies offline, and that nothing else does."""
 
+import base64
 import random
 
 import pytest
 import trio
 from swarmd.node.checkpoint.files import verify
+from swarmd.node.consensus.certificates import check
 from swarmd.node.setup import found_mesh
+from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint.snapshot import compress, decompress
 from swarmd.protocol.faults import RemoteFault
 
@@ -77,3 +80,45 @@ async def test_ten_thousand_mutated_files_are_refused(exported):
         return count
 
     assert await trio.to_thread.run_sync(refused) == MUTANTS
+
+
+@pytest.mark.property_id("P7")
+async def test_a_certificate_of_a_later_epoch_brings_the_checkpoints_that_prove_its_roster(
+    mesh, task, echo, wait_until
+):
+    two = await mesh(2, genesis={"epoch_s": 1})
+    await two[0].attach(echo("a"))
+    await two.until_met()
+    await wait_until(lambda: all(node.state.epoch >= 2 for node in two), "two epochs have ended")
+    need = await two[1].post(task())
+    await two[1].finish(need)
+    made = await two[0].call("consensus.export", need=need)
+    draw = max(made["draws"])
+    assert draw >= 2
+    shown = check(two.genesis, made)
+    assert shown["need"] == need
+
+    def with_chain(rows):
+        return {**made, "checkpoints": base64.b64encode(compress(encode(rows))).decode()}
+
+    rows = decode(decompress(base64.b64decode(made["checkpoints"])))
+    assert check(two.genesis, with_chain(rows)) == shown
+    forged = [*rows[:-1], [*rows[-1][:2], [], rows[-1][3]]]
+    for wrong, code in (
+        (rows[:-1], "unproven-roster"),
+        (rows[1:], "bad-checkpoint"),
+        (forged, "bad-certificate"),
+        ("x", "bad-checkpoint"),
+    ):
+        with pytest.raises(RemoteFault) as refused:
+            check(two.genesis, with_chain(wrong))
+        assert refused.value.code == code
+    roster = made["rosters"][str(draw)]
+    for document in (
+        {name: value for name, value in made.items() if name != "checkpoints"},
+        {**made, "rosters": {str(draw): {**roster, "members": roster["members"][:1]}}},
+    ):
+        with pytest.raises(RemoteFault) as refused:
+            check(two.genesis, document)
+        assert refused.value.code == "unproven-roster"
+    assert check(two.genesis, document | {"rosters": made["rosters"]}, ()) == shown

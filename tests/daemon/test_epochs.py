@@ -76,6 +76,22 @@ async def test_a_newcomer_begins_at_the_last_checkpoint(mesh, task, echo, wait_u
     three.check_money()
 
 
+async def test_a_newcomer_brings_the_next_one_in(mesh, task, echo, wait_until):
+    """It passed checkpoints that it never adopted, and has them all the same: who comes after it verifies each."""
+    four = await mesh(4, verifiers=2, genesis={"epoch_s": 1}, start=False)
+    for index in range(2):
+        await four[index].start(peers=[four[0].addr] if index else [])
+    await until_epoch(four, wait_until, 3)
+    await four[2].start(peers=[four[0].addr, four[1].addr])
+    await until_epoch(four, wait_until, 4)
+    for index in range(2):
+        await four[index].stop()
+    await four[3].start(peers=[four[2].addr])
+    await wait_until(lambda: four[3].state.epoch == four[2].state.epoch, "it is where the other newcomer is")
+    epochs = [kept.epoch for kept in four[3].daemon.checkpoints.records.since(1, 1_000)]
+    assert epochs == list(range(1, four[3].state.epoch + 1))
+
+
 async def test_old_batches_go_into_blocks_and_come_back(mesh, task, echo, wait_until):
     """Hot, warm, cold: what is long over is in content blocks, and `need show` and `why` still have it."""
     three = await mesh(3, verifiers=2, genesis={"epoch_s": 1}, start=False, keep_epochs=1)
