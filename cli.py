@@ -16,6 +16,7 @@ from swarmd.node.console.grammar import (
     checkpoints,
     consensus,
     contents,
+    lifecycle,
     meshes,
     money,
     needs,
@@ -48,6 +49,7 @@ def build_parser() -> Parser:
     commands = Commands(parser, common)
     for family in (
         node,
+        lifecycle,
         peers,
         needs,
         money,
@@ -175,7 +177,7 @@ def _run(words: list[str], out: Any) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     args = parse(parser, words)
-    code: int = load(args.run)(Context(args, out, os.environ, parser))
+    code: int = load(args.run)(Context(args, out, os.environ, parser, tuple(words)))
     return code
 
 

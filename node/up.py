@@ -5,9 +5,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from swarmd.node.daemon import Daemon, Settings, serve
+from swarmd.node.log_file import log_handler
+from swarmd.node.sd_notify import tell_service_manager
+from swarmd.node.version import version
+
+log = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,9 +31,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up_logging(level: str, style: str) -> None:
-    """To stderr, as text or one JSON object a line. Libraries speak from warnings up."""
-    handler = logging.StreamHandler(sys.stderr)
+def set_up_logging(level: str, style: str, file: Path | None = None) -> None:
+    """To stderr or a file, as text or one JSON object a line. Libraries speak from warnings up."""
+    handler = logging.StreamHandler(sys.stderr) if file is None else log_handler(file)
     if style == "json":
         handler.setFormatter(JsonFormatter())
     else:
@@ -51,4 +57,12 @@ def ready_line(daemon: Daemon) -> dict[str, Any]:
 
 def run(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
     """Serve until stopped; `announce` gets the ready line once. LocalFault and CorruptState as in `serve`."""
-    serve(settings, lambda daemon: announce(ready_line(daemon)))
+
+    def on_ready(daemon: Daemon) -> None:
+        ready = ready_line(daemon)
+        announce(ready)
+        log.info("swarmd %s is up: %s, at %s", version(), ready["did"], ", ".join(ready["addrs"]))
+        tell_service_manager("READY=1")
+
+    serve(settings, on_ready)
+    log.info("stopped")

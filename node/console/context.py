@@ -20,6 +20,7 @@ class Context:
     out: Output
     env: Mapping[str, str]
     parser: ArgumentParser
+    words: tuple[str, ...] = ()  # as they were typed
 
     @cached_property
     def home(self) -> Path:

@@ -115,6 +115,10 @@ def _made(ctx: Context, found: dict[str, Any]) -> int:
 
 
 def run_up(ctx: Context) -> int:
+    if ctx.args.detach:
+        from swarmd.node.console.lifecycle import run_detached
+
+        return run_detached(ctx)
     loaded = load_config(ctx.home, ctx.env, config_flags(ctx))
     config = loaded.config
     # Late: all of libp2p, py-evm and wasmtime comes with it.
@@ -125,7 +129,8 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
 
-    up.set_up_logging(config.log_level, config.log_format)
+    log_file = Path(ctx.args.log_file).absolute() if ctx.args.log_file else None
+    up.set_up_logging(config.log_level, config.log_format, log_file)
     settings = Settings(
         home=ctx.home,
         listen=config.listen,

@@ -1,5 +1,7 @@
 """The node itself: init, up, stop, status, peers, balance."""
 
+import argparse
+
 from swarmd.node.console.grammar.values import positive
 from swarmd.node.console.parser import Commands
 
@@ -92,6 +94,16 @@ def add(commands: Commands) -> None:
     up.add_argument("--checks", choices=("touched", "full"), help="invariants after each step")
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="how much is logged")
     up.add_argument("--log-format", choices=("text", "json"), help="lines for people or for programs")
+    up.add_argument(
+        "--log-file", metavar="FILE", help="log there, not to stderr; rotated at 10 MiB, five are kept"
+    )
+    up.add_argument(
+        "-d",
+        "--detach",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="run in the background, and return once the node is ready",
+    )
 
     invite = commands.add(
         "invite",
