@@ -4,14 +4,12 @@ What is signed is on disk before it is given away, so a payer that crashed never
 accepted is on disk before it is acknowledged. Blocking; the chain's worker thread only.
 """
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from swarmd.node.chain.codec import checksum
+from swarmd.node.chain.database import Database
 from swarmd.node.chain.desk import CHANNELS, Desk, Sent
 from swarmd.node.chain.evm_signatures import recover
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -36,28 +34,11 @@ CREATE TABLE IF NOT EXISTS channel(
 """
 
 
-class Channels:
+class Channels(Database):
     """The channels that this host has a part in. role: payer | payee | watch (for a payee that asked us to)."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        super().__init__(path, _SCHEMA)
 
     def _row(self, channel: bytes) -> tuple[str, int, Voucher | None]:
         row = self._db.execute("SELECT role, signed, voucher FROM channel WHERE id=?", (channel,)).fetchone()

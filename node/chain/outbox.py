@@ -34,6 +34,7 @@ from swarmd.node.chain.client import (
     Rejected,
     Signer,
 )
+from swarmd.node.chain.database import connect, transaction
 from swarmd.node.chain.requests import (
     SETTLED,
     STATES,
@@ -46,7 +47,6 @@ from swarmd.node.chain.requests import (
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 SCHEMA_VERSION = 2
-_LOCK_TIMEOUT_S = 5.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -101,15 +101,14 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=_LOCK_TIMEOUT_S
-        )
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._open_schema(path)
+            self._db = connect(path)
+            try:
+                self._open_schema(path)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.DatabaseError as error:
-            self._db.close()
             if isinstance(error, sqlite3.OperationalError):
                 raise
             raise CorruptState("bad-outbox-file", f"{path}: {error}") from None
@@ -120,7 +119,6 @@ class Outbox:
     def _open_schema(self, path: Path) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version not in range(SCHEMA_VERSION + 1):
-            self._db.close()
             raise LocalFault("outbox-version", f"{path} has version {version}", fix="use a newer swarmd")
         upgrade = _UPGRADE if version == 1 else ""
         self._db.executescript(
@@ -133,15 +131,8 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # not so when a full disk made SQLite roll back by itself
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._lock, transaction(self._db):
+            yield self._db
 
     def _rows(self, where: str, *arguments: object) -> list[Request]:
         with self._lock:

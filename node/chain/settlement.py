@@ -9,15 +9,14 @@ it, and after that its nonce is used. The book is SQLite; each step is one trans
 Blocking; the chain's worker thread only.
 """
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from swarmd.node.chain.anchoring import pack_call
+from swarmd.node.chain.database import Database
 from swarmd.node.chain.desk import SETTLEMENT, Desk
 from swarmd.node.chain.evm_signatures import recover
 from swarmd.node.chain.requests import CALL
@@ -79,30 +78,13 @@ class Epoch:
         }
 
 
-class Settlements:
+class Settlements(Database):
     """The receipts of one publisher and their epochs, in the SQLite file `path`."""
 
     def __init__(self, path: Path, *, min_receipts: int = MIN_RECEIPTS, deadline_s: int = DEADLINE_S) -> None:
+        super().__init__(path, _SCHEMA)
         self.min_receipts = min_receipts
         self.deadline_s = deadline_s
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     # Receipts
 

@@ -7,13 +7,13 @@ rather than record a second history. Blocking; one worker thread at a time.
 """
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swarmd.node.chain.client import ChainClient, Unavailable
 from swarmd.node.chain.codec import ContractCodec
+from swarmd.node.chain.database import Database
 from swarmd.protocol.faults import CorruptState
 
 MAX_RANGE_BLOCKS = 500
@@ -43,23 +43,17 @@ class Event:
     tx_hash: bytes
 
 
-class Watcher:
+class Watcher(Database):
     """The events of one contract at `address` (20 bytes), from block `start` on, at `confirmations` deep."""
 
     def __init__(
         self, path: Path, address: bytes, codec: ContractCodec, *, confirmations: int, start: int = 0
     ) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        super().__init__(path, _SCHEMA)
         self._address = address
         self._codec = codec
         self._confirmations = confirmations
         self._start = start
-
-    def close(self) -> None:
-        self._db.close()
 
     @property
     def cursor(self) -> tuple[int, bytes] | None:
@@ -109,21 +103,15 @@ class Watcher:
             text = json.dumps(fields, default=lambda value: "0x" + value.hex())
             place = (log.block_number, log.block_hash, log.tx_hash, log.index)
             rows.append((self._address, name, text, *place))
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            before = self._db.total_changes
-            self._db.executemany(
+        with self._transaction() as db:
+            before = db.total_changes
+            db.executemany(
                 "INSERT INTO event(address, name, fields, block_number, block_hash, tx_hash, log_index) "
                 "VALUES(?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
                 rows,
             )
-            added = self._db.total_changes - before
-            self._db.execute("INSERT OR REPLACE INTO cursor VALUES(?,?,?)", (self._address, last, block_hash))
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+            added = db.total_changes - before
+            db.execute("INSERT OR REPLACE INTO cursor VALUES(?,?,?)", (self._address, last, block_hash))
         return added
 
     def events(self, name: str, *, after: int = 0, limit: int = 1_000) -> list[Event]:
