@@ -1,10 +1,10 @@
 """The account of a home: a secp256k1 key in a file only its owner can read, and the signer over it."""
 
-import os
 import secrets
 from pathlib import Path
 
 from swarmd.node.chain.client import Call, Fees
+from swarmd.node.chain.secret_file import write_secret
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 KEY_BYTES = 32
@@ -19,36 +19,18 @@ def load_or_create_key(path: Path) -> bytes:
     Raises LocalFault `key-exposed` if others can read the file, CorruptState `bad-key` if it holds no key.
     """
     if not path.exists():
-        _create(path)
+        key = 1 + secrets.randbelow(_ORDER - 1)
+        write_secret(path, key.to_bytes(KEY_BYTES, "big").hex().encode("ascii") + b"\n")
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise LocalFault("key-exposed", f"{path} has mode {mode:04o}", fix=f"chmod 600 {path}")
     try:
-        key = bytes.fromhex(path.read_text("ascii").strip())
+        found = bytes.fromhex(path.read_text("ascii").strip())
     except ValueError:
         raise CorruptState("bad-key", f"{path} is not hex") from None
-    if len(key) != KEY_BYTES or not 0 < int.from_bytes(key, "big") < _ORDER:
+    if len(found) != KEY_BYTES or not 0 < int.from_bytes(found, "big") < _ORDER:
         raise CorruptState("bad-key", f"{path} holds no secp256k1 key")
-    return key
-
-
-def _create(path: Path) -> None:
-    """Write a fresh key beside `path` and rename it, so that a crash leaves a whole key or none."""
-    key = 1 + secrets.randbelow(_ORDER - 1)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, key.to_bytes(KEY_BYTES, "big").hex().encode("ascii") + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return found
 
 
 class LocalSigner:

@@ -4,11 +4,11 @@ Deriving the key from the passphrase takes about a second and 256 MB: worker thr
 """
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.chain.secret_file import write_secret
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 KEYSTORE_FILE = "keystore.json"
@@ -40,7 +40,7 @@ def create(folder: Path, passphrase: str, key: bytes | None = None) -> str:
         raise LocalFault("bad-key", "that is no key of an account", fix=fix) from None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     record = Account.encrypt(account.key, passphrase, kdf="scrypt")
-    _write(path, json.dumps(record, indent=1).encode() + b"\n")
+    write_secret(path, json.dumps(record, indent=1).encode() + b"\n")
     return str(account.address)
 
 
@@ -104,21 +104,3 @@ def _read(path: Path, *, private: bool = False) -> dict[str, Any]:
     if not isinstance(found, dict) or len(text) > MAX_KEYSTORE_BYTES:
         raise LocalFault("bad-keystore", f"{path} is no keystore", fix="a Web3 Secret Storage v3 file (JSON)")
     return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, 0600 from the start."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
