@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -73,6 +74,25 @@ def _seconds(least: float, most: float) -> Callable[[object], float]:
         return float(value)  # type: ignore[arg-type]
 
     return check
+
+
+def _share(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ValueError("must be a number from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        wrong = bool(parts.query or parts.fragment or parts.username or parts.password is not None)
+        wrong = wrong or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if text and wrong:
+        raise ValueError("must be a URL, http or https, without a user or a query")
+    return text
 
 
 def _boolean(value: object) -> bool:
@@ -241,6 +261,17 @@ class Config:
         "info", _choice("debug", "info", "warning", "error"), "How much is logged, to stderr."
     )
     log_format: str = _setting("text", _choice("text", "json"), "Lines for people, or one JSON object each.")
+    telemetry_otlp_endpoint: str = _setting(
+        "",
+        _url,
+        "An OpenTelemetry collector to send traces and metrics to, as http://127.0.0.1:4318; empty: none.",
+    )
+    telemetry_sample_ratio: float = _setting(
+        1.0, _share, "The share of needs that are traced, where their owner's node does not say; 0 to 1."
+    )
+    telemetry_metrics_interval_s: float = _setting(
+        15.0, _seconds(1.0, 3_600), "How often metrics go to the collector."
+    )
     verifier_commands: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict,
         metadata={"check": _commands, "doc": 'Programs that judge results: name = ["program", "argument"].'},
@@ -325,10 +356,11 @@ def _read_file(path: Path) -> Mapping[str, Any]:
 def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """`[content] backend = ...` is another spelling of `content_backend = ...`."""
     found = dict(document)
-    table = found.get("content")
-    if isinstance(table, dict):
-        del found["content"]
-        found |= {f"content_{name}": value for name, value in table.items()}
+    for family in ("content", "telemetry", "log"):
+        table = found.get(family)
+        if isinstance(table, dict):
+            del found[family]
+            found |= {f"{family}_{name}": value for name, value in table.items()}
     return found
 
 

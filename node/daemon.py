@@ -69,6 +69,7 @@ from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
 from swarmd.node.state.replica_host import ReplicaHost
 from swarmd.node.state.sync import Sync
+from swarmd.node.telemetry.service import Telemetry, TelemetrySettings
 from swarmd.node.transport.local import LocalServer
 from swarmd.node.transport.p2p.access import AccessList
 from swarmd.node.transport.p2p.config import P2PLimits
@@ -120,6 +121,7 @@ class Settings:
     nats_hold_s: float = DEFAULT_PREFER_P2P_S
     etcd: EtcdSettings = EtcdSettings()
     content: ContentSettings = ContentSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 class Daemon:
@@ -182,6 +184,7 @@ class Daemon:
             on_out=self._on_out,
         )
         self._clock_ns.not_before(self.runner.state.now_ns)
+        self.telemetry = Telemetry(settings.telemetry, self.runner)
         self.capsules.attach(self.runner, self.content, self.transport)
         attestation = SoftwareAttestation(settings.attestation_keys)
         self.dispatcher = Dispatcher(
@@ -335,6 +338,7 @@ class Daemon:
                 nursery.start_soon(self.capsules.run)
                 nursery.start_soon(self.content_host.run)
                 nursery.start_soon(watch_bootstrap, self.runner)
+                nursery.start_soon(self.telemetry.run)
                 kept = self.journal.outbox()
                 await nursery.start(
                     self.dispatcher.run, [each for each in kept if not isinstance(each, Wish)]

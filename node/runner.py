@@ -22,6 +22,7 @@ from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.sealing import FlushWindow
 from swarmd.node.telemetry.histogram import Histogram
+from swarmd.node.telemetry.tracing import Tracer
 from swarmd.node.turns import Item, Out, Reply
 from swarmd.node.voice import PreflightDenied, Voice
 from swarmd.protocol import engine
@@ -127,6 +128,7 @@ class Runner:
         self._seen: list[Envelope] = []
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
+        self.tracer: Tracer | None = None
         self.voice = Voice(genesis.mesh_id, me, sign, self.gates, journal)
         self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
@@ -141,6 +143,10 @@ class Runner:
             known = self._roster_sets[epoch] = (found, frozenset(found.members))
             self._roster_sets = {n: kept for n, kept in self._roster_sets.items() if n > epoch - 16}
         return known[1]
+
+    def trace(self, tracer: Tracer) -> None:
+        """From now on, make spans of what happens."""
+        self.tracer = self.voice.tracer = tracer
 
     @property
     def gate(self) -> PolicyGate:
@@ -352,6 +358,8 @@ class Runner:
             log.info("the journal takes writes again")
             self.trouble = ""
         self.counters["turns"] += 1
+        if self.tracer is not None:
+            self.tracer.commit(self.state)
         for envelope in self._seen:
             for watcher in self.watchers:
                 watcher(envelope)
@@ -359,7 +367,7 @@ class Runner:
 
     def _drop(self, error: Exception, items: list[Item], position: int | None) -> Out:
         """Forget this turn and take it again without the item (None: the tick) that broke it."""
-        self.journal.rollback()
+        self._take_back()
         self._restore()
         culprit = Item() if position is None else items.pop(position)
         self._queue.extendleft(reversed(items))
@@ -377,9 +385,14 @@ class Runner:
             out.reports.append((culprit.peer, "", "internal"))
         return out
 
+    def _take_back(self) -> None:
+        self.journal.rollback()
+        if self.tracer is not None:
+            self.tracer.rollback()
+
     def _undo(self, error: sqlite3.Error, items: list[Item], *, moved: bool) -> Out:
         """The transaction failed: nothing of this turn happened, so the state, if it moved, must forget it too."""
-        self.journal.rollback()
+        self._take_back()
         code = getattr(error, "sqlite_errorname", "")
         if code not in _PASSING_ERRORS:
             raise CorruptState("bad-journal", f"{self.journal.path}: {error}") from error
@@ -464,7 +477,12 @@ class Runner:
         names cannot tell, and what counts in the mesh must not depend on who can.
         """
         envelope = batch.envelopes[at]
-        verdict = self.gates.ingress(envelope)
+        if self.tracer is None:
+            verdict = self.gates.ingress(envelope)
+        else:
+            began_ns = self._clock_ns()
+            verdict = self.gates.ingress(envelope)
+            self.tracer.received(envelope, verdict, began_ns)
         if "log" in verdict.obligations:
             log_verdict(envelope, verdict)
         fault = self.gates.false_digest(envelope, verdict)
@@ -474,6 +492,14 @@ class Runner:
         return verdict
 
     def _step(self, given: Input, out: Out, reply: Reply | None = None) -> None:
+        if self.tracer is None:
+            self._tell(given, out, reply)
+            return
+        self.tracer.given(given)
+        self._tell(given, out, reply)
+        self.tracer.answered()
+
+    def _tell(self, given: Input, out: Out, reply: Reply | None) -> None:
         effects = engine.step(self.state, given)
         if isinstance(given, Adopted):
             # What came before is in the state that a restart begins with.
@@ -538,6 +564,8 @@ class Runner:
                 ):
                     self.journal.keep(effect)
                     out.effects.append(effect)
+                    if self.tracer is not None:
+                        self.tracer.began(effect, self.state)
                 case Report(did, code):
                     out.reports.append(("", did, code))
                 case Arm():

@@ -8,6 +8,7 @@ from swarmd.node.policy.gates import Gates, recorded
 from swarmd.node.ports import Verdict
 from swarmd.node.sealing import seal
 from swarmd.node.spending import DAY_NS, Spending
+from swarmd.node.telemetry.tracing import Tracer
 from swarmd.protocol import kinds
 from swarmd.protocol.batch import Sign
 from swarmd.protocol.chains import Chains
@@ -34,6 +35,7 @@ class Voice:
         self._sign = sign
         self._gates = gates
         self._journal = journal
+        self.tracer: Tracer | None = None
         self.unsealed: list[Envelope] = []
         # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
         self._verdicts: dict[bytes, Verdict] = {}
@@ -86,6 +88,11 @@ class Voice:
         The digest it carries is that of our own ingress evaluation: who runs the same policy checks it by the
         evaluation that it makes anyway.
         """
+        # Nothing where nothing is recorded: a span that nobody can find would only break the tree.
+        trace, saying = "", None
+        if self.tracer is not None:
+            saying = self.tracer.saying(draft)
+            trace = saying.traceparent if saying is not None else self.tracer.opting_out(draft)
         envelope = build(
             kind=draft.kind,
             thread=draft.thread,
@@ -97,7 +104,7 @@ class Voice:
             refs=draft.refs,
             policy=self._gates.active.policy_hash,
             eval_digest=bytes(32),
-            trace=draft.trace,
+            trace=trace,
         )
         local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None
         verdict = self._gates.preflight(envelope, local)
@@ -105,6 +112,9 @@ class Voice:
             verdict = self._gates.ingress(envelope)
         if verdict.allow:
             envelope = evaluated(envelope, verdict.digest)
+        if saying is not None and self.tracer is not None:
+            self.tracer.said(saying, envelope if verdict.allow else None, draft, verdict)
+        if verdict.allow:
             self._verdicts[envelope.id] = verdict
             self._note(envelope)
             return envelope

@@ -241,8 +241,15 @@ def bucket_of(need: str) -> int:
     return sha256(need.encode()).digest()[0]
 
 
+def trace_id_of(need: str) -> str:
+    """The trace id of a need, 32 hexadecimal digits: who records a part of it anywhere records it under this one."""
+    return sha256(b"swarmd/trace/1\0" + need.encode()).hexdigest()[:32]
+
+
 def trace_of(need: str, step: int) -> str:
-    """A W3C traceparent whose trace id is the need's, so that one trace spans all daemons."""
-    digest = sha256(b"swarmd/trace/1\0" + need.encode()).hexdigest()
+    """A W3C traceparent whose trace id is the need's, so that one trace spans all daemons.
+
+    What the core suggests: it has no spans. A node that records them says its own (node/telemetry), another nothing.
+    """
     span = sha256(f"{need}/{step}".encode()).hexdigest()[:16]
-    return f"00-{digest[:32]}-{span}-01"
+    return f"00-{trace_id_of(need)}-{span}-01"

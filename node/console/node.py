@@ -128,6 +128,7 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.console.money import rpc_settings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
+    from swarmd.node.telemetry.service import TelemetrySettings
 
     log_file = Path(ctx.args.log_file).absolute() if ctx.args.log_file else None
     up.set_up_logging(config.log_level, config.log_format, log_file)
@@ -166,6 +167,11 @@ def run_up(ctx: Context) -> int:
         content=content_settings(config),
         etcd=EtcdSettings(
             config.etcd_endpoints, config.etcd_ca, config.etcd_cert, config.etcd_key, config.etcd_keep_s
+        ),
+        telemetry=TelemetrySettings(
+            config.telemetry_otlp_endpoint,
+            config.telemetry_sample_ratio,
+            config.telemetry_metrics_interval_s,
         ),
     )
     up.run(settings, lambda ready: _announce(ctx, ready))

@@ -217,3 +217,28 @@ def test_doctor_content_says_that_there_is_no_kubo(swarmd: Callable[..., Any], h
     ran = swarmd("doctor content --json")
     assert ran.code == 1 and ran.json["daemon"] == "down"
     assert "no kubo answers" in str(ran.json["checks"])
+
+
+@pytest.mark.parametrize("table", ["[telemetry]\notlp_endpoint", "telemetry_otlp_endpoint"])
+def test_telemetry_is_a_table_or_plain_names(tmp_path, table):
+    (tmp_path / "swarmd.toml").write_text(f'{table} = "http://collector.lan:4318"\n')
+    config = load_config(tmp_path, {"SWARMD_TELEMETRY_SAMPLE_RATIO": "0.25"}).config
+    assert (config.telemetry_otlp_endpoint, config.telemetry_sample_ratio) == (
+        "http://collector.lan:4318",
+        0.25,
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["collector:4318", "ftp://x", "http://", "http://user:secret@x", "http://x?y=1", "http://x:0"]
+)
+def test_a_collector_that_is_no_url_is_refused(tmp_path, url):
+    with pytest.raises(LocalFault) as caught:
+        load_config(tmp_path, {"SWARMD_TELEMETRY_OTLP_ENDPOINT": url})
+    assert caught.value.code == "bad-config" and "telemetry_otlp_endpoint" in caught.value.message
+
+
+def test_the_log_is_a_table_too(tmp_path):
+    (tmp_path / "swarmd.toml").write_text('[log]\nformat = "json"\nlevel = "debug"\n')
+    config = load_config(tmp_path, {}).config
+    assert (config.log_format, config.log_level) == ("json", "debug")
