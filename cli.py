@@ -12,6 +12,7 @@ from typing import Any
 
 from swarmd.node.console.grammar import (
     agents,
+    api,
     backups,
     checkpoints,
     consensus,
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
         checkpoints,
         policies,
         meshes,
+        api,
     ):
         family.add(commands)
     _add_sim(commands)

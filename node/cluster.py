@@ -102,7 +102,7 @@ class Cluster:
     def command(self, member: Member, *up: str) -> list[str]:
         """The command line of a member's daemon; `up` are the words of the command. Others may place it elsewhere."""
         swarmd = [sys.executable, "-m", "swarmd.cli", "--home", str(member.home), "--json"]
-        return [*swarmd, *up, "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]
+        return [*swarmd, *up, "--no-mdns", "--no-api", "--listen", "/ip4/127.0.0.1/tcp/0"]
 
     def wait_ready(self, member: Member) -> None:
         """Until the daemon says it serves; LocalFault `daemon-failed` with the end of its log if it does not."""

@@ -252,6 +252,29 @@ class Config:
     attestation_keys: tuple[str, ...] = _setting(
         (), _dids, "DIDs of attesters whose software quotes this node vouches for (docs/verifiers.md)."
     )
+    api_enabled: bool = _setting(True, _boolean, "Serve the HTTP API and the dashboard (docs/api.md).")
+    api_host: str = _setting(
+        "127.0.0.1",
+        _text,
+        "Where the HTTP API listens. Anything but loopback needs api_tls_cert and api_tls_key.",
+    )
+    api_port: int = _setting(
+        0, _integer(0, 65_535), "The port of the HTTP API; 0: 4280, or a free one where that is taken."
+    )
+    api_tls_cert: str = _setting("", _text, "A PEM file of the HTTP API's certificate and its chain.")
+    api_tls_key: str = _setting("", _text, "A PEM file of its key.")
+    api_hosts: tuple[str, ...] = _setting(
+        (), _texts, "Names, with their port unless it is the usual one, under which the HTTP API is reached."
+    )
+    api_cors_origins: tuple[str, ...] = _setting(
+        (), _texts, "Web pages that may ask the HTTP API with a token: https://host or https://host:port."
+    )
+    api_rate_per_s: float = _setting(
+        500.0, _seconds(0.1, 100_000), "Requests a second that one token may make, on average."
+    )
+    api_max_body_bytes: int = _setting(
+        1_048_576, _integer(1_024, 16 * 1_048_576), "Bytes that one request to the HTTP API may have."
+    )
     checks: str = _setting(
         "touched",
         _choice("touched", "full"),
@@ -356,7 +379,7 @@ def _read_file(path: Path) -> Mapping[str, Any]:
 def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """`[content] backend = ...` is another spelling of `content_backend = ...`."""
     found = dict(document)
-    for family in ("content", "telemetry", "log"):
+    for family in ("content", "telemetry", "log", "api"):
         table = found.get(family)
         if isinstance(table, dict):
             del found[family]

@@ -20,6 +20,8 @@ from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.api.service import ApiService
+from swarmd.node.api.settings import ApiSettings
 from swarmd.node.arbiter.settings import EtcdSettings, open_arbiter
 from swarmd.node.backup.ops import backup_ops
 from swarmd.node.backup.silence import Silence
@@ -122,6 +124,7 @@ class Settings:
     etcd: EtcdSettings = EtcdSettings()
     content: ContentSettings = ContentSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    api: ApiSettings = ApiSettings()
 
 
 class Daemon:
@@ -232,6 +235,7 @@ class Daemon:
         self._announce = trio.Event()
         self._stop = trio.CancelScope()
         self.bridge = self._make_bridge(settings)
+        self.http = ApiService(settings.api, home, self.identity.did)
         self.api = LocalApi(
             self.runner,
             self.transport,
@@ -266,6 +270,7 @@ class Daemon:
                 **checkpoint_ops(self.checkpoints, self.runner),
                 **proof_ops(self.runner),
                 **self.content_host.ops(),
+                **self.http.ops(),
             },
             peers.network,
             self.silence.status,
@@ -274,6 +279,7 @@ class Daemon:
         self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
         self.api.checkpoints = self.checkpoints.status
         self.api.archive = self.checkpoints.archive
+        self.api.http = self.http.status
         if self.arbiter is not None:
             self.api.arbiter = self.arbiter.status
 
@@ -349,6 +355,7 @@ class Daemon:
                 nursery.start_soon(self.discovery.run)
                 server = LocalServer(socket_path(self._settings.home), self.api.handle, inline=INLINE_OPS)
                 await nursery.start(server.run)
+                await nursery.start(self.http.run, self.api)
                 on_ready(self)
         self._nursery = None
 

@@ -3,8 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -13,6 +12,7 @@ from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import agent_ops
 from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.jobs import Content
+from swarmd.node.paging import list_needs
 from swarmd.node.pool import views as pool_views
 from swarmd.node.ports import Chain, Transport
 from swarmd.node.runner import Runner
@@ -89,6 +89,7 @@ class LocalApi:
         self._digests = Digests()
         self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.arbiter: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self.http: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.archive: Archive | None = None
         self.checkpoints: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.topics = TopicHub()
@@ -166,6 +167,7 @@ class LocalApi:
             "trouble": runner.trouble,
             "bridge": self.bridge(),
             "arbiter": self.arbiter(),
+            "api": self.http(),
             "restored": self._silence(),
             "manifests": len(state.manifests),
             "offers": sum(len(manifest.offers) for manifest in state.manifests.values()),
@@ -253,20 +255,11 @@ class LocalApi:
         return {"need": need.id, **views.challenge_row(state, need, max(mine, key=lambda c: c.lamport))}
 
     async def _need_list(self, call: LocalCall) -> Any:
-        state = self._runner.state
-        wanted, limit = call.args.get("state"), _limit(call.args)
-        found: Iterator[str]
-        if wanted is None:
-            found, total = reversed(state.needs), len(state.needs)
-        else:
-            name = str(wanted).upper()
-            found, total = state.views.needs_in(name), state.views.need_counts().get(name, 0)
-        rows = [views.need_row(state, state.needs[need]) for need in islice(found, limit)]
-        if self.archive is not None:
-            outcome = None if wanted is None else str(wanted).upper()
-            total += self.archive.count(outcome)
-            rows += self.archive.rows(outcome, limit - len(rows)) if len(rows) < limit else []
-        return {"needs": rows, "total": total}
+        """{state, limit, cursor}: newest first, or what moved last first within a state; `next` continues."""
+        args = call.args
+        return list_needs(
+            self._runner.state, self.archive, args.get("state"), _limit(args), args.get("cursor")
+        )
 
     async def _task_list(self, call: LocalCall) -> Any:
         """Tasks of all needs, or of one; by state, or those that are ready."""

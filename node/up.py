@@ -51,6 +51,7 @@ def ready_line(daemon: Daemon) -> dict[str, Any]:
         "peer_id": daemon.transport.peer_id,
         "addrs": list(daemon.transport.addrs),
         "mesh": {"id": daemon.genesis.mesh_name, "name": daemon.genesis.name},
+        "api": daemon.http.status()["url"],
         "at_ns": time.time_ns(),
     }
 

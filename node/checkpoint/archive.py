@@ -19,6 +19,7 @@ from swarmd.protocol.ledger.accounts import Account, Ledger
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import Terms
 
+MAX_ROW = (1 << 63) - 1
 _STATES = {"released": "FINALIZED", "refunded": "REFUNDED", "expired": "EXPIRED"}
 
 
@@ -49,17 +50,19 @@ class Archive:
         row = self._db.execute(f"select count(*) from closed where outcome in ({marks})", wanted).fetchone()
         return int(row[0])
 
-    def rows(self, state: str | None, limit: int) -> list[dict[str, Any]]:
-        """Lines of `need list`, what closed last first; what a checkpoint alone tells where we were not there."""
+    def rows(self, state: str | None, limit: int, below: int = MAX_ROW) -> list[tuple[int, dict[str, Any]]]:
+        """Lines of `need list` with their row's number, what closed last first, from rows below `below`; what a
+        checkpoint alone tells where we were not there."""
         wanted = self._outcomes(state)
         marks = ",".join("?" * len(wanted))
         found = self._db.execute(
-            f"select need, epoch, outcome, row from closed where outcome in ({marks}) order by rowid desc limit ?",
-            (*wanted, limit),
+            f"select need, epoch, outcome, row, rowid from closed where outcome in ({marks}) and rowid < ?"
+            " order by rowid desc limit ?",
+            (*wanted, below, limit),
         )
         return [
-            {**(decode(row) if row else _unknown(need, outcome)), "closed_by_epoch": epoch}
-            for need, epoch, outcome, row in found
+            (number, {**(decode(row) if row else _unknown(need, outcome)), "closed_by_epoch": epoch})
+            for need, epoch, outcome, row, number in found
         ]
 
     def _outcomes(self, state: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from swarmd.node.config import CONFIG_FILE, config_text, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import clean, facts
-from swarmd.node.console.settings import content_settings
+from swarmd.node.console.settings import api_settings, content_settings
 from swarmd.node.console.verifiers import bootstrap_text
 from swarmd.node.version import version
 from swarmd.protocol.amounts import parse_usdc
@@ -173,6 +173,7 @@ def run_up(ctx: Context) -> int:
             config.telemetry_sample_ratio,
             config.telemetry_metrics_interval_s,
         ),
+        api=api_settings(config),
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK
@@ -191,7 +192,8 @@ def config_flags(ctx: Context) -> dict[str, Any]:
         "checks",
     )
     found = {name: getattr(ctx.args, name, None) or None for name in names}
-    return {**found, "mdns": getattr(ctx.args, "mdns", None)}
+    switches = {name: getattr(ctx.args, name, None) for name in ("mdns", "api_enabled")}
+    return {**found, **switches}
 
 
 def _announce(ctx: Context, ready: dict[str, Any]) -> None:
@@ -204,6 +206,8 @@ def _announce(ctx: Context, ready: dict[str, Any]) -> None:
     for addr in ready["addrs"]:
         out.note(f"  reach   {addr}")
     home = f" --home {ctx.args.home}" if ctx.args.home else ""
+    if ready.get("api"):
+        out.note(f"  see     {ready['api']} (swarmd{home} dashboard)")
     out.note(f"  ask     swarmd{home} status")
     out.note("Ctrl-C stops it")
 

@@ -10,6 +10,7 @@ from swarmd.node.console.output import WHOLE, clean, table
 from swarmd.protocol.faults import LocalFault
 
 if TYPE_CHECKING:
+    from swarmd.node.api.settings import ApiSettings
     from swarmd.node.content.network import ContentSettings
 
 
@@ -141,3 +142,22 @@ def content_settings(config: Config) -> "ContentSettings":
         config.content_bitswap,
         config.content_ipfs_peers,
     )
+
+
+def api_settings(config: Config) -> "ApiSettings":
+    """What the daemon needs of `[api]`. LocalFault `bad-config` for what would be unsafe."""
+    from swarmd.node.api.settings import ApiSettings
+
+    found = ApiSettings(
+        config.api_enabled,
+        config.api_host,
+        config.api_port,
+        config.api_tls_cert,
+        config.api_tls_key,
+        config.api_hosts,
+        config.api_cors_origins,
+        config.api_rate_per_s,
+        config.api_max_body_bytes,
+    )
+    found.check()
+    return found

@@ -136,7 +136,7 @@ def running(folder: Path, repo: Path) -> Iterator[Path]:
     subprocess.run([*command, "init"], env=env, check=True, timeout=30, capture_output=True)
     with open(folder / "log", "wb") as log:
         daemon = subprocess.Popen(
-            [*command, "--json", "up", "--listen", "/ip4/127.0.0.1/tcp/0"],
+            [*command, "--json", "up", "--no-api", "--listen", "/ip4/127.0.0.1/tcp/0"],
             env=env,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -88,6 +88,13 @@ def add(commands: Commands) -> None:
     )
     up.add_argument("--no-mdns", dest="mdns", action="store_false", default=None, help="leave the LAN alone")
     up.add_argument(
+        "--no-api",
+        dest="api_enabled",
+        action="store_false",
+        default=None,
+        help="serve no HTTP API, no dashboard",
+    )
+    up.add_argument(
         "--policy", dest="policy_path", metavar="WASM", help="a compiled policy instead of the one that ships"
     )
     up.add_argument("--lease-ttl-s", type=int, metavar="S", help="how long a claimed task is ours to deliver")

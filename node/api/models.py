@@ -1,0 +1,94 @@
+"""What the API answers, as schemas for /openapi.json. Answers are what the operations of the local socket give;
+these say what of it can be relied on. Amounts are decimal USDC as text, `minor` the same in millionths."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """RFC 9457, with the fault's stable code and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="stable, for programs")
+    detail: str = Field(description="a sentence for people")
+    fix: str = Field(description="what to do about it; may be empty")
+
+
+class Mesh(BaseModel):
+    id: str
+    name: str
+
+
+class Status(BaseModel):
+    version: str
+    did: str
+    peer_id: str
+    addrs: list[str]
+    mesh: Mesh
+    epoch: int
+    uptime_s: int
+    peers: int
+    needs: dict[str, int] = Field(description="state -> how many")
+    agents: int
+    roles: list[str]
+    lamport: int
+    mesh_digest: str
+    balance: str
+    chain: dict[str, Any]
+
+
+class Session(BaseModel):
+    did: str
+    name: str
+    scopes: list[str]
+    expires_s: float
+    csrf: str = Field(description="for the header X-Swarmd-CSRF; empty for a token")
+
+
+class Need(BaseModel):
+    need: str
+    title: str
+    state: str
+    owner: str
+    budget: str
+    paid: str
+    tasks: int
+    done: int
+    created_ns: int
+
+
+class NeedPage(BaseModel):
+    needs: list[Need]
+    total: int
+    next: str | None = Field(description="the cursor of the next page; null on the last")
+
+
+class NeedDetail(BaseModel):
+    need: str
+    title: str
+    state: str
+    owner: str
+    budget: str
+    paid: str
+    created_ns: int
+    deadline_ns: int
+    reason: str
+    tasks: list[dict[str, Any]]
+    escrow: dict[str, Any]
+    challenges: list[dict[str, Any]]
+    result: dict[str, str] = Field(description="task -> CID")
+    values: dict[str, Any] = Field(description="task -> the result itself, where it is here and JSON")
+    anchor: dict[str, Any] | None
+
+
+class Agents(BaseModel):
+    agents: list[dict[str, Any]]
+
+
+class Peers(BaseModel):
+    peers: list[dict[str, Any]]
+    pool: dict[str, Any]
+    dropped: dict[str, int]
