@@ -1,5 +1,6 @@
-"""`swarmd doctor net|content`: asks the daemon what is wrong, or finds out itself while that is down."""
+"""`swarmd doctor`: all that may be wrong with a node; `doctor net` and `content` in depth. It asks the daemon what is wrong, or finds out itself while that is down."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,22 @@ _STYLES = {True: "green", False: "red", None: "yellow"}
 
 
 def run_net(ctx: Context) -> int:
-    try:
-        with ctx.client(TIMEOUT_S) as client:
-            found: dict[str, Any] = client.call("doctor.net", {})
-    except LocalFault as fault:
-        if fault.code != "daemon-not-running":
-            raise
-        found = offline(ctx)
-    if ctx.out.as_json:
-        ctx.out.document(found)
-    else:
-        show(ctx, found)
-    return OK if found["ok"] else FAILED
+    return _run(ctx, "doctor.net", offline)
 
 
 def run_content(ctx: Context) -> int:
+    return _run(ctx, "doctor.content", _content_offline)
+
+
+def _run(ctx: Context, op: str, alone: Callable[[Context], dict[str, Any]]) -> int:
+    """What the daemon finds, or `alone` finds while it is down."""
     try:
         with ctx.client(TIMEOUT_S) as client:
-            found: dict[str, Any] = client.call("doctor.content", {})
+            found: dict[str, Any] = client.call(op, {})
     except LocalFault as fault:
         if fault.code != "daemon-not-running":
             raise
-        found = _content_offline(ctx)
+        found = alone(ctx)
     if ctx.out.as_json:
         ctx.out.document(found)
     else:
@@ -64,7 +59,11 @@ def show(ctx: Context, found: dict[str, Any]) -> None:
         )
         if check["fix"]:
             out.note(f"     fix: {clean(check['fix'])}")
-    if found["dials"]:
+    _show_dials(ctx, found["dials"])
+
+
+def _show_dials(ctx: Context, dials: Sequence[Mapping[str, Any]]) -> None:
+    if dials and not ctx.out.quiet:
         rows = [
             (
                 clean(dial["addr"]),
@@ -73,9 +72,86 @@ def show(ctx: Context, found: dict[str, Any]) -> None:
                 "answers" if dial["ok"] else clean(dial["error"]),
                 clean(dial["fix"]),
             )
-            for dial in found["dials"]
+            for dial in dials
         ]
-        out.print(table([("address", WHOLE), "from", ("tcp", RIGHT), "dialed", "fix"], rows))
+        ctx.out.print(table([("address", WHOLE), "from", ("tcp", RIGHT), "dialed", "fix"], rows))
+
+
+# All of it ------------------------------------------------------------------------------------------------
+
+
+def run_all(ctx: Context) -> int:
+    """The home, and the daemon if it runs. FAILED if a finding is bad."""
+    found = diagnose(ctx)
+    if ctx.out.as_json:
+        ctx.out.document(found)
+    else:
+        show_findings(ctx, found)
+    return OK if found["ok"] else FAILED
+
+
+def diagnose(ctx: Context) -> dict[str, Any]:
+    """The document of `swarmd doctor`."""
+    from swarmd.node.console.lifecycle import running_pid
+    from swarmd.node.health import live, offline
+    from swarmd.node.health.findings import Finding, good
+    from swarmd.node.version import version
+
+    pid = running_pid(ctx.home)
+    found = offline.examine(offline.Ground(ctx.home, ctx.env, pid))
+    asked: dict[str, Any] = {}
+    try:
+        with ctx.client(TIMEOUT_S) as client:
+            for op, args in _ASKED.items():
+                asked[op] = client.call(op, args)
+        found += live.examine(asked)
+        theirs = asked["status"]["version"]
+        if theirs != version():
+            fix = "swarmd down && swarmd up -d"
+            found.append(Finding("versions", "warning", f"the daemon is swarmd {theirs} still", fix))
+    except LocalFault as fault:
+        if fault.code == "daemon-not-running" and pid is None:
+            found.append(Finding("daemon", "unknown", "no daemon runs on this home", "swarmd up --detach"))
+        else:
+            found.append(Finding("daemon", "bad", fault.message, fault.fix or "see swarmd logs"))
+    return {
+        "ok": good(found),
+        "daemon": "up" if "status" in asked else "down",
+        "home": str(ctx.home),
+        "findings": [each.document() for each in found],
+        "dials": asked.get("doctor.net", {}).get("dials", []),
+    }
+
+
+_ASKED: Mapping[str, dict[str, Any]] = {
+    "status": {},
+    "doctor.net": {},
+    "doctor.content": {},
+    "agent.list": {},
+    "need.list": {"limit": 1_000},
+}
+_LEVELS = {
+    "ok": ("ok  ", "green"),
+    "warning": ("WARN", "yellow"),
+    "bad": ("BAD ", "red"),
+    "unknown": ("?   ", "dim"),
+}
+
+
+def show_findings(ctx: Context, found: dict[str, Any]) -> None:
+    out = ctx.out
+    for each in found["findings"]:
+        mark, style = _LEVELS[each["status"]]
+        if out.quiet and each["status"] != "bad":
+            continue
+        out.line(f"{mark} {each['code']}: {clean(each['message'])}", style)
+        if each["fix"]:
+            out.note(f"     fix: {clean(each['fix'])}")
+        if each["docs"]:
+            out.note(f"     see: {each['docs']}", "dim")
+    _show_dials(ctx, found["dials"])
+    bad = sum(each["status"] == "bad" for each in found["findings"])
+    out.note("nothing is wrong" if not bad else f"{bad} findings are bad", "bold")
 
 
 def offline(ctx: Context) -> dict[str, Any]:

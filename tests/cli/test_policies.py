@@ -217,8 +217,8 @@ def test_the_policy_of_a_node_is_checked_before_it_starts(
     swarmd: Swarmd, made: Path, monkeypatch: pytest.MonkeyPatch, strict: Path, tmp_path: Path
 ) -> None:
     def checked() -> tuple[bool, str, str]:
-        rows = {row["name"]: row for row in swarmd("config check --json").json["checks"]}
-        return rows["policy"]["ok"], rows["policy"]["message"], rows["policy"]["fix"]
+        rows = {row["code"]: row for row in swarmd("config check --json").json["findings"]}
+        return rows["policy"]["status"] == "ok", rows["policy"]["message"], rows["policy"]["fix"]
 
     base = checked()
     assert base[0]

@@ -19,7 +19,12 @@ def add(commands: Commands) -> None:
         "swarmd config check",
     )
 
-    doctor = commands.group("doctor", "find out what is wrong, and how to mend it", "swarmd doctor net")
+    doctor = commands.group(
+        "doctor",
+        "find out what is wrong, and how to mend it",
+        "swarmd doctor --json | jq '.findings[] | select(.status==\"bad\")'",
+        run="doctor:run_all",
+    )
     doctor.add(
         "net",
         "doctor:run_net",
@@ -34,6 +39,19 @@ def add(commands: Commands) -> None:
         "say where content is kept and who it is exchanged with, and what is wrong there",
         "swarmd doctor content --json | jq .checks",
         "With the daemon down it tries kubo, if content is kept there. Exit code 1 if something is wrong.",
+    )
+    report = commands.add(
+        "bugreport",
+        "bugreport:run_bugreport",
+        "pack what is needed to find a fault into one file, without keys, addresses or payloads",
+        "swarmd bugreport report.tar.gz",
+        "Names are replaced by ones that mean nothing outside of the file. Look into it before you pass it on.",
+    )
+    report.add_argument(
+        "file", nargs="?", help="the file to write (default: swarmd-bugreport-TIME.tar.gz here)"
+    )
+    report.add_argument(
+        "--log-lines", type=positive, default=2_000, metavar="N", help="of the log's end (2000)"
     )
     topics = commands.group("topic", "what is said in the mesh, as it is said", "swarmd topic watch")
     watch = topics.add(
