@@ -45,6 +45,7 @@ from swarmd.node.content.repo import ContentRepo
 from swarmd.node.content.roots import roots_of_needs
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.content.wire import serve as serve_blocks
+from swarmd.node.dashboard.ops import DashboardOps
 from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.doctor import time_answer
@@ -271,6 +272,9 @@ class Daemon:
                 **proof_ops(self.runner),
                 **self.content_host.ops(),
                 **self.http.ops(),
+                **DashboardOps(
+                    self.runner, self.transport, peers, self.agents, self.chain, self.checkpoints.archive
+                ).ops(),
             },
             peers.network,
             self.silence.status,

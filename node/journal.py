@@ -215,6 +215,28 @@ class Journal:
             return None
         return found if type(found) is list and len(found) == 3 else None
 
+    def judged(self, before: int | None, limit: int) -> Iterator[tuple[int, Batch, list[Any]]]:
+        """(row, batch, verdicts) of the last batches with readable verdicts before a row, the latest first."""
+        self._write()
+        found = self.db.execute(
+            "select rowid, body, verdicts from batches where rowid < ? and verdicts is not null"
+            " order by rowid desc limit ?",
+            (2**63 - 1 if before is None else before, limit),
+        ).fetchall()
+        for row, body, verdicts in found:
+            try:
+                kept = decode(verdicts)
+                batch = self._reload(body)
+            except (RemoteFault, CorruptState):
+                continue
+            if type(kept) is list and len(kept) == 3:
+                yield row, batch, kept
+
+    def judged_before(self, row: int) -> bool:
+        """Is there more than `judged` showed down to `row`?"""
+        query = "select 1 from batches where rowid < ? and verdicts is not null limit 1"
+        return self.db.execute(query, (row,)).fetchone() is not None
+
     def _reload(self, body: bytes) -> Batch:
         return self._read(reload_batch, body)
 

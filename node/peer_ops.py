@@ -41,7 +41,7 @@ class PeerOps:
         }
 
     async def _list(self, call: LocalCall) -> Any:
-        return {"peers": self._rows(), **self.network()}
+        return {"peers": self.rows(), **self.network()}
 
     def network(self) -> dict[str, Any]:
         """The pool, and everything dropped, refused or throttled: also part of `status`."""
@@ -53,7 +53,8 @@ class PeerOps:
             dropped[f"ingress-{code}"] = count
         return {"pool": {**self._transport.pool(), "restarts": restarts}, "dropped": dropped}
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
+        """The connected peers."""
         now_ns = time.time_ns()
         rows = []
         for peer in self._transport.peers():

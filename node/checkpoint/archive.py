@@ -50,15 +50,17 @@ class Archive:
         row = self._db.execute(f"select count(*) from closed where outcome in ({marks})", wanted).fetchone()
         return int(row[0])
 
-    def rows(self, state: str | None, limit: int, below: int = MAX_ROW) -> list[tuple[int, dict[str, Any]]]:
-        """Lines of `need list` with their row's number, what closed last first, from rows below `below`; what a
-        checkpoint alone tells where we were not there."""
+    def rows(
+        self, state: str | None, limit: int, below: int = MAX_ROW, offset: int = 0
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Lines of `need list` with their row's number, what closed last first, from rows below `below` and without
+        the first `offset`; what a checkpoint alone tells where we were not there."""
         wanted = self._outcomes(state)
         marks = ",".join("?" * len(wanted))
         found = self._db.execute(
             f"select need, epoch, outcome, row, rowid from closed where outcome in ({marks}) and rowid < ?"
-            " order by rowid desc limit ?",
-            (*wanted, below, limit),
+            " order by rowid desc limit ? offset ?",
+            (*wanted, below, limit, offset),
         )
         return [
             (number, {**(decode(row) if row else _unknown(need, outcome)), "closed_by_epoch": epoch})

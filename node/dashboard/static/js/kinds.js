@@ -1,0 +1,14 @@
+// The kinds of envelopes: what part of the work each belongs to, as a mark of its own colour.
+import { html } from "./lib.js";
+
+const PARTS = {
+  NEED: "ask", PROPOSE: "plan", ATTEST_PLAN: "plan", DECIDE: "plan", UPDATE_PLAN: "plan",
+  CLAIM: "work", COMMIT: "work", YIELD: "warn", RELEASE: "warn",
+  ATTEST: "judge", FINALIZE: "done", CHALLENGE: "bad", INVALIDATE: "bad", REVIEW: "judge", RECONCILE: "warn", DAMAGED: "bad",
+};
+
+export const partOf = (kind) => (kind.startsWith("ESCROW") ? "ask" : PARTS[kind] || "other");
+
+export function KindMark({ kind }) {
+  return html`<span class=${"kind " + partOf(kind)}>${kind.replace(/_/g, " ").toLowerCase()}</span>`;
+}
