@@ -14,7 +14,7 @@ from swarmd.node.api.guard import Place
 from swarmd.node.api.models import Problem
 from swarmd.node.api.pages import Pages
 from swarmd.node.api.problems import internal, problem
-from swarmd.node.api.routes import needs, node
+from swarmd.node.api.routes import dashboard, needs, node
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
 from swarmd.node.version import version
 from swarmd.protocol.faults import Fault, LocalFault
@@ -37,7 +37,7 @@ def make_app(ask: Asker, pages: Pages, sessions: Sessions, place: Place, cookie:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_anything)
-    for family in (node, needs):
+    for family in (node, needs, dashboard):
         app.include_router(family.routes(ask))
     _add_login(app, sessions, place, cookie)
     _add_document(app)

@@ -22,6 +22,7 @@ SHIPPED = (
     "contracts/src/*.sol",
     "node/demo/*.txt",
     "node/demo/*.json",
+    "node/dashboard/static/*",
     "simulations/*.json",
 )
 BUILD_ONLY = (

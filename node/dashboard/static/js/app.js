@@ -13,13 +13,11 @@ const later = (load, name) => () => load().then((module) => module[name]);
 const PAGES = [
   { id: "overview", name: "Overview", key: "o", load: async () => Overview, now: Overview },
   { id: "needs", name: "Needs", key: "n", load: later(() => import("./pages/needs.js"), "Needs"), one: later(() => import("./pages/need.js"), "NeedPage") },
-  { id: "escrows", name: "Escrows", key: "e", icon: "escrow", load: later(() => import("./pages/escrows.js"), "Escrows"), one: later(() => import("./pages/escrows.js"), "EscrowPage") },
   { id: "review", name: "Review", key: "r", load: later(() => import("./pages/review.js"), "Review") },
   { id: "peers", name: "Peers", key: "p", title: "Mesh", load: later(() => import("./pages/peers.js"), "Peers") },
   { id: "agents", name: "Agents", key: "a", load: later(() => import("./pages/agents.js"), "Agents") },
   { id: "policy", name: "Policy", key: "v", load: later(() => import("./pages/policy.js"), "Policy") },
   { id: "ledger", name: "Ledger", key: "l", title: "Money", load: later(() => import("./pages/ledger.js"), "Ledger") },
-  { id: "analytics", name: "Analytics", key: "y", load: later(() => import("./pages/analytics.js"), "Analytics") },
 ];
 
 function Missing() {

@@ -3,7 +3,7 @@ import { stateWord, usdc } from "./format.js";
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { curve, layout } from "./layout.js";
 
-const BOX = { width: 176, height: 54 };
+const BOX = { width: 196, height: 54 };
 const GAP = { layer: 56, slot: 18 };
 const NARROW_PX = 620;
 const PAD = 14;
@@ -43,8 +43,8 @@ function Node({ task, at, chosen, choose }) {
     <rect class="halo" x="-3" y="-3" width=${BOX.width + 6} height=${BOX.height + 6} rx="12" />
     <rect class="box" width=${BOX.width} height=${BOX.height} rx="9" />
     <circle class="dot" cx="17" cy="20" r="4.5" />
-    <text class="name" x="30" y="24.5">${clip(task.task, 20)}</text>
-    <text class="what" x="14" y="42">${clip(task.capability, 17)}</text>
+    <text class="name" x="30" y="24.5">${clip(task.task, 22)}</text>
+    <text class="what" x="14" y="42">${clip(task.capability, 18)}</text>
     <text class="word" x=${BOX.width - 12} y="42" text-anchor="end">${stateWord(task.state)}</text></g>`;
 }
 

@@ -53,7 +53,7 @@ function Step({ step, first, me }) {
 }
 
 function Chain({ need, live, me }) {
-  const found = useRead("needs/" + encodeURIComponent(need) + "/why", null, { live });
+  const found = useRead("dashboard/needs/" + encodeURIComponent(need) + "/why", null, { live });
   const [all, setAll] = useState(false);
   return html`<${Card} title="What happened, and why" sub="every signed statement, in causal order" bare><${Reading} of=${found} rows=${8}>${(why) => {
     const steps = all ? why.steps : why.steps.slice(0, SHOWN);
