@@ -10,6 +10,7 @@ from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
+    CheckClaim,
     CheckQuote,
     CheckSnapshot,
     Fetch,
@@ -28,6 +29,7 @@ from swarmd.protocol.inputs import (
     Arbitrated,
     Authored,
     ChainSeen,
+    ClaimChecked,
     Commanded,
     ContentReady,
     Input,
@@ -76,6 +78,8 @@ def encode_input(given: Input) -> bytes:
             body = [12, at_ns, proposal, same, reason]
         case QuoteChecked(subject, quote, genuine, reason, at_ns):
             body = [13, at_ns, subject, quote, genuine, reason]
+        case ClaimChecked(subject, what, to, amount, seen, reason, at_ns):
+            body = [14, at_ns, subject, what, to, amount, seen, reason]
         case Adopted():
             raise TypeError("an adopted checkpoint is recorded as the state it leads to (Journal.begin_anew)")
         case Admitted():
@@ -111,9 +115,21 @@ _DECODERS: dict[int, Callable[[Any, bytes, Load], Input]] = {
     11: lambda b, m, _: SnapshotMade(b[2], b[3], b[4], b[5], b[1]),
     12: lambda b, m, _: SnapshotChecked(b[2], b[3], b[4], b[1]),
     13: lambda b, m, _: QuoteChecked(b[2], b[3], b[4], b[5], b[1]),
+    14: lambda b, m, _: ClaimChecked(b[2], b[3], b[4], b[5], b[6], b[7], b[1]),
 }
 
-Kept = RunAgent | Judge | Fetch | Submit | Arbitrate | MakeSnapshot | CheckSnapshot | Adopt | CheckQuote
+Kept = (
+    RunAgent
+    | Judge
+    | Fetch
+    | Submit
+    | Arbitrate
+    | MakeSnapshot
+    | CheckSnapshot
+    | Adopt
+    | CheckQuote
+    | CheckClaim
+)
 
 
 def effect_id(effect: Kept) -> str:
@@ -135,6 +151,8 @@ def effect_id(effect: Kept) -> str:
             return f"epoch-adopt-{effect.epoch}"
         case CheckQuote():
             return "quote-" + hash_of(effect.quote).hex()
+        case CheckClaim():
+            return "claim-" + effect.subject.hex()
 
 
 def encode_effect(effect: Kept) -> bytes:
@@ -161,6 +179,8 @@ def encode_effect(effect: Kept) -> bytes:
             body = [8, effect.epoch, effect.state, list(effect.certificate), list(effect.holders)]
         case CheckQuote():
             body = [9, effect.subject, effect.form, effect.quote, effect.data]
+        case CheckClaim():
+            body = [10, effect.subject, effect.what, effect.to, effect.amount, dict(effect.claim)]
     return encode(body)
 
 
@@ -205,4 +225,6 @@ def decode_effect(record: bytes) -> Kept:
             return Adopt(body[1], body[2], tuple(body[3]), tuple(body[4]))
         case 9:
             return CheckQuote(*body[1:])
+        case 10:
+            return CheckClaim(*body[1:])
     raise CorruptState("bad-outbox", f"no such effect: {body[0]!r}")

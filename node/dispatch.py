@@ -11,14 +11,14 @@ from swarmd.node.agents.registry import AgentRegistry
 from swarmd.node.agents.verifiers import CommandVerifier, Judgement, ReexecVerifier
 from swarmd.node.codec import Kept, effect_id
 from swarmd.node.jobs import Content
-from swarmd.node.ports import AgentHost, Arbiter, Attestation, Chain, Job, JobResult
+from swarmd.node.ports import AgentHost, Arbiter, Attestation, Chain, Claims, Job, JobResult
 from swarmd.node.runner import Runner
 from swarmd.node.schemas import SchemaPool
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import dag_cbor_cid
-from swarmd.protocol.effects import Arbitrate, CheckQuote, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, CheckClaim, CheckQuote, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
-from swarmd.protocol.inputs import AgentDone, Arbitrated, ContentReady, Judged, QuoteChecked
+from swarmd.protocol.inputs import AgentDone, Arbitrated, ClaimChecked, ContentReady, Judged, QuoteChecked
 from swarmd.protocol.limits import MAX_INLINE_BYTES
 from swarmd.protocol.pool.attesting import hash_of
 
@@ -48,6 +48,7 @@ class Dispatcher:
         scratch: Path,
         arbiter: Arbiter | None = None,
         attestation: Attestation | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._runner = runner
         self._content = content
@@ -59,6 +60,7 @@ class Dispatcher:
         self._scratch = scratch
         self._arbiter = arbiter
         self._attestation = attestation
+        self._claims = claims
         self._jobs = trio.CapacityLimiter(MAX_JOBS)
         self._fetches = trio.CapacityLimiter(MAX_FETCHES)
         self._running: set[str] = set()
@@ -104,6 +106,8 @@ class Dispatcher:
                     await self._arbitrate(effect)
                 case CheckQuote():
                     self._check_quote(effect)
+                case CheckClaim():
+                    await self._check_claim(effect)
         except CorruptState:
             raise
         except Exception as error:
@@ -273,6 +277,15 @@ class Dispatcher:
             why = port.verify(effect.form, effect.quote, effect.data)
         digest = hash_of(effect.quote)
         self._runner.tell(lambda at_ns: QuoteChecked(effect.subject, digest, not why, why, at_ns))
+
+    async def _check_claim(self, effect: CheckClaim) -> None:
+        amount, why = 0, "this node watches no chain"
+        if self._claims is not None:
+            amount, why = await self._claims.check(effect)
+        if why:
+            log.info("a %s is not attested: %s", effect.what, why)
+        subject, what, to = effect.subject, effect.what, effect.to
+        self._runner.tell(lambda at_ns: ClaimChecked(subject, what, to, amount, not why, why[:500], at_ns))
 
     async def _fetch(self, effect: Fetch) -> None:
         while True:

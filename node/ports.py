@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from swarmd.protocol.effects import Arbitrate
+from swarmd.protocol.effects import Arbitrate, CheckClaim
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 
@@ -215,6 +215,13 @@ class Attestation(Protocol):
 
     def verify(self, form: str, quote: bytes, data: bytes) -> str:
         """ "" if `quote` is genuine and over `data` (32 bytes), else why not. Never raises for what a peer made."""
+
+
+class Claims(Protocol):
+    """Who can tell what happened on the chain."""
+
+    async def check(self, claim: CheckClaim) -> tuple[int, str]:
+        """(minor units that the chain says, "" or why the claim is not so). Never raises for what a peer made."""
 
 
 @dataclass(frozen=True, slots=True)

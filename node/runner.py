@@ -34,6 +34,7 @@ from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
     Arm,
+    CheckClaim,
     CheckQuote,
     CheckSnapshot,
     Effect,
@@ -56,6 +57,7 @@ from swarmd.protocol.inputs import (
     Arbitrated,
     Authored,
     ChainSeen,
+    ClaimChecked,
     ContentReady,
     Input,
     Judged,
@@ -520,6 +522,8 @@ class Runner:
             self.journal.settle(f"arbitrate-{given.epoch}-{given.need}")
         elif isinstance(given, QuoteChecked):
             self.journal.settle("quote-" + given.quote.hex())
+        elif isinstance(given, ClaimChecked):
+            self.journal.settle("claim-" + given.subject.hex())
         elif isinstance(given, SnapshotChecked):
             self.journal.settle("epoch-check-" + given.proposal.hex())
         elif isinstance(given, SnapshotMade):
@@ -561,6 +565,7 @@ class Runner:
                     | CheckSnapshot()
                     | Adopt()
                     | CheckQuote()
+                    | CheckClaim()
                 ):
                     self.journal.keep(effect)
                     out.effects.append(effect)

@@ -12,6 +12,7 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.pool import acting
+from swarmd.protocol.shadow import acting as money
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging, opening
 from swarmd.protocol.work.need import task_spec
@@ -173,4 +174,7 @@ _COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] =
     "verifier.join": acting.join,
     "verifier.leave": acting.leave,
     "verifier.quote": acting.show_quote,
+    "money.transfer": money.transfer,
+    "money.withdraw": money.withdraw,
+    "money.claim": money.claim,
 }

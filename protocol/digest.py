@@ -103,6 +103,8 @@ class Digests:
             if row is None or row[0] is not escrow or row[1] != sums:
                 row = self._escrows[name] = (escrow, sums, encode(_escrow(name, escrow)))
             digest.update(row[2])
+        if (agreed := _shadow(state)) != _NO_SHADOW:
+            digest.update(encode(agreed))
         _forget(self._agreed, needs)
         _forget(self._escrows, ledger.escrows)
         return digest.digest()
@@ -145,6 +147,44 @@ def state_digest(state: State) -> bytes:
     return Digests().state(state)
 
 
+_NO_SHADOW: list[Any] = [[], [], [], [], [], 0]
+
+
+def _shadow(state: State) -> list[Any]:
+    """What is agreed of transfers, withdrawals and deposits that are not done with."""
+    shadow, ledger = state.shadow, state.ledger
+    votes = [
+        [owner, seq, entry, [[at, sorted(who)] for at, who in sorted(epochs.items()) if who]]
+        for (owner, seq), known in sorted(shadow.votes.items())
+        for entry, epochs in sorted(known.items())
+    ]
+    attests = [
+        [key, list(content), [[at, sorted(who)] for at, who in sorted(epochs.items()) if who]]
+        for key, known in sorted(shadow.attests.items())
+        for content, epochs in sorted(known.items())
+    ]
+    return [
+        sorted(shadow.spends),
+        votes,
+        attests,
+        sorted({*shadow.credited, *ledger.credits}),
+        sorted(shadow.paid_out),
+        ledger.deposited,
+    ]
+
+
+def _own_shadow(state: State) -> list[Any]:
+    shadow = state.shadow
+    return [
+        sorted([owner, seq, *promise] for (owner, seq), promise in shadow.promised.items()),
+        [sorted(shadow.unvoted.items()), sorted(shadow.dirty), shadow.armed],
+        sorted(shadow.attested.items()),
+        [[key, *value] for key, value in shadow.keys.items()],
+        list(shadow.spent),
+        sorted(shadow.said),
+    ]
+
+
 def _escrow(name: str, escrow: Escrow) -> list[Any]:
     paid = [[task, *to] for task, to in sorted(escrow.paid.items())]
     return [name, escrow.state, escrow.held, escrow.returned, paid]
@@ -163,6 +203,7 @@ def _own(state: State) -> list[Any]:
         sorted([epoch, [e.id for e in held]] for epoch, held in state.ahead.items()),
         _ballot(state.ballot),
         [state.shown, sorted([did, *sorted(said)] for did, said in state.pool.said.items())],
+        _own_shadow(state),
         sorted([did, manifest.raw] for did, manifest in state.manifests.items()),
         sorted([did, *counts] for did, counts in state.reputation.items()),
         sorted([job, ref.need, ref.task, ref.subject] for job, ref in state.jobs.items()),

@@ -19,6 +19,7 @@ from swarmd.protocol.identity.manifest import Manifest, parse_manifest
 from swarmd.protocol.ledger import accounts
 from swarmd.protocol.ledger.accounts import Ledger
 from swarmd.protocol.pool.record import Member, Pool, Stake
+from swarmd.protocol.shadow.record import Shadow, Spend
 from swarmd.protocol.state import Anchor, Bond, JobRef, State
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
@@ -55,6 +56,8 @@ _CLASSES: dict[str, type] = {
         Stake,
         Anchor,
         Bond,
+        Shadow,
+        Spend,
         JobRef,
         Plan,
         Need,
@@ -66,12 +69,13 @@ _DERIVED = {
     "State": {"genesis", "me", "views", "check_everything", "ledger", "terms"},
 }
 _LEDGER = ("base", "base_escrows", "entries", "payments", "closings", "double_spends", "newly_funded")
+_LATER = ("gated", "certified", "credits", "base_deposited")  # a state of before has none of these
 
 
 def dump(state: State) -> bytes:
     """Canonical bytes of the state, for `load`."""
     body = {field.name: _plain(getattr(state, field.name)) for field in _kept(state)}
-    ledger = {name: _plain(getattr(state.ledger, name)) for name in _LEDGER}
+    ledger = {name: _plain(getattr(state.ledger, name)) for name in (*_LEDGER, *_LATER)}
     rosters = _plain(state.terms.rosters)
     return encode({"v": VERSION, "state": body, "ledger": ledger, "rosters": rosters})
 
@@ -99,9 +103,13 @@ def load(genesis: _genesis.Genesis, me: str, body: bytes, *, check_everything: b
 def _load_ledger(ledger: Ledger, found: dict[str, Any], mesh_id: bytes) -> None:
     for name in _LEDGER:
         setattr(ledger, name, _value(found[name], mesh_id))
+    for name in _LATER:
+        if name in found:
+            setattr(ledger, name, _value(found[name], mesh_id))
     fresh = ledger.newly_funded
     ledger.rebuild()
     ledger.newly_funded = fresh
+    ledger.stirred = {}
 
 
 def _derive(need: Need) -> None:

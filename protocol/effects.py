@@ -149,6 +149,18 @@ class CheckQuote:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class CheckClaim:
+    """Look up on the chain whether a deposit came from `to` (did:key), or a withdrawal of `amount` minor units to `to`
+    (0x...) was paid; answer with ClaimChecked. `claim`: the payload of what was claimed."""
+
+    subject: bytes
+    what: str
+    to: str
+    amount: int
+    claim: Mapping[str, Any]
+
+
 Effect = (
     Publish
     | Store
@@ -163,4 +175,5 @@ Effect = (
     | CheckSnapshot
     | Adopt
     | CheckQuote
+    | CheckClaim
 )

@@ -24,6 +24,7 @@ from swarmd.protocol.inputs import (
     Arbitrated,
     Authored,
     ChainSeen,
+    ClaimChecked,
     Commanded,
     ContentReady,
     Input,
@@ -36,6 +37,9 @@ from swarmd.protocol.inputs import (
 )
 from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.pool import acting, attesting, taking
+from swarmd.protocol.shadow import acting as money
+from swarmd.protocol.shadow import claiming
+from swarmd.protocol.shadow import taking as shadow_taking
 from swarmd.protocol.state import NOBODY, Anchor, State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
@@ -61,6 +65,7 @@ def step(state: State, given: Input) -> list[Effect]:
         state.epoch_since_ns = state.now_ns
         ballots.attend(state, out)
     _attend_funded(state, out)
+    money.stir(state, out)
     _anchor(state, out)
     invariants.check(state)
     return out
@@ -87,7 +92,10 @@ def _authored(state: State, given: Authored, out: list[Effect]) -> None:
 
 
 def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> None:
-    """Our gate refused it: on record with the reason, and without effect here."""
+    """Our gate refused it: on record with the reason, and without effect here; but for money, which moves by signatures."""
+    if envelope.kind == kinds.MONEY:
+        _take(state, envelope, out)
+        return
     bonds.lock(state, envelope)
     need = state.needs.get(envelope.thread)
     if need is None:
@@ -114,6 +122,9 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
         if need is None:
             if thread.startswith("pool-"):
                 taking.take(state, envelope, out)
+                continue
+            if thread.startswith("acct-"):
+                shadow_taking.take(state, envelope, out)
                 continue
             if thread.startswith("epoch-"):
                 todo.extend(_take_ballot(state, envelope, out))
@@ -339,6 +350,9 @@ def receipt_of(need: Need) -> bytes:
 def _attend_funded(state: State, out: list[Effect]) -> None:
     while state.ledger.newly_funded:
         name = state.ledger.newly_funded.pop()
+        if name in state.shadow.spends:
+            shadow_taking.applied(state, name)
+            continue
         bond = state.bonds.get(name)
         need = state.needs.get(bond.thread if bond is not None else name)
         if need is None:
@@ -363,6 +377,8 @@ def _ticked(state: State, given: Ticked, out: list[Effect]) -> None:
         need = state.needs.get(thread)
         if need is not None:
             duties.attend(state, need, None, out)
+    if state.shadow.armed:
+        money.attend(state, out)
     ballots.attend(state, out)
 
 
@@ -532,11 +548,16 @@ def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
         bonds.settle(state, need)
         duties.attend(state, need, None, out)
     acting.attend(state, out)
+    money.anew(state, out)
     ballots.attend(state, out)
 
 
 def _quote_checked(state: State, given: QuoteChecked, out: list[Effect]) -> None:
     attesting.checked(state, given, out)
+
+
+def _claim_checked(state: State, given: ClaimChecked, out: list[Effect]) -> None:
+    claiming.checked(state, given, out)
 
 
 _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
@@ -554,6 +575,7 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     SnapshotChecked: _snapshot_checked,
     Adopted: _adopted,
     QuoteChecked: _quote_checked,
+    ClaimChecked: _claim_checked,
 }
 
 

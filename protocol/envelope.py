@@ -205,7 +205,9 @@ def parse_by_decoder(raw: bytes) -> Envelope:
 
 def _check_header(thread: Any, lamport: Any, ts_ns: Any, epoch: Any, trace: Any) -> None:
     if type(thread) is not str or _is_thread_id(thread) is None:
-        raise RemoteFault("bad-envelope", "thread is no id of a need, an epoch or a place in the pool")
+        raise RemoteFault(
+            "bad-envelope", "thread is no id of a need, an epoch, an account or a place in the pool"
+        )
     if type(lamport) is not int or not 1 <= lamport <= limits.MAX_LAMPORT:
         raise RemoteFault("bad-lamport", f"{lamport!r} is outside 1..2^62")
     if type(ts_ns) is not int or not 0 <= ts_ns < 1 << 63:
@@ -233,6 +235,13 @@ def pool_thread(did: str) -> str:
     """The thread in which a verifier, and nobody else, speaks of its place in the pool."""
     digest = sha256(b"swarmd/pool/1\0" + did.encode()).digest()
     return "pool-" + b32encode(digest[:20]).decode("ascii").lower()
+
+
+@lru_cache(maxsize=8192)
+def account_thread(did: str) -> str:
+    """The thread in which the owner of an account, and nobody else, speaks of money."""
+    digest = sha256(b"swarmd/account/1\0" + did.encode()).digest()
+    return "acct-" + b32encode(digest[:20]).decode("ascii").lower()
 
 
 @lru_cache(maxsize=8192)  # asked for each envelope of a need

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from swarmd.protocol import limits
-from swarmd.protocol.kinds import KINDS, NEED_ID
+from swarmd.protocol.kinds import KINDS, WORK_ID
 
 # An integer has the shortest of its five forms.
 _UINT = rb"([\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00).{2}|\x1a(?!\x00{2}).{4}|\x1b(?!\x00{4}).{8})"
@@ -37,7 +37,7 @@ match_envelope: Final = re.compile(
             rb"\x65ts_ns" + _UINT,
             rb"\x66policy\x58\x20(.{32})",
             rb"\x66sender\x78\x38" + _DID,
-            rb"\x66thread\x78\x25(" + NEED_ID.encode() + rb")",
+            rb"\x66thread\x78\x25(" + WORK_ID.encode() + rb")",
             rb"\x67lamport" + _UINT,
             rb"\x67payload",
         )

@@ -147,6 +147,20 @@ class QuoteChecked:
     at_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimChecked:
+    """What this node found on the chain of a claim: `seen` as deep as is final, for `to` and of `amount` minor units; or
+    `reason` why not."""
+
+    subject: bytes
+    what: str
+    to: str
+    amount: int
+    seen: bool
+    reason: str
+    at_ns: int
+
+
 Input = (
     Admitted
     | Authored
@@ -162,4 +176,5 @@ Input = (
     | SnapshotChecked
     | Adopted
     | QuoteChecked
+    | ClaimChecked
 )

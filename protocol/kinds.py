@@ -1,6 +1,6 @@
 """The verbs of a need's life and the schema of each payload.
 
-Fifteen kinds are the seed's (004, command 41), POOL is ours (adr/0025). A payload that does not fit is a RemoteFault `bad-payload`.
+Fifteen kinds are the seed's (004, command 41), POOL (adr/0025) and MONEY (adr/0028) are ours. A payload that does not fit is a RemoteFault `bad-payload`.
 """
 
 import re
@@ -26,12 +26,15 @@ INVALIDATE = "INVALIDATE"
 RECONCILE = "RECONCILE"
 CHECKPOINT = "CHECKPOINT"
 POOL = "POOL"
+MONEY = "MONEY"
 
 TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
-# What an envelope is about: a need, the ballot that ends an epoch, or a verifier's place in the pool.
-THREAD_ID = r"(?:need|epoch|pool)-[a-z2-7]{32}"
+# What an envelope is about: a need, the ballot that ends an epoch, an account, or a verifier's place in the pool.
+THREAD_ID = r"(?:need|epoch|pool|acct)-[a-z2-7]{32}"
+# What most are about; of one length, and looked for at a look (heads.py).
+WORK_ID = r"(?:need|acct)-[a-z2-7]{32}"
 
 
 def is_need_id(text: str) -> bool:
@@ -49,6 +52,14 @@ _time = schema.uint((1 << 63) - 1)
 _attempt = schema.uint(limits.MAX_CANDIDATES - 1)
 _lease = schema.uint(limits.MAX_LEASE_S)
 
+_spend = {
+    "seq": schema.uint(1 << 62),
+    "prev": schema.blob(32, 32),
+    "amount": _amount,
+    "key": schema.text(64),  # the owner's idempotency key
+    "memo": schema.text(256),
+}
+_entry = schema.triple(schema.did, schema.uint(1 << 62), schema.blob(32, 32))
 _fund = schema.record({"seq": schema.uint(1 << 62), "prev": schema.blob(32, 32)})
 
 _binding = schema.any_of(
@@ -214,6 +225,54 @@ SCHEMAS: Mapping[str, schema.Check] = {
                     "quote": schema.blob(32, 32),  # its SHA-256
                     "verdict": schema.one_of("accept", "reject"),
                     "reason": _reason,
+                }
+            ),
+        },
+    ),
+    MONEY: schema.tagged(
+        "op",
+        {
+            "transfer": schema.record({**_spend, "op": schema.one_of("transfer"), "to": schema.did}),
+            "withdraw": schema.record({**_spend, "op": schema.one_of("withdraw"), "to": schema.blob(20, 20)}),
+            # Members of the committee sign entries: [owner, seq, hash].
+            "confirm": schema.record(
+                {"op": schema.one_of("confirm"), "entries": schema.list_of(_entry, 1, limits.MAX_CONFIRMED)}
+            ),
+            # An event on the chain is a deposit of the sender's; `signature` is the account's, over their binding.
+            "claim": schema.record(
+                {
+                    "op": schema.one_of("claim"),
+                    "chain_id": _time,
+                    "contract": schema.blob(20, 20),
+                    "tx": schema.blob(32, 32),
+                    "log": schema.uint(1 << 32),
+                    "account": schema.blob(20, 20),
+                    "made_at_s": schema.uint(1 << 40),
+                    "signature": schema.blob(65, 65),
+                }
+            ),
+            # A withdrawal was paid: the receipt that says so is in an epoch that `publisher` settled.
+            "payout": schema.record(
+                {
+                    "op": schema.one_of("payout"),
+                    "entry": schema.blob(32, 32),
+                    "chain_id": _time,
+                    "contract": schema.blob(20, 20),
+                    "publisher": schema.blob(20, 20),
+                    "epoch": schema.blob(32, 32),
+                    "leaf": schema.blob(1, 1_024),
+                    "index": schema.uint(1 << 32),
+                    "count": schema.uint(1 << 32),
+                    "path": schema.list_of(schema.blob(32, 32), 0, 32),
+                }
+            ),
+            "attest": schema.record(
+                {
+                    "op": schema.one_of("attest"),
+                    "subject": schema.blob(32, 32),
+                    "what": schema.one_of("deposit", "payout"),
+                    "to": schema.text(128),
+                    "amount": _amount,
                 }
             ),
         },

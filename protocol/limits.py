@@ -44,4 +44,6 @@ MAX_CONTENT_BYTES = 1 << 32
 MAX_AMOUNT = (1 << 63) - 1
 VERIFIER_STAKE = 10_000_000
 
+MAX_CONFIRMED = 256  # entries of accounts that one envelope of votes signs
+
 S_NS = 1_000_000_000

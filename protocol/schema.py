@@ -158,6 +158,16 @@ def any_of(shapes: Mapping[str, Check]) -> Check:
     return check
 
 
+def triple(first: Check, second: Check, third: Check) -> Check:
+    def check(value: Any, path: Path) -> None:
+        if type(value) is not list or len(value) != 3:
+            raise _bad(path, "a triple")
+        for at, part in enumerate((first, second, third)):
+            part(value[at], (path, at))
+
+    return check
+
+
 def pair(first: Check, second: Check) -> Check:
     def check(value: Any, path: Path) -> None:
         if type(value) is not list or len(value) != 2:

@@ -13,6 +13,7 @@ from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Entry, Ledger
 from swarmd.protocol.limits import DEFAULT_LEASE_S, S_NS
 from swarmd.protocol.pool.record import Pool
 from swarmd.protocol.pool.record import of_genesis as pool_of_genesis
+from swarmd.protocol.shadow.record import Shadow
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
 from swarmd.protocol.work.need import Need
@@ -64,6 +65,7 @@ class State:
     ledger: Ledger = field(init=False)
     terms: Terms = field(init=False)
     pool: Pool = field(init=False)
+    shadow: Shadow = field(default_factory=Shadow)
     epoch: int = 0  # the one we write in: of the last checkpoint that was adopted
     needs: dict[str, Need] = field(default_factory=dict)
     views: Views = field(default_factory=Views)
@@ -114,7 +116,7 @@ class State:
     anchor_of: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(dict(self.genesis.balances))
+        self.ledger = Ledger(dict(self.genesis.balances), watch=self.me)
         self.terms = Terms(self.genesis)
         self.pool = pool_of_genesis(self.genesis)
 

@@ -28,6 +28,7 @@ allowed_kinds := {
 	"DECIDE",
 	"FINALIZE",
 	"INVALIDATE",
+	"MONEY",
 	"NEED",
 	"POOL",
 	"PROPOSE",

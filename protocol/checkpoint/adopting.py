@@ -13,6 +13,7 @@ from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.pool.record import Pool, stake_id
+from swarmd.protocol.shadow import keeping
 from swarmd.protocol.state import State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
@@ -70,7 +71,9 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
             _fix(state, need, record)
             done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]
     _pool(state, snapshot)
+    keeping.let_go(state, snapshot.shadow, snapshot.accounts, snapshot.epoch)
     _settle(state, snapshot)
+    done.todo += [parse(raw) for raw in snapshot.shadow.envelopes]
     done.todo += [parse(raw) for raw in snapshot.parked]
     done.todo += _woken(state)
     done.todo += _due(state)
@@ -79,6 +82,7 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
     own = snapshot.accounts.get(state.me)
     if own is not None and own.next_seq > state.own_seq:
         state.own_seq, state.own_head = own.next_seq, own.head
+    keeping.recount(state)
     return done
 
 
@@ -204,8 +208,15 @@ def _settle(state: State, snapshot: Snapshot) -> None:
     escrows = {name: record.escrow for name, record in snapshot.open.items() if record.escrow is not None}
     escrows |= bonds.adopt(state, snapshot)
     escrows |= snapshot.stakes
+    escrows |= snapshot.shadow.payouts
     try:
-        ledger.rebase(snapshot.accounts, escrows, state.needs.keys() | state.bonds.keys())
+        ledger.rebase(
+            snapshot.accounts,
+            escrows,
+            state.needs.keys() | state.bonds.keys() | state.shadow.spends.keys(),
+            snapshot.shadow.deposited,
+            snapshot.shadow.credited,
+        )
     except CorruptState as fault:
         raise CorruptState("P9", f"the checkpoint of epoch {snapshot.epoch}: {fault}") from fault
 

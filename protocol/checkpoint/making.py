@@ -17,6 +17,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
 from swarmd.protocol.ledger.accounts import Account
 from swarmd.protocol.pool import folding
+from swarmd.protocol.shadow import keeping
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
@@ -150,6 +151,7 @@ class Maker:
             },
             enough_since_ns=folded.pool.enough_since_ns,
             cut_ns=folded.pool.cut_ns,
+            shadow=keeping.part_of(state, epoch),
         )
 
     def _settle(self) -> None:

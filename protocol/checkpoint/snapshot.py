@@ -21,6 +21,7 @@ from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.pool.record import STATES, Member, Stake
+from swarmd.protocol.shadow.record import ShadowPart
 
 VERSION = 1
 NO_SNAPSHOT = bytes(32)  # before the first
@@ -107,6 +108,7 @@ class Snapshot:
         0  # since when there are enough verifiers to leave bootstrap mode; 0: there are not
     )
     cut_ns: int = 0  # the latest time that the cut, or one before it, says
+    shadow: ShadowPart = field(default_factory=ShadowPart)  # transfers, withdrawals and deposits
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,22 @@ def pack(snapshot: Snapshot) -> Packed:
         "bonds": part([_bond_row(name, bond) for name, bond in sorted(snapshot.bonds.items())]),
         "pool": part(pool_rows(snapshot)),
     }
+    if snapshot.shadow != ShadowPart():  # a mesh that moves no money has snapshots as it always had
+        head["shadow"] = part(_shadow_rows(snapshot.shadow))
     return Packed(encode(head), parts)
+
+
+def _shadow_rows(shadow: ShadowPart) -> list[Any]:
+    payouts = [[name, _purse(escrow)] for name, escrow in sorted(shadow.payouts.items())]
+    return [list(shadow.envelopes), payouts, list(shadow.credited), shadow.deposited, list(shadow.certified)]
+
+
+def _shadow(row: Any) -> ShadowPart:
+    envelopes, payouts, credited, deposited, certified = row
+    if any(type(key) is not bytes or len(key) != 32 for key in (*credited, *certified)):
+        raise ValueError("a deposit and an entry are named by 32 bytes")
+    purses = {name: _escrow(name, purse) for name, purse in payouts}
+    return ShadowPart(tuple(envelopes), purses, tuple(credited), _count(deposited), tuple(certified))
 
 
 def _roster_row(roster: Roster) -> list[Any]:
@@ -262,6 +279,7 @@ def part_names(head: bytes) -> list[bytes]:
     try:
         names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
         names += [fields["parked"], fields["bonds"], fields["pool"]]
+        names += [fields["shadow"]] if "shadow" in fields else []
         names += [roster for _, roster in fields["rosters"]]
         if any(type(name) is not bytes or len(name) != 32 for name in names):
             raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
@@ -374,6 +392,7 @@ def unpack(packed: Packed) -> Snapshot:
             stakes={name: _escrow(name, purse) for name, purse in stakes},
             enough_since_ns=_count(enough_since_ns),
             cut_ns=_count(cut_ns),
+            shadow=_shadow(part(fields["shadow"])) if "shadow" in fields else ShadowPart(),
         )
 
     return _tried(make)

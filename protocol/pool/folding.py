@@ -82,6 +82,8 @@ def convicted(state: State) -> dict[str, str]:
     for name in sorted(state.needs):
         for did in sorted(state.needs[name].equivocators):
             found.setdefault(did, f"contradicted itself in its votes about {name}")
+    for did in sorted(state.shadow.liars):
+        found.setdefault(did, "signed two entries of one account under one number")
     for owner, seq in sorted(state.ledger.double_spends):
         found.setdefault(owner, f"spent entry {seq} of its account twice")
     return found

@@ -30,7 +30,7 @@ DENIED = [(policy, name) for policy in policies.names() for name in samples(poli
 FOLDER = Path(__file__).parents[2] / "policies"
 KINDS = (
     "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE "
-    "UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL"
+    "UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL MONEY"
 ).split()
 
 
@@ -93,7 +93,7 @@ def test_every_deny_rule_of_the_standard_policy_is_hit_by_a_sample() -> None:
     assert len(rules) >= 14
 
 
-def test_the_sixteen_kinds_at_the_three_gates(gate: WasmGate, need: dict[str, Any]) -> None:
+def test_the_seventeen_kinds_at_the_three_gates(gate: WasmGate, need: dict[str, Any]) -> None:
     result = {"claimed": {"size": 1, "cpu_ms": 1}, "actual": {"size": 1}}
     for kind in KINDS:
         for where in ("preflight", "ingress", "commit"):

@@ -265,6 +265,7 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
     }
     bond = {"seq": 1, "prev": bytes(32), "amount": 10_000}
     telemetry = {"wall_ms": 1, "cpu_ms": 0, "max_rss_kb": 1 << 40, "output_bytes": 7}
+    spend = {"seq": 0, "prev": bytes(32), "amount": 5, "key": "k", "memo": ""}
     needs = {
         "title": "t",
         "budget": 30_000,
@@ -331,6 +332,34 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
             {"op": "quote", "form": "software", "quote": b"quote"},
             {"op": "vouch", "subject": did, "quote": bytes(32), "verdict": "accept", "reason": ""},
             {"op": "vouch", "subject": did, "quote": bytes(32), "verdict": "reject", "reason": "forged"},
+        ],
+        "MONEY": [
+            {**spend, "op": "transfer", "to": did},
+            {**spend, "op": "withdraw", "to": bytes(20)},
+            {"op": "confirm", "entries": [[did, 0, bytes(32)], [did, 1, bytes(32)]]},
+            {
+                "op": "claim",
+                "chain_id": 1337,
+                "contract": bytes(20),
+                "tx": bytes(32),
+                "log": 0,
+                "account": bytes(20),
+                "made_at_s": 1,
+                "signature": bytes(65),
+            },
+            {
+                "op": "payout",
+                "entry": bytes(32),
+                "chain_id": 1337,
+                "contract": bytes(20),
+                "publisher": bytes(20),
+                "epoch": bytes(32),
+                "leaf": b"leaf",
+                "index": 0,
+                "count": 1,
+                "path": [bytes(32)],
+            },
+            {"op": "attest", "subject": bytes(32), "what": "deposit", "to": did, "amount": 5},
         ],
     }
 

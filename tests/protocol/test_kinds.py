@@ -58,9 +58,9 @@ def put(payload, path, value):
     return changed
 
 
-def test_the_sixteen_kinds_of_the_protocol(payloads_of):
+def test_the_seventeen_kinds_of_the_protocol(payloads_of):
     assert set(KINDS) == set(payloads_of(DID)) == set(
-        "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL".split()
+        "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL MONEY".split()
     )  # fmt: skip
 
 
