@@ -32,6 +32,7 @@ from swarmd.protocol.envelope import Envelope, bucket_of, epoch_thread
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Adopted, SnapshotChecked, SnapshotMade
+from swarmd.protocol.shadow import keeping
 from swarmd.simulations.clock import MS_NS, S_NS
 from swarmd.simulations.disk import effect_id
 
@@ -232,7 +233,8 @@ class Checkpoints:
             return
         made = self._make(cut)
         same = (made.packed.state, made.snapshot.root) == (effect.state, effect.root)
-        self._checked(effect, "" if same else "the cut gives another snapshot", made)
+        why = "" if same else "the cut gives another snapshot"
+        self._checked(effect, why or keeping.broken_promise(node.state, made.snapshot.accounts), made)
 
     def _checked(self, effect: CheckSnapshot, why: str, made: Kept | None = None) -> None:
         node = self._node

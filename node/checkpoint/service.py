@@ -27,6 +27,7 @@ from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
 from swarmd.protocol.envelope import bucket_of, epoch_thread
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.inputs import Adopted, SnapshotChecked, SnapshotMade
+from swarmd.protocol.shadow import keeping
 
 log = logging.getLogger("swarmd.checkpoint")
 
@@ -173,7 +174,13 @@ class Checkpoints:
         same, reason = False, "not checked in time"
         with trio.move_on_after(CHECK_TIMEOUT_S):
             same, reason = await self._same(wish)
+            if same and (broken := await self._broken_promise(wish.state)):
+                same, reason = False, broken
         self._runner.tell(lambda at_ns: SnapshotChecked(wish.proposal, same, reason, at_ns))
+
+    async def _broken_promise(self, state: bytes) -> str:
+        found = await self._snapshots.load(state)
+        return keeping.broken_promise(self._runner.state, found.accounts)
 
     async def _same(self, wish: CheckSnapshot) -> tuple[bool, str]:
         """Have we made the snapshot, or do we make the same of the same cut? And why not."""

@@ -137,3 +137,25 @@ def _needed(
 
 def _by_hash(shadow: Shadow, entry: bytes) -> Spend | None:
     return next((spend for spend in shadow.spends.values() if spend.hash == entry), None)
+
+
+def broken_promise(state: State, accounts: Accounts) -> str:
+    """Whose number a snapshot with these `accounts` has another entry for than the one that this node signed; "" if none.
+
+    Who signed an entry accepts no checkpoint with another in its place. A quorum that certified an entry shares a member
+    with every quorum that certifies the checkpoint, so what was final stays final (adr/0028).
+    """
+    wanted: dict[str, dict[int, bytes]] = {}
+    for (owner, seq), (entry, _) in state.shadow.promised.items():
+        if _passed(accounts, owner, seq):
+            wanted.setdefault(owner, {})[seq] = entry
+    for owner, promises in sorted(wanted.items()):
+        at, applied = accounts[owner].next_seq - 1, accounts[owner].head
+        while at >= min(promises):
+            if promises.get(at, applied) != applied:
+                return f"it has another entry {at} of {owner} than the one that we signed"
+            known = state.ledger.entries.get((owner, at), {}).get(applied)
+            if known is None:
+                break  # we have not heard of it yet, and then not of a contradiction either
+            at, applied = at - 1, known.prev
+    return ""

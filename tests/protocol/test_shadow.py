@@ -16,6 +16,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted, ClaimChecked, Commanded, Ticked
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD
 from swarmd.protocol.pool.record import EXPELLED
+from swarmd.protocol.shadow import keeping
 from swarmd.protocol.shadow.record import DOUBLE_SPEND_FAILURES, PAID_OUT, deposit_key, spend_of
 from swarmd.protocol.state import NOBODY, State
 
@@ -508,6 +509,24 @@ def test_what_is_not_final_at_a_checkpoint_goes_on_after_it(room_of):
     agree(mesh)
     assert (available(mesh, "bob"), available(mesh, "cee")) == (START, START + 500)
     assert mesh.nodes["ann"].state.own_pending == 0
+
+
+def test_who_signed_an_entry_agrees_to_no_checkpoint_with_another_in_its_place(room_of):
+    mesh, room = room_of()
+    for n in range(3):
+        pay(mesh, "ann", "bob", 500, f"k{n}")
+    settle(room)
+    made = room.snapshots[room.make(room.adopted["cee"])]
+    state, ann = mesh.nodes["cee"].state, mesh.nodes["ann"].did
+    assert set(state.shadow.promised) == {(ann, 0), (ann, 1), (ann, 2)}
+    assert keeping.broken_promise(state, made.accounts) == ""
+    for seq in range(3):
+        kept = state.shadow.promised[(ann, seq)]
+        state.shadow.promised[(ann, seq)] = (b"x" * 32, 0)
+        assert f"another entry {seq}" in keeping.broken_promise(state, made.accounts)
+        state.shadow.promised[(ann, seq)] = kept
+    room.end_epoch()
+    assert state.epoch == 1 and not state.shadow.promised
 
 
 def test_a_newcomer_that_begins_at_a_checkpoint_agrees_with_the_rest(room_of):
