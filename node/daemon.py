@@ -20,6 +20,8 @@ from swarmd.bootstrap.swarmkey import load_psk
 from swarmd.node.agents.host import Agents
 from swarmd.node.agents.ops import INLINE_OPS
 from swarmd.node.agents.registry import AgentRegistry
+from swarmd.node.analytics.ops import analytics_ops
+from swarmd.node.analytics.service import Analytics
 from swarmd.node.api.service import ApiService
 from swarmd.node.api.settings import ApiSettings
 from swarmd.node.arbiter.settings import EtcdSettings, open_arbiter
@@ -72,6 +74,7 @@ from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
 from swarmd.node.state.replica_host import ReplicaHost
 from swarmd.node.state.sync import Sync
+from swarmd.node.telemetry.collect import Collector, metrics_ops
 from swarmd.node.telemetry.service import Telemetry, TelemetrySettings
 from swarmd.node.transport.local import LocalServer
 from swarmd.node.transport.p2p.access import AccessList
@@ -189,6 +192,7 @@ class Daemon:
         )
         self._clock_ns.not_before(self.runner.state.now_ns)
         self.telemetry = Telemetry(settings.telemetry, self.runner)
+        self.analytics = Analytics(home, self.runner)
         self.capsules.attach(self.runner, self.content, self.transport)
         attestation = SoftwareAttestation(settings.attestation_keys)
         self.dispatcher = Dispatcher(
@@ -270,6 +274,8 @@ class Daemon:
                 **VerifierOps(self.runner, attestation).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),
                 **proof_ops(self.runner),
+                **analytics_ops(self.analytics, self.runner),
+                **metrics_ops(lambda: self.metrics),
                 **self.content_host.ops(),
                 **self.http.ops(),
                 **DashboardOps(
@@ -280,6 +286,16 @@ class Daemon:
             self.silence.status,
         )
 
+        self.metrics = Collector(
+            self.runner,
+            self.transport,
+            self.agents,
+            self.chain,
+            self.sync,
+            self.analytics,
+            self.telemetry,
+        )
+        self.telemetry.read = self.metrics.read
         self.api.bridge = self.bridge.status if self.bridge is not None else lambda: None
         self.api.checkpoints = self.checkpoints.status
         self.api.archive = self.checkpoints.archive
@@ -349,6 +365,7 @@ class Daemon:
                 nursery.start_soon(self.content_host.run)
                 nursery.start_soon(watch_bootstrap, self.runner)
                 nursery.start_soon(self.telemetry.run)
+                nursery.start_soon(self.analytics.run)
                 kept = self.journal.outbox()
                 await nursery.start(
                     self.dispatcher.run, [each for each in kept if not isinstance(each, Wish)]
@@ -396,6 +413,7 @@ class Daemon:
     def release(self) -> None:
         """Close the files, whatever is queued."""
         self.journal.close()
+        self.analytics.close()
         self.repo.close()
         self._peer_store.close()
         self.content_host.close()

@@ -22,6 +22,7 @@ from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.sealing import FlushWindow
 from swarmd.node.telemetry.histogram import Histogram
+from swarmd.node.telemetry.metrics import FAST_S, Timings
 from swarmd.node.telemetry.tracing import Tracer
 from swarmd.node.turns import Item, Out, Reply
 from swarmd.node.voice import PreflightDenied, Voice
@@ -116,6 +117,8 @@ class Runner:
         self.frames_dropped = 0
         self.counters = {"turns": 0, "authored": 0, "flushes": 0, "bytes_out": 0, "admitted": 0}
         self.bus = Histogram()  # from an envelope's signed time to our taking it: skew of clocks included
+        self.gossip_s = Timings(FAST_S)  # the same, in the buckets of metrics
+        self.turn_s = Timings(FAST_S)
         self.trouble = ""
         # A restored node: until it has heard what it said after the backup, it only listens (docs/backup.md).
         self.silent = False
@@ -305,7 +308,8 @@ class Runner:
         out = Out()
         if self.gates.advance(self.state.lamport):
             log.info("the policy is now %s", self.gate.policy_hash.hex())
-        now_ns = max(self._clock_ns(), self.state.now_ns)
+        began_ns = self._clock_ns()
+        now_ns = max(began_ns, self.state.now_ns)
         if self.silent:
             items, ticking = self._items_heard(out), False
         else:
@@ -360,6 +364,7 @@ class Runner:
             log.info("the journal takes writes again")
             self.trouble = ""
         self.counters["turns"] += 1
+        self.turn_s.add((self._clock_ns() - began_ns) / 1e9)
         if self.tracer is not None:
             self.tracer.commit(self.state)
         for envelope in self._seen:
@@ -469,6 +474,7 @@ class Runner:
         out.stored += len(arrived.batches)
         self.counters["admitted"] += len(envelopes)
         self.bus.add((now_ns - envelopes[-1].ts_ns) / 1e6)
+        self.gossip_s.add((now_ns - envelopes[-1].ts_ns) / 1e9)
         self._seen.extend(envelopes)
         self._follow(engine.step(self.state, given), now_ns, out)
 

@@ -13,8 +13,9 @@ class Histogram:
     def __init__(self, buckets: Mapping[int, int] | None = None) -> None:
         self.buckets: Counter[int] = Counter(buckets or {})
 
-    def add(self, value_ms: float) -> None:
-        self.buckets[int(math.log(max(value_ms, 0.001) * 1000) / _GROWTH)] += 1
+    def add(self, value_ms: float, times: int = 1) -> None:
+        """`times` -1 takes away a value that was added."""
+        self.buckets[int(math.log(max(value_ms, 0.001) * 1000) / _GROWTH)] += times
 
     def count(self) -> int:
         return self.buckets.total()

@@ -51,6 +51,7 @@ def test_the_commands_that_there_are() -> None:
         "bench content",
         *(f"verifier {name}" for name in ("list", "join", "leave", "attest")),
         *("state show", "state import", "state export"),
+        *("analytics", "metrics"),
         *(f"checkpoint {name}" for name in ("list", "show", "export", "verify", "advance", "retrieve")),
         *(f"consensus {name}" for name in ("status", "roster", "epoch", "explain")),
         *(f"consensus {name}" for name in ("evidence", "export", "verify")),

@@ -1,0 +1,1 @@
+"""What came of the needs: success, volumes, latencies, capabilities, agents."""
