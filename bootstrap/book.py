@@ -27,6 +27,8 @@ FORGET_AFTER_FAILURES = 12
 RETRY_MIN_S = 0.5
 RETRY_MAX_S = 300.0
 PINNED_RETRY_MAX_S = 30.0
+# Who is back makes us try the others that did not answer, but no more often than this.
+ROUSE_INTERVAL_S = 5.0
 # How much a source is trusted: pinned ones are never forgotten, later ones give way to earlier ones.
 SOURCES = ("list", "ticket", "mdns", "peer", "dht")
 PINNED = frozenset(("list", "ticket"))
@@ -45,6 +47,7 @@ class Known:
     failures: int = 0
     error: str = ""
     retry_at_s: float = 0.0
+    shunned: bool = False  # it answered, and was told apart: that the network is back makes no difference
 
     @property
     def pinned(self) -> bool:
@@ -76,6 +79,7 @@ class PeerBook:
         self._wall_s = wall_s
         self._peers: dict[str, Known] = {}
         self.on_new: Callable[[], None] = lambda: None
+        self._roused_at_s = -ROUSE_INTERVAL_S
         self.changed = False
 
     def __len__(self) -> int:
@@ -143,7 +147,10 @@ class PeerBook:
         if known is None:
             return
         known.connected_at_s = self._wall_s()
-        known.failures, known.error, known.retry_at_s = 0, "", 0.0
+        was_away = known.failures > 0 and not known.shunned
+        known.failures, known.error, known.retry_at_s, known.shunned = 0, "", 0.0, False
+        if was_away:
+            self._rouse()
         if addr in known.addrs:
             known.addrs.remove(addr)
             known.addrs.insert(0, addr)
@@ -157,11 +164,23 @@ class PeerBook:
         known.failures += 1
         known.error = error[:300]
         known.retry_at_s = self._clock() + max(wait_s, known.retry_after_s())
+        known.shunned = wait_s > 0
         self.changed = True
         if known.failures >= FORGET_AFTER_FAILURES and not known.pinned:
             week_s = 7 * 86_400.0
             if self._wall_s() - known.connected_at_s > week_s:
                 del self._peers[peer_id]
+
+    def _rouse(self) -> None:
+        """One who did not answer is here again. If that was the network's fault, the others are not worth waiting for."""
+        now_s = self._clock()
+        if now_s - self._roused_at_s < ROUSE_INTERVAL_S:
+            return
+        self._roused_at_s = now_s
+        for known in self._peers.values():
+            if known.failures and not known.shunned:
+                known.retry_at_s = min(known.retry_at_s, now_s)
+        self.on_new()
 
     def candidates(self, without: Collection[str], count: int) -> list[Known]:
         """Up to `count` peers worth dialing now, best first."""

@@ -30,7 +30,10 @@ _CUT_OFF = re.compile(r"cutting off (\S+): (\S+)$", re.M)  # as node/transport/p
 class ChaosCluster(Cluster):
     """A cluster whose members live in the namespaces of `net`, `skewed` ones under libfaketime."""
 
-    def __init__(self, base: Path, net: Net, *, skewed: bool) -> None:
+    def __init__(
+        self, base: Path, net: Net, *, skewed: bool, sync_interval_s: float = SYNC_INTERVAL_S
+    ) -> None:
+        self._sync_interval_s = sync_interval_s
         names = [f"node-{node}" for node in range(net.nodes)]
         # Short times, so that needs end within the run whatever happens to them; and quorums of two also in a
         # small mesh, where K would be 1.
@@ -54,7 +57,10 @@ class ChaosCluster(Cluster):
 
     def command(self, member: Member, *up: str) -> list[str]:
         node = self.members.index(member)
-        settings = {"SWARMD_SYNC_INTERVAL_S": str(SYNC_INTERVAL_S), "SWARMD_LEASE_TTL_S": str(LEASE_S)}
+        settings = {
+            "SWARMD_SYNC_INTERVAL_S": f"{self._sync_interval_s:g}",
+            "SWARMD_LEASE_TTL_S": str(LEASE_S),
+        }
         module = "swarmd.cli"
         if self._skewed:
             module = "swarmd.node.chaos.skewed"

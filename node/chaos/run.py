@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 from swarmd.node.chaos import machine, nemeses, netns, verdict
-from swarmd.node.chaos.hosts import ChaosCluster, ChaosHosts
+from swarmd.node.chaos.hosts import SYNC_INTERVAL_S, ChaosCluster, ChaosHosts
 from swarmd.node.chaos.load import DEADLINES_S, SHORT_DEADLINES_S, Load
 from swarmd.node.chaos.nemeses import Fault
 from swarmd.node.chaos.netns import PREFIX, Net
@@ -41,6 +41,7 @@ class Settings:
     rate_per_s: float
     heal_limit_s: float = 90.0
     keep: bool = False
+    sync_interval_s: float = SYNC_INTERVAL_S
 
     def command(self) -> str:
         """The command that makes the same schedule again."""
@@ -65,12 +66,13 @@ class Run:
     heal_s: float | None = None
     nodes: list[NodeEvidence] = field(default_factory=list)
     began_s: float = 0.0
+    measured: dict[str, Any] = field(default_factory=dict)  # what a kind of run reports beside
 
     async def main(self, evidence: Path) -> None:
         await self.hosts.formed()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.hosts.watch)
-            await self._chaos()
+            await self.chaos()
             self.hosts.heal()
             self.say("nothing goes wrong any more; waiting for the nodes to agree")
             self.heal_s = await self._agreed("after the last fault")
@@ -81,7 +83,7 @@ class Run:
             nursery.cancel_scope.cancel()
         await self._gather(evidence)
 
-    async def _chaos(self) -> None:
+    async def chaos(self) -> None:
         duration_s = self.settings.minutes * 60
         plan = nemeses.schedule(self.settings.seed, duration_s, self.settings.nodes, self.settings.kinds)
         self.say(f"{len(plan)} faults in {duration_s:g} s; seed {self.settings.seed}")
@@ -168,7 +170,7 @@ class Run:
         raise LocalFault("chaos-stuck", f"{member.name} does not come to rest")
 
 
-def run(settings: Settings, say: Say) -> dict[str, Any]:
+def run(settings: Settings, say: Say, kind: type[Run] = Run) -> dict[str, Any]:
     """The report of a run; its `violations` are empty if everything held. LocalFault if it cannot be done here."""
     machine.preflight(settings.kinds)
     machine.trial(settings.kinds)
@@ -178,7 +180,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
     keep = True
     try:
         with _terminated_like_interrupted():
-            found = _mesh(settings, net, folder, say)
+            found = _mesh(settings, net, folder, say, kind)
         say("judging the journals")
         judged = verdict.judge(found.evidence, settings.seed)
         report = {
@@ -193,6 +195,7 @@ def run(settings: Settings, say: Say) -> dict[str, Any]:
             "refused": dict(found.run.load.refused),
             "faults": dict(found.run.faults),
             "heal_s": found.run.heal_s,
+            **found.run.measured,
             "digests": {
                 node.name: {"state": node.state_digest, "mesh": node.mesh_digest} for node in found.run.nodes
             },
@@ -228,18 +231,19 @@ class _Found:
     evidence: Evidence
 
 
-def _mesh(settings: Settings, net: Net, folder: Path, say: Say) -> _Found:
+def _mesh(settings: Settings, net: Net, folder: Path, say: Say, kind: type[Run]) -> _Found:
     """The part with daemons: whatever happens, at its end there is none and no namespace."""
     hosts = None
     try:
         net.up(slow="slow" in settings.kinds)
         say(f"{settings.nodes} network namespaces" + (f", slowed by {net.slow_by}" if net.slow_by else ""))
-        hosts = ChaosHosts(ChaosCluster(folder, net, skewed="skew" in settings.kinds))
+        skewed = "skew" in settings.kinds
+        hosts = ChaosHosts(ChaosCluster(folder, net, skewed=skewed, sync_interval_s=settings.sync_interval_s))
         hosts.start()
         short = settings.minutes * 60 < nemeses.FULL_LENGTH_S
         deadlines_s = SHORT_DEADLINES_S if short else DEADLINES_S
         load = Load(hosts, settings.seed, settings.rate_per_s, deadlines_s)
-        run = Run(settings, hosts, load, say)
+        run = kind(settings, hosts, load, say)
         try:
             trio.run(run.main, folder / "evidence")
         except* LocalFault as group:

@@ -53,6 +53,18 @@ def run_bench_decide(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_heal_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.heal import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_heal(ctx: Context) -> int:
+    from swarmd.node.bench.heal import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

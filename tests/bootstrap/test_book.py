@@ -179,3 +179,27 @@ async def test_every_address_of_a_peer_is_tried_and_the_one_that_works_comes_fir
     known = book.get(peer(1))
     assert known is not None and known.addrs[0] == addr(1, 3) and known.failures == 0
     assert world.dials == [addr(1, port) for port in (1, 2, 3)]
+
+
+def test_one_who_is_back_makes_the_others_worth_dialing(book: PeerBook, clock: Clock) -> None:
+    for number in (1, 2, 3, 4):
+        book.learn(addr(number), "peer")
+    for _ in range(8):
+        for number in (1, 2):
+            book.failed(peer(number), "timeout")
+        book.failed(peer(3), "of another mesh", wait_s=60)
+    clock.now_s += 1
+    assert [known.peer_id for known in book.candidates((), 9)] == [peer(4)]
+    book.worked(peer(4))  # it never was away, so that says nothing
+    assert book.candidates({peer(4)}, 9) == []
+    book.worked(peer(2))
+    assert [known.peer_id for known in book.candidates({peer(2), peer(4)}, 9)] == [peer(1)]
+    # Who comes and goes does not make us dial without end.
+    book.failed(peer(1), "timeout")
+    book.failed(peer(2), "timeout")
+    book.worked(peer(2))
+    assert book.candidates({peer(2), peer(4)}, 9) == []
+    clock.now_s += book_module.ROUSE_INTERVAL_S
+    book.failed(peer(2), "timeout")
+    book.worked(peer(2))
+    assert [known.peer_id for known in book.candidates({peer(2), peer(4)}, 9)] == [peer(1)]

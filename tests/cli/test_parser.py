@@ -70,6 +70,7 @@ def test_the_commands_that_there_are() -> None:
         "bench money",
         "bench policy",
         "bench decide",
+        "bench heal",
         "bench state",
     }
 

@@ -88,6 +88,8 @@ class P2PLimits:
     # Redial of static peers, and restart of a fallen host.
     redial_min_s: float = 0.25
     redial_max_s: float = 30.0
+    # A peer that came makes us dial those that were not reached, but no more often than this.
+    rouse_interval_s: float = 2.0
     restart_min_s: float = 0.2
     restart_max_s: float = 10.0
 

@@ -4,6 +4,7 @@ The transport starts another session should this one fall.
 """
 
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -77,6 +78,8 @@ class MeshSession:
         self._nursery: trio.Nursery | None = None
         self._topic = f"/swarm/{mesh_id}/flush/1"
         self._protocol = TProtocol(f"/swarm/{mesh_id}/sync/1")
+        self._roused = trio.Event()
+        self._roused_at_s = -math.inf
         self.budget = Budget(limits.max_held_bytes, self._shed)
         keep = frozenset(peer_id for _, peer_id in static_peers)
         self._pool = Pool(
@@ -319,7 +322,14 @@ class MeshSession:
         return link
 
     def connected(self, peer_id: ID) -> None:
+        known = peer_id in self._links
         self._link_of(peer_id)
+        now_s = trio.current_time()
+        if not known and now_s - self._roused_at_s > self._limits.rouse_interval_s:
+            # The network may be back for the others, too: they are dialed again now.
+            self._roused_at_s = now_s
+            self._roused.set()
+            self._roused = trio.Event()
 
     def disconnected(self, peer_id: ID) -> None:
         link = self._links.get(peer_id)
@@ -418,7 +428,8 @@ class MeshSession:
                 log.exception("dialing %s failed", addr)
             failures += 1
             pause_s = min(self._limits.redial_max_s, self._limits.redial_min_s * 2 ** min(failures, 16))
-            await trio.sleep(pause_s * random.uniform(0.5, 1.0))
+            with trio.move_on_after(pause_s * random.uniform(0.5, 1.0)):
+                await self._roused.wait()
 
 
 class _Connections:

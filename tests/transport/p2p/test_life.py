@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -55,6 +56,20 @@ async def test_a_static_peer_may_come_late(start):
     late = await start(seed=seed, listen=[address])
     await waiting.until_up(late)
     assert early.handler.ups == {}
+
+
+async def test_one_peer_that_comes_makes_us_dial_the_others(start, quick_limits):
+    """Else the first pair after a partition would wait for nobody, and the last for its whole pause."""
+    late = await start()
+    address, seed = late.addr.partition("/p2p/")[0], late.seed
+    await late.stop()
+    patient = replace(quick_limits, redial_min_s=600.0, redial_max_s=600.0, rouse_interval_s=0.0)
+    waiting = await start([late], limits=patient)
+    with trio.move_on_after(0.3):  # let the first dial fail
+        await waiting.until_up(late)
+    late = await start(seed=seed, listen=[address])
+    other = await start([waiting])
+    await waiting.until_up(late, other)
 
 
 async def test_closing_is_quick_and_leaves_nothing_open(start):
