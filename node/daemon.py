@@ -51,6 +51,7 @@ from swarmd.node.dashboard.ops import DashboardOps
 from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.doctor import time_answer
+from swarmd.node.escrow.ops import EscrowOps
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.home_lock import home_lock
 from swarmd.node.jobs import Content
@@ -272,6 +273,7 @@ class Daemon:
                     self.arbiter.on_record if self.arbiter else None,
                 ).ops(),
                 **VerifierOps(self.runner, attestation).ops(),
+                **EscrowOps(self.runner).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),
                 **proof_ops(self.runner),
                 **analytics_ops(self.analytics, self.runner),

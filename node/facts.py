@@ -28,6 +28,8 @@ def facts_of(envelope: Envelope, roster: Collection[str]) -> dict[str, Any]:
     }
     if envelope.kind == kinds.NEED:
         _describe_need(envelope, facts)
+    elif envelope.kind == kinds.ESCROW and envelope.payload["op"] == "fund":
+        facts["budget"] = envelope.payload["amount"]  # it locks as much as a need of that budget
     return facts
 
 

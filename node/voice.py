@@ -20,7 +20,7 @@ log = logging.getLogger("swarmd.runner")
 
 
 class PreflightDenied(LocalFault):
-    """Our policy denies a need of ours, or a stake. Its account entry must not be used up, so the turn is taken back."""
+    """Our policy denies a need of ours, a stake, or a word about an escrow. Its account entry must not be used up, so the turn is taken back."""
 
     def __init__(self, reasons: str) -> None:
         super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
@@ -119,7 +119,7 @@ class Voice:
             self._note(envelope)
             return envelope
         log.warning("our own policy denies %s in %s: %s", draft.kind, draft.thread, verdict.reasons)
-        if draft.kind == kinds.NEED or draft.payload.get("op") == "join":
+        if draft.kind in (kinds.NEED, kinds.ESCROW) or draft.payload.get("op") == "join":
             raise PreflightDenied(", ".join(verdict.reasons))
         return None
 

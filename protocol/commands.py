@@ -8,6 +8,7 @@ from swarmd.protocol.cbor import Link
 from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import need_id
+from swarmd.protocol.escrow import acting as escrow_acting
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import S_NS
@@ -177,4 +178,5 @@ _COMMANDS: dict[str, Callable[[State, Mapping[str, Any], list[Effect]], None]] =
     "money.transfer": money.transfer,
     "money.withdraw": money.withdraw,
     "money.claim": money.claim,
+    **escrow_acting.COMMANDS,
 }

@@ -11,6 +11,7 @@ from typing import Any
 from swarmd.protocol.cbor import LIST, encode, head_of
 from swarmd.protocol.checkpoint.record import EpochBallot
 from swarmd.protocol.checkpoint.snapshot import member_row
+from swarmd.protocol.escrow import record as escrow_record
 from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
@@ -105,6 +106,7 @@ class Digests:
             digest.update(row[2])
         if (agreed := _shadow(state)) != _NO_SHADOW:
             digest.update(encode(agreed))
+        digest.update(escrow_record.digest(state.escrows))
         _forget(self._agreed, needs)
         _forget(self._escrows, ledger.escrows)
         return digest.digest()

@@ -14,6 +14,8 @@ from swarmd.protocol.cbor import Link, decode, encode
 from swarmd.protocol.checkpoint import record
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import Envelope, parse
+from swarmd.protocol.escrow import record as escrows
+from swarmd.protocol.escrow.deal import Tick
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, parse_manifest
 from swarmd.protocol.ledger import accounts
@@ -59,6 +61,11 @@ _CLASSES: dict[str, type] = {
         Shadow,
         Spend,
         JobRef,
+        escrows.Escrows,
+        escrows.Record,
+        escrows.Purse,
+        escrows.Ended,
+        Tick,
         Plan,
         Need,
     )
@@ -66,6 +73,7 @@ _CLASSES: dict[str, type] = {
 # Derived from the rest.
 _DERIVED = {
     "Need": {"runs", "graph", "_graph_of", "by_task", "open_tasks", "decided", "closed"},
+    "Record": {"deal"},
     "State": {"genesis", "me", "views", "check_everything", "ledger", "terms"},
 }
 _LEDGER = ("base", "base_escrows", "entries", "payments", "closings", "double_spends", "newly_funded")

@@ -17,6 +17,8 @@ from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
 from swarmd.protocol.consensus import arbitration
 from swarmd.protocol.effects import Effect, Fetch, Report, Store, Submit
 from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.escrow import money as escrow_money
+from swarmd.protocol.escrow import taking as escrow_taking
 from swarmd.protocol.inputs import (
     Admitted,
     Adopted,
@@ -93,7 +95,7 @@ def _authored(state: State, given: Authored, out: list[Effect]) -> None:
 
 def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> None:
     """Our gate refused it: on record with the reason, and without effect here; but for money, which moves by signatures."""
-    if envelope.kind == kinds.MONEY:
+    if envelope.kind in (kinds.MONEY, kinds.ESCROW):
         _take(state, envelope, out)
         return
     bonds.lock(state, envelope)
@@ -118,8 +120,12 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             _park_ahead(state, envelope, out)
             continue
         bonds.lock(state, envelope)
+        escrow_taking.lock(state, envelope)
         need = state.needs.get(thread)
         if need is None:
+            if thread.startswith("escrow-"):
+                todo.extend(_take_escrow(state, envelope, out))
+                continue
             if thread.startswith("pool-"):
                 taking.take(state, envelope, out)
                 continue
@@ -170,6 +176,18 @@ def _take_ballot(state: State, envelope: Envelope, out: list[Effect]) -> list[En
         return []
     ballots.take(state, envelope, out)
     return _unpark(state, envelope.thread, envelope.id)
+
+
+def _take_escrow(state: State, envelope: Envelope, out: list[Effect]) -> list[Envelope]:
+    """One about an escrow; returns those that waited for it."""
+    missing = escrow_taking.waits_for(state, envelope)
+    if missing is not None:
+        _park(state, envelope, missing, out)
+        return []
+    escrow_taking.take(state, envelope, out)
+    if envelope.thread not in state.escrows.records:
+        return []
+    return [*_unpark(state, envelope.thread, envelope.id), *_unpark(state, envelope.thread, b"")]
 
 
 def _park_ahead(state: State, envelope: Envelope, out: list[Effect]) -> None:
@@ -356,6 +374,7 @@ def _attend_funded(state: State, out: list[Effect]) -> None:
         bond = state.bonds.get(name)
         need = state.needs.get(bond.thread if bond is not None else name)
         if need is None:
+            escrow_money.funded(state, name)
             continue
         if bond is not None:
             bonds.settle(state, need)

@@ -206,7 +206,8 @@ def parse_by_decoder(raw: bytes) -> Envelope:
 def _check_header(thread: Any, lamport: Any, ts_ns: Any, epoch: Any, trace: Any) -> None:
     if type(thread) is not str or _is_thread_id(thread) is None:
         raise RemoteFault(
-            "bad-envelope", "thread is no id of a need, an epoch, an account or a place in the pool"
+            "bad-envelope",
+            "thread is no id of a need, an epoch, an account, an escrow or a place in the pool",
         )
     if type(lamport) is not int or not 1 <= lamport <= limits.MAX_LAMPORT:
         raise RemoteFault("bad-lamport", f"{lamport!r} is outside 1..2^62")

@@ -1,6 +1,7 @@
 """The verbs of a need's life and the schema of each payload.
 
-Fifteen kinds are the seed's (004, command 41), POOL (adr/0025) and MONEY (adr/0028) are ours. A payload that does not fit is a RemoteFault `bad-payload`.
+Fifteen kinds are the seed's (004, command 41), POOL (adr/0025), MONEY (adr/0028) and ESCROW (adr/0029) are ours. A payload that
+does not fit is a RemoteFault `bad-payload`.
 """
 
 import re
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swarmd.protocol import limits, schema
+from swarmd.protocol.escrow import payloads as escrow_payloads
 from swarmd.protocol.faults import RemoteFault
 
 NEED = "NEED"
@@ -27,12 +29,13 @@ RECONCILE = "RECONCILE"
 CHECKPOINT = "CHECKPOINT"
 POOL = "POOL"
 MONEY = "MONEY"
+ESCROW = "ESCROW"
 
 TASK_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CAPABILITY = r"[a-z0-9][a-z0-9._-]{0,63}"
 NEED_ID = r"need-[a-z2-7]{32}"
-# What an envelope is about: a need, the ballot that ends an epoch, an account, or a verifier's place in the pool.
-THREAD_ID = r"(?:need|epoch|pool|acct)-[a-z2-7]{32}"
+# What an envelope is about: a need, the ballot that ends an epoch, an account, an escrow, or a verifier's place in the pool.
+THREAD_ID = r"(?:need|epoch|pool|acct|escrow)-[a-z2-7]{32}"
 # What most are about; of one length, and looked for at a look (heads.py).
 WORK_ID = r"(?:need|acct)-[a-z2-7]{32}"
 
@@ -277,6 +280,7 @@ SCHEMAS: Mapping[str, schema.Check] = {
             ),
         },
     ),
+    ESCROW: escrow_payloads.ESCROW,
 }
 KINDS = tuple(SCHEMAS)
 

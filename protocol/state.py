@@ -7,6 +7,7 @@ from typing import Any
 from swarmd.protocol.checkpoint.record import EpochBallot
 from swarmd.protocol.effects import Arm, Effect, Publish
 from swarmd.protocol.envelope import Envelope, trace_of
+from swarmd.protocol.escrow.record import Escrows
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Entry, Ledger
@@ -85,6 +86,7 @@ class State:
     bonds: dict[str, Bond] = field(
         default_factory=dict
     )  # of challenges, by escrow; until a checkpoint is done with them
+    escrows: Escrows = field(default_factory=Escrows)
     closed: dict[str, int] = field(
         default_factory=dict
     )  # needs that the last two checkpoints closed -> which

@@ -26,6 +26,7 @@ allowed_kinds := {
 	"CLAIM",
 	"COMMIT",
 	"DECIDE",
+	"ESCROW",
 	"FINALIZE",
 	"INVALIDATE",
 	"MONEY",

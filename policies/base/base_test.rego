@@ -32,12 +32,12 @@ test_denied_samples if {
 	}
 }
 
-test_exactly_the_seventeen_kinds if {
+test_exactly_the_eighteen_kinds if {
 	kinds := [
 		"NEED", "PROPOSE", "CLAIM", "COMMIT", "ATTEST", "DECIDE", "FINALIZE", "YIELD", "RELEASE",
-		"UPDATE_PLAN", "ATTEST_PLAN", "CHALLENGE", "INVALIDATE", "RECONCILE", "CHECKPOINT", "POOL", "MONEY",
+		"UPDATE_PLAN", "ATTEST_PLAN", "CHALLENGE", "INVALIDATE", "RECONCILE", "CHECKPOINT", "POOL", "MONEY", "ESCROW",
 	]
-	count(kinds) == 17
+	count(kinds) == 18
 	policy.allowed_kinds == {kind | some kind in kinds}
 	every kind in kinds {
 		policy.verdict.allow with input as object.union(need, {"kind": kind})

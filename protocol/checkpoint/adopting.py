@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from swarmd.protocol import bonds, limits
 from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
 from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
+from swarmd.protocol.escrow import settling as escrow_settling
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.pool.record import Pool, stake_id
@@ -136,7 +137,9 @@ def _let_go(state: State, snapshot: Snapshot) -> None:
     for key in list(state.parked):
         # What waits for a need that nobody has heard of for two epochs is garbage.
         since = state.parked_since.setdefault(key, snapshot.epoch)
-        if key[0] in state.closed or (key[0] not in state.needs and since <= snapshot.epoch - 2):
+        known = key[0] in state.needs or key[0] in snapshot.escrows.open
+        over = key[0] in state.closed or key[0] in snapshot.escrows.ended
+        if over or (not known and since <= snapshot.epoch - 2):
             for envelope in state.parked.pop(key):
                 state.parked_ids.discard(envelope.id)
                 state.parked_by[envelope.sender] -= 1
@@ -209,11 +212,13 @@ def _settle(state: State, snapshot: Snapshot) -> None:
     escrows |= bonds.adopt(state, snapshot)
     escrows |= snapshot.stakes
     escrows |= snapshot.shadow.payouts
+    escrows |= escrow_settling.adopt(state, snapshot)
+    ours = state.bonds.keys() | state.shadow.spends.keys() | state.escrows.purses.keys()
     try:
         ledger.rebase(
             snapshot.accounts,
             escrows,
-            state.needs.keys() | state.bonds.keys() | state.shadow.spends.keys(),
+            state.needs.keys() | ours,
             snapshot.shadow.deposited,
             snapshot.shadow.credited,
         )
@@ -225,8 +230,9 @@ def _woken(state: State) -> list[Envelope]:
     """What waited for what the snapshot brought."""
     found: list[Envelope] = []
     for key in sorted(state.parked):
-        need = state.needs.get(key[0])
-        if need is not None and (not key[1] or key[1] in need.seen):
+        need, record = state.needs.get(key[0]), state.escrows.records.get(key[0])
+        here = need is not None and (not key[1] or key[1] in need.seen)
+        if here or (record is not None and (not key[1] or record.knows(key[1]))):
             for envelope in state.parked.pop(key):
                 state.parked_ids.discard(envelope.id)
                 state.parked_by[envelope.sender] -= 1

@@ -12,6 +12,8 @@ from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
 from swarmd.protocol.envelope import parse
+from swarmd.protocol.escrow import money as escrow_money
+from swarmd.protocol.escrow import settling as escrow_settling
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
@@ -99,6 +101,7 @@ class Maker:
         ends = settling.settle(state, at_ns)
         wrong = Counter(did for name in ends for did in settling.marks_of(state.needs[name]))
         folded = folding.fold(state, at_ns, idle, wrong)
+        escrows = escrow_settling.settle(state, folded.pool.cut_ns)
         self._settle()
         for name, need in sorted(state.needs.items()):
             if name in ends:
@@ -113,9 +116,11 @@ class Maker:
         parked = {
             envelope.raw: since
             for (thread, _), waiting in state.parked.items()
-            if thread not in closed
+            if thread not in closed and thread not in escrows.ended
             for envelope in waiting
-            if (since := self._parked.get(envelope.raw, epoch)) > epoch - 2 or thread in opened
+            if (since := self._parked.get(envelope.raw, epoch)) > epoch - 2
+            or thread in opened
+            or thread in escrows.opened
         }
         self._ids.sort()
         draws = {draw for need in opened.values() for draw in need.draws}
@@ -152,15 +157,19 @@ class Maker:
             enough_since_ns=folded.pool.enough_since_ns,
             cut_ns=folded.pool.cut_ns,
             shadow=keeping.part_of(state, epoch),
+            escrows=escrow_settling.book(state, escrows),
         )
 
     def _settle(self) -> None:
-        """Stakes that returned may be the money that needs waited for."""
+        """What returned may be the money that needs and escrows waited for."""
         ledger = self._state.ledger
         while ledger.newly_funded:
-            need = self._state.needs.get(ledger.newly_funded.pop())
+            name = ledger.newly_funded.pop()
+            need = self._state.needs.get(name)
             if need is not None:
                 ledger.settle(need.id, need.payments(), need.closing_state())
+            else:
+                escrow_money.funded(self._state, name)
 
     def _idle(self) -> set[str]:
         """Who is in the committee of a need that two checkpoints find undecided although it has a plan to vote on, and

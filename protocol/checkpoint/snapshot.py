@@ -18,6 +18,7 @@ from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.envelope import bucket_of
+from swarmd.protocol.escrow import record as escrow_record
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.pool.record import STATES, Member, Stake
@@ -109,6 +110,7 @@ class Snapshot:
     )
     cut_ns: int = 0  # the latest time that the cut, or one before it, says
     shadow: ShadowPart = field(default_factory=ShadowPart)  # transfers, withdrawals and deposits
+    escrows: escrow_record.Book = field(default_factory=escrow_record.Book)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ def pack(snapshot: Snapshot) -> Packed:
     }
     if snapshot.shadow != ShadowPart():  # a mesh that moves no money has snapshots as it always had
         head["shadow"] = part(_shadow_rows(snapshot.shadow))
+    if snapshot.escrows != escrow_record.Book():
+        head["escrows"] = part(escrow_record.rows(snapshot.escrows))
     return Packed(encode(head), parts)
 
 
@@ -279,7 +283,7 @@ def part_names(head: bytes) -> list[bytes]:
     try:
         names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
         names += [fields["parked"], fields["bonds"], fields["pool"]]
-        names += [fields["shadow"]] if "shadow" in fields else []
+        names += [fields[name] for name in ("shadow", "escrows") if name in fields]
         names += [roster for _, roster in fields["rosters"]]
         if any(type(name) is not bytes or len(name) != 32 for name in names):
             raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
@@ -393,6 +397,9 @@ def unpack(packed: Packed) -> Snapshot:
             enough_since_ns=_count(enough_since_ns),
             cut_ns=_count(cut_ns),
             shadow=_shadow(part(fields["shadow"])) if "shadow" in fields else ShadowPart(),
+            escrows=escrow_record.parse_rows(part(fields["escrows"]))
+            if "escrows" in fields
+            else escrow_record.Book(),
         )
 
     return _tried(make)

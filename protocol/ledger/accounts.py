@@ -16,6 +16,8 @@ from swarmd.protocol.cbor import encode
 from swarmd.protocol.faults import CorruptState
 
 GENESIS_HEAD = bytes(32)
+# A payment of this name is the owner's own money coming home: neither spent nor earned. No task can have the name.
+RETURN = "escrow/return"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,12 @@ class Ledger:
             escrow.held -= amount
             escrow.paid[task] = (worker, amount)
             owner.locked -= amount
+            if task == RETURN:
+                owner.available += amount
+                credited.append(escrow.owner)
+                self.stirred[escrow.owner] = None
+                self.moves.add(escrow.owner, "returned", need, "", amount, owner.available)
+                continue
             owner.spent += amount
             payee = self.account(worker)
             payee.available += amount

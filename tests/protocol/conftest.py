@@ -361,7 +361,41 @@ def payloads(did: str) -> dict[str, list[dict[str, Any]]]:
             },
             {"op": "attest", "subject": bytes(32), "what": "deposit", "to": did, "amount": 5},
         ],
+        "ESCROW": escrow_payloads(did, block),
     }
+
+
+def escrow_payloads(did: str, block: Link) -> list[dict[str, Any]]:
+    terms = {
+        "title": "a translation",
+        "spec": "the manual, into French",
+        "amount": 50_000_000,
+        "milestones": [{"name": "draft", "amount": 20_000_000}, {"name": "print", "amount": 30_000_000}],
+        "deadline_ns": START_NS + 3_600 * S_NS,
+        "review_s": 60,
+        "scorers": [did],
+        "score_quorum": 1,
+        "panel": [did],
+        "quorum": 1,
+        "panel_s": 60,
+        "undecided_bp": 5_000,
+        "after": [{"name": "dataset", "by": did}],
+    }
+    expires_ns = START_NS + 600 * S_NS
+    return [
+        {"op": "create", "nonce": bytes(16), "terms": terms, "expires_ns": expires_ns},
+        {"op": "offer", "terms": {**terms, "seller": did}, "expires_ns": expires_ns, "note": "dearer"},
+        {"op": "accept"},
+        {"op": "fund", "amount": 50_000_000, "fund": {"seq": 0, "prev": bytes(32)}},
+        {"op": "ready", "name": "dataset"},
+        {"op": "submit", "milestone": "draft", "deliverable": block, "note": ""},
+        {"op": "score", "score": 92, "reason": "two typos"},
+        {"op": "release", "milestones": []},
+        {"op": "release", "milestones": ["draft"]},
+        {"op": "dispute", "reason": "half is missing", "evidence": [block]},
+        {"op": "resolve", "seller_bp": 7_000, "reason": "most of it is good"},
+        {"op": "refund", "reason": "no time"},
+    ]
 
 
 @dataclass

@@ -58,9 +58,9 @@ def put(payload, path, value):
     return changed
 
 
-def test_the_seventeen_kinds_of_the_protocol(payloads_of):
+def test_the_eighteen_kinds_of_the_protocol(payloads_of):
     assert set(KINDS) == set(payloads_of(DID)) == set(
-        "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL MONEY".split()
+        "NEED PROPOSE CLAIM COMMIT ATTEST DECIDE FINALIZE YIELD RELEASE UPDATE_PLAN ATTEST_PLAN CHALLENGE INVALIDATE RECONCILE CHECKPOINT POOL MONEY ESCROW".split()
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_no_place_takes_null_and_no_map_another_field(payloads_of, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_required_field_can_be_left_out(payloads_of, kind):
-    optional = {"inline", "after", "pay"}
+    optional = {"inline", "after", "pay", "seller"}
     for payload in payloads_of(DID)[kind]:
         for name in payload.keys() - optional:
             refused(kind, {key: value for key, value in payload.items() if key != name})
@@ -155,6 +155,15 @@ BOUNDS = [
     ("RECONCILE", ("orphaned",), [bytes(LINK)], []),
     ("RECONCILE", ("orphaned",), [LINK] * 1025, [LINK] * 1024),
     ("CHECKPOINT", ("root",), bytes(33), bytes(32)),
+    ("ESCROW", ("op",), "steal", None),
+    ("ESCROW", ("nonce",), bytes(15), bytes(range(16))),
+    ("ESCROW", ("terms", "amount"), -1, limits.MAX_AMOUNT),
+    ("ESCROW", ("terms", "amount"), limits.MAX_AMOUNT + 1, 1),
+    ("ESCROW", ("terms", "amount"), 0.5, 5),
+    ("ESCROW", ("terms", "milestones"), [], None),
+    ("ESCROW", ("terms", "milestones"), [{"name": "m", "amount": 1}] * 33, [{"name": "m", "amount": 1}] * 32),
+    ("ESCROW", ("terms", "undecided_bp"), 10_001, 10_000),
+    ("ESCROW", ("terms", "panel"), [DID] * 32, [DID] * 31),
     ("CHECKPOINT", ("epoch",), (1 << 62) + 1, 1 << 62),
 ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Escrows for operators: the operations of the local socket, and what they show."""

@@ -1,0 +1,34 @@
+"""The ledger's side of escrows: what is locked for them, and who has how much at stake."""
+
+from swarmd.protocol.escrow.deal import Deal
+from swarmd.protocol.ledger.accounts import Escrow
+from swarmd.protocol.state import State
+
+
+def money_of(state: State, deal: Deal) -> Escrow | None:
+    """What the ledger holds or held for it; None if nothing was locked yet, or another entry took its place."""
+    found = state.ledger.escrows.get(deal.purse) if deal.purse else None
+    return found if found is not None and found.state != "waiting" else None
+
+
+def settle(state: State, deal: Deal) -> None:
+    """Bring the ledger in line with what an escrow has come to. A change of what was paid before derives it anew."""
+    for name in [name for name, purse in state.escrows.purses.items() if purse.thread == deal.id]:
+        state.ledger.settle(name, deal.payments() if name == deal.purse else {}, None)
+
+
+def funded(state: State, name: str) -> None:
+    """The money of a purse has come, if it is one: pay what is due from it."""
+    purse = state.escrows.purses.get(name)
+    record = state.escrows.records.get(purse.thread) if purse is not None else None
+    if record is not None:
+        settle(state, record.deal)
+
+
+def stake_of(state: State, did: str) -> int:
+    """What a verifier has at stake in the pool, in minor units."""
+    return sum(
+        escrow.held
+        for name, escrow in state.ledger.escrows.items()
+        if name.startswith("stake-") and escrow.owner == did and escrow.state == "funded"
+    )
