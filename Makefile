@@ -19,7 +19,7 @@ SLITHER_VERSION := 0.11.6
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench seeds soak mutants contracts-check contracts-test policies policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench seeds soak mutants docs man contracts-check contracts-test policies policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,12 @@ bench: $(STAMP) ## Measure a mesh of four daemons
 
 seeds: $(STAMP) ## Simulate the corpus of once failing seeds and 200 others
 	@$(BIN)/python -m swarmd.simulations.soak $(ARGS)
+
+docs: $(STAMP) ## Build the site of docs/ into site/, strictly: a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict $(ARGS)
+
+man: $(STAMP) ## Write the manual pages to man/
+	@$(BIN)/swarmd man --output man
 
 soak: $(STAMP) ## Simulate seeds until stopped; those that fail go into the corpus
 	@$(BIN)/python -m swarmd.simulations.soak --forever $(ARGS)

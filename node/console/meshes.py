@@ -123,3 +123,9 @@ def run_chaos(ctx: Context) -> int:
     from swarmd.node.chaos.main import main
 
     return main(ctx.args, ctx.out)
+
+
+def run_bench_start(ctx: Context) -> int:
+    from swarmd.node.bench.start import main
+
+    return main(ctx.args.runs, ctx.out)

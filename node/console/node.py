@@ -1,23 +1,26 @@
-"""Commands about the node itself: init, up, status, balance, version, stop."""
+"""Commands about the node itself: init, up, status, balance, version, stop.
 
-import platform
+What only some of them need they import themselves: `swarmd status` is asked often, and answers quickly.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from swarmd.bootstrap.swarmkey import new_psk, write_psk
-from swarmd.node.config import CONFIG_FILE, config_text, load_config
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import clean, facts
 from swarmd.node.console.settings import api_settings, content_settings
 from swarmd.node.console.verifiers import bootstrap_text
-from swarmd.node.version import version
 from swarmd.protocol.amounts import parse_usdc
 from swarmd.protocol.faults import LocalFault
 
 
 def run_version(ctx: Context) -> int:
+    import platform
+
+    from swarmd.node.version import version
+
     found = {"version": version(), "python": platform.python_version(), "platform": platform.platform()}
     if ctx.out.as_json:
         ctx.out.document(found)
@@ -55,6 +58,8 @@ def run_init(ctx: Context) -> int:
             chosen["challenge_window_s"] = args.challenge_window
         genesis = setup.found_mesh(args.name, [*args.verifier, own], _funds(args.fund, own), **chosen)
     if args.private and not (home / setup.GENESIS_FILE).exists():
+        from swarmd.bootstrap.swarmkey import new_psk, write_psk
+
         setup.create_home(home)
         write_psk(home, new_psk())
     identity, genesis = setup.init_home(home, genesis, name=args.name)
@@ -84,6 +89,8 @@ def _given(args: Any) -> dict[str, Any]:
 
 def write_config(home: Path, given: dict[str, Any]) -> None:
     """A commented swarmd.toml (0600) unless there is one: what an operator wrote is never written over."""
+    from swarmd.node.config import CONFIG_FILE, config_text
+
     try:
         with open(home / CONFIG_FILE, "x", encoding="utf-8") as file:
             (home / CONFIG_FILE).chmod(0o600)
@@ -114,13 +121,25 @@ def _made(ctx: Context, found: dict[str, Any]) -> int:
 # up --------------------------------------------------------------------------------------------------------
 
 
+def ensure_home(ctx: Context) -> None:
+    """For `up --init`: a node and a mesh of its own, unless the home is one already."""
+    from swarmd.node import setup
+
+    if not (ctx.home / setup.GENESIS_FILE).exists():
+        setup.init_home(ctx.home, None, name="solo")
+        write_config(ctx.home, {})
+
+
 def run_up(ctx: Context) -> int:
+    if ctx.args.init:
+        ensure_home(ctx)
     if ctx.args.detach:
         from swarmd.node.console.lifecycle import run_detached
 
         return run_detached(ctx)
-    loaded = load_config(ctx.home, ctx.env, config_flags(ctx))
-    config = loaded.config
+    from swarmd.node.config import load_config
+
+    config = load_config(ctx.home, ctx.env, config_flags(ctx)).config
     # Late: all of libp2p, py-evm and wasmtime comes with it.
     from swarmd.node import up
     from swarmd.node.arbiter.settings import EtcdSettings
@@ -201,6 +220,8 @@ def _announce(ctx: Context, ready: dict[str, Any]) -> None:
     if out.as_json:
         out.document(ready)
         return
+    from swarmd.node.version import version
+
     out.note(f"swarmd {version()} is up: {ready['did']}")
     out.note(f"  mesh    {clean(ready['mesh']['name'])} ({ready['mesh']['id']})")
     for addr in ready["addrs"]:

@@ -1,5 +1,6 @@
 """Whole meshes on this machine: demo, bench, chaos."""
 
+from swarmd.node.console.grammar.values import positive
 from swarmd.node.console.parser import Commands, later
 
 
@@ -82,6 +83,14 @@ def add(commands: Commands) -> None:
         "Every payment is made twice on an EVM here, as a transfer and netted, and the balances are compared.",
     )
     money.fill = later("meshes:bench_money_arguments")
+    start = bench.add(
+        "start",
+        "meshes:run_bench_start",
+        "measure how quickly commands answer, and how long a newcomer takes to a finished need",
+        "swarmd bench start --runs 20 --json",
+        "Each run is a process of its own. Exit code 1 if the need did not finish.",
+    )
+    start.add_argument("--runs", type=positive, default=20, metavar="N", help="of each quick command (20)")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )

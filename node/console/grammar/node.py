@@ -86,6 +86,9 @@ def add(commands: Commands) -> None:
         action="append",
         help="where to begin looking for others: a multiaddr, /dnsaddr/NAME or a file of them; repeatable",
     )
+    up.add_argument(
+        "--init", action="store_true", help="make the node first, as swarmd init does, if there is none"
+    )
     up.add_argument("--no-mdns", dest="mdns", action="store_false", default=None, help="leave the LAN alone")
     up.add_argument(
         "--no-api",

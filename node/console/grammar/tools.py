@@ -72,6 +72,13 @@ def add(commands: Commands) -> None:
         "source <(swarmd completion bash)",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    man = commands.add(
+        "man",
+        "manual:run_man",
+        "write manual pages, one for each command",
+        "swarmd man --output ~/.local/share/man/man1",
+    )
+    man.add_argument("--output", metavar="DIR", required=True, help="the folder to write them to")
     replay = commands.add(
         "replay",
         "replaying:run_replay",

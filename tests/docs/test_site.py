@@ -1,0 +1,87 @@
+"""The site builds strictly, asks no other host for anything, and its reference is of this very code."""
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from swarmd.cli import build_parser
+from swarmd.node.config import NAMES
+from swarmd.node.console.completion import walk
+from swarmd.node.console.reference import pages
+from swarmd.protocol.kinds import KINDS
+
+# What a browser fetches by itself; a link that a reader follows is another matter.
+FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href")}
+NOT_FETCHED = {"canonical", "next", "prev", "edit"}
+
+
+class Fetches(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if dict(attrs).get("rel") not in NOT_FETCHED:
+            self.found += [value or "" for name, value in attrs if (tag, name) in FETCHED]
+
+
+@pytest.fixture(scope="module")
+def site(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--site-dir",
+        str(folder),
+    ]
+    done = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    found = list(site.rglob("*.html"))
+    assert len(found) > 60
+    for page in found:
+        fetches = Fetches()
+        text = page.read_text("utf-8")
+        fetches.feed(text)
+        assert fetches.found and not [each for each in fetches.found if "//" in each], page
+        assert 'class="mermaid"' not in text, "the theme would fetch mermaid: draw it as text or SVG"
+    assert not [path for path in site.rglob("*.css") if "url(http" in path.read_text("utf-8")]
+
+
+def test_every_page_is_there(site: Path, repo: Path) -> None:
+    for page in (repo / "docs").rglob("*.md"):
+        assert (site / page.relative_to(repo / "docs")).with_suffix(".html").exists(), page
+    for name in ("index", "reference/commands", "reference/errors", "reference/kinds", "reference/settings"):
+        assert (site / f"{name}.html").exists()
+
+
+def test_the_reference_has_all_of_the_code(repo: Path) -> None:
+    found = pages(build_parser(), repo)
+    commands = found["reference/commands.md"].splitlines()
+    for node in walk(build_parser()):
+        if node.words:
+            depth = "##" if len(node.words) == 1 else "###"
+            assert f"{depth} swarmd {' '.join(node.words)}" in commands
+    for name in NAMES:
+        assert f"| `{name}` | `SWARMD_{name.upper()}` |" in found["reference/settings.md"]
+    for kind in KINDS:
+        assert f"\n## {kind}\n" in found["reference/kinds.md"]
+    errors = found["reference/errors.md"]
+    for row in (
+        "| `daemon-not-running` | the caller's: nothing was changed | 3 |",
+        "| `bad-config` | the caller's: nothing was changed | 2 |",
+        "| `bad-payload` | a peer's: refused, and scored | 4 |",
+        "| `bad-journal` | this node's own disk or state: the daemon stops | 6 |",
+    ):
+        assert row in errors
