@@ -378,7 +378,7 @@ class Daemon:
                 nursery.start_soon(self.discovery.run)
                 server = LocalServer(socket_path(self._settings.home), self.api.handle, inline=INLINE_OPS)
                 await nursery.start(server.run)
-                await nursery.start(self.http.run, self.api)
+                await nursery.start(self.http.run, self.api, self.runner, self.repo)
                 on_ready(self)
         self._nursery = None
 

@@ -1,6 +1,6 @@
 """The ASGI application: routes of FastAPI over the operations of the local socket. Behind `guard.Guard`, always."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,20 +9,37 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 from swarmd.node.api.asking import Asker
+from swarmd.node.api.events import EventLog
 from swarmd.node.api.guard import Place
 from swarmd.node.api.models import Problem
+from swarmd.node.api.once import Once
 from swarmd.node.api.pages import Pages
 from swarmd.node.api.problems import internal, problem
-from swarmd.node.api.routes import dashboard, needs, node
+from swarmd.node.api.routes import agreement, content, dashboard, events, money, needs, node
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
+from swarmd.node.api.uploads import Uploads
 from swarmd.node.version import version
 from swarmd.protocol.faults import Fault, LocalFault
 
 _MAX_ERRORS = 20
 
 
-def make_app(ask: Asker, pages: Pages, sessions: Sessions, place: Place, cookie: str) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes are made of."""
+
+    ask: Asker
+    pages: Pages
+    sessions: Sessions
+    place: Place
+    cookie: str
+    events: EventLog
+    uploads: Uploads
+
+
+def make_app(parts: Parts) -> FastAPI:
     """All that the API answers. Nothing in it runs in a thread: each route is async, and none has a sync dependency."""
     app = FastAPI(
         title="swarmd",
@@ -32,24 +49,37 @@ def make_app(ask: Asker, pages: Pages, sessions: Sessions, place: Place, cookie:
         redoc_url=None,
         openapi_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,
     )
     app.add_exception_handler(Fault, _on_fault)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_anything)
-    for family in (node, needs, dashboard):
-        app.include_router(family.routes(ask))
-    _add_login(app, sessions, place, cookie)
+    once = Once()
+    for router in (
+        *node.routes(parts.ask),
+        needs.routes(parts.ask, once),
+        agreement.routes(parts.ask, once),
+        *money.routes(parts.ask, once),
+        content.routes(parts.ask, parts.uploads),
+        events.routes(parts.events),
+        dashboard.routes(parts.ask),
+    ):
+        app.include_router(router)
+    _add_login(app, parts.sessions, parts.place, parts.cookie)
     _add_document(app)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
 
-    async def missing(request: Request) -> Response:
-        raise LocalFault("not-found", f"there is no {request.url.path[:200]}", fix="see /openapi.json")
+    async def others(scope: Scope, receive: Receive, send: Send) -> None:
+        """What no route has: a page, or nothing. Not a route itself, so that a wrong method stays a wrong method."""
+        request = Request(scope, receive)
+        if scope["path"].startswith("/api/"):
+            raise LocalFault("not-found", f"there is no {request.url.path[:200]}", fix="see /openapi.json")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405, "pages are only read", {"Allow": "GET, HEAD"})
+        await (await parts.pages.serve(request))(scope, receive, send)
 
-    app.add_api_route(
-        "/api/{path:path}", missing, methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False
-    )
-    app.add_api_route("/{path:path}", pages.serve, methods=["GET", "HEAD"], include_in_schema=False)
+    app.router.default = others
     return app
 
 
@@ -154,6 +184,3 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_anything(request: Request, error: Exception) -> Response:
     return internal()
-
-
-Document = Callable[[], dict[str, Any]]

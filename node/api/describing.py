@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
 from swarmd.node.api.guard import Principal
 from swarmd.node.api.models import Problem
 from swarmd.node.api.problems import MEDIA_TYPE
@@ -21,6 +20,8 @@ _WHAT = {
     415: "not application/json",
     422: "not understood, or cannot be",
     429: "too many requests",
+    504: "not within the time",
+    507: "no room for it",
     503: "what it needs cannot be reached now",
 }
 _SECURITY: list[dict[str, list[str]]] = [{"token": []}, {"session": []}]
@@ -53,10 +54,14 @@ class Routes:
     """A router whose routes name their scope: `routes.get("/needs", "read", model=..., problems=(404,))`."""
 
     def __init__(self, tag: str, prefix: str = "") -> None:
-        self.router = APIRouter(prefix=f"/api/v1{prefix}", tags=[tag], default_response_class=JSONResponse)
+        self.router = APIRouter(prefix=f"/api/v1{prefix}", tags=[tag])
 
     def get(self, path: str, **more: Any) -> Callable[[Any], Any]:
         return self._add("GET", path, READ, **more)
+
+    def look(self, method: str, path: str, **more: Any) -> Callable[[Any], Any]:
+        """What changes nothing, though it is sent with a body."""
+        return self._add(method, path, READ, **more)
 
     def change(self, method: str, path: str, **more: Any) -> Callable[[Any], Any]:
         """What changes this node."""

@@ -92,3 +92,145 @@ class Peers(BaseModel):
     peers: list[dict[str, Any]]
     pool: dict[str, Any]
     dropped: dict[str, int]
+
+
+class Posted(BaseModel):
+    need: str
+
+
+class Waited(BaseModel):
+    ended: bool
+    need: str
+
+
+class Graph(BaseModel):
+    need: str
+
+
+class Why(BaseModel):
+    need: str
+    title: str
+    state: str
+    reason: str
+    steps: list[dict[str, Any]] = Field(description="each envelope in causal order")
+    money: dict[str, Any]
+    anchor: dict[str, Any] | None
+
+
+class Tasks(BaseModel):
+    tasks: list[dict[str, Any]]
+    counts: dict[str, int]
+
+
+class Thread(BaseModel):
+    thread: str
+    envelopes: list[dict[str, Any]]
+    total: int
+    next: int | None = Field(description="`after` of the next page; null on the last")
+
+
+class ThreadRoot(BaseModel):
+    thread: str
+    root: str
+    count: int
+    pages: int
+
+
+class State(BaseModel):
+    state_digest: str
+    mesh_digest: str
+    epoch: int
+    needs: int
+    batches: int
+    journal: dict[str, Any]
+
+
+class Synced(BaseModel):
+    """How many peers answered and what was got."""
+
+
+class Invite(BaseModel):
+    ticket: str
+    addrs: list[str]
+    expires_s: int
+    private: bool
+
+
+class Stderr(BaseModel):
+    stderr: str
+
+
+class Standings(BaseModel):
+    standings: list[dict[str, Any]]
+
+
+class Access(BaseModel):
+    entry: str | None
+    entries: list[dict[str, Any]]
+
+
+class Net(BaseModel):
+    """Sources of peers, what each dial came to, and how this node is reached."""
+
+
+class Policy(BaseModel):
+    active: str
+    policy_hash: str
+    stored: list[dict[str, Any]]
+    offered: list[dict[str, Any]]
+    gates: dict[str, int]
+
+
+class Consensus(BaseModel):
+    epoch: int
+    quorum_mode: str
+    roster: int
+    needs: dict[str, Any]
+    evidence: int
+
+
+class Verifiers(BaseModel):
+    epoch: int
+    stake: str
+    counts: dict[str, int]
+    verifiers: list[dict[str, Any]]
+
+
+class Checkpoints(BaseModel):
+    epoch: int
+    checkpoints: list[dict[str, Any]]
+
+
+class Balance(BaseModel):
+    did: str
+    available: str
+    pending: str
+    locked: str
+    earned: str
+    spent: str
+    minor: dict[str, int]
+
+
+class Settlement(BaseModel):
+    chain: dict[str, Any]
+    waits_for: str
+    epochs: list[dict[str, Any]]
+
+
+class Channels(BaseModel):
+    channels: list[dict[str, Any]]
+
+
+class Usage(BaseModel):
+    blocks: int
+    bytes: int
+    max_bytes: int
+
+
+class Added(BaseModel):
+    cid: str
+    size: int
+
+
+class Pins(BaseModel):
+    pins: list[dict[str, Any]]

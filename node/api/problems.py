@@ -45,6 +45,7 @@ _STATUS: Mapping[str, int] = {
     "gc-running": 409,
     "in-config": 409,
     "incomplete": 409,
+    "key-reused": 409,
     "late-quote": 409,
     "not-enough-tokens": 409,
     "not-settled": 409,

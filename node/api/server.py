@@ -7,15 +7,20 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 from swarmd.node.api.guard import App, Place
 from swarmd.node.api.settings import DEFAULT_PORT, ApiSettings
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -64,8 +69,52 @@ class Patient(trio.abc.Stream):
         await self._stream.aclose()
 
 
+class _Http1(H11Protocol):
+    """HTTP/1.1 and nothing else: Hypercorn lets an idle HTTP/2 connection live for ever, and an API needs none."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        return
+
+
 class _Connection(TCPServer):
     """One client. Whoever is left when it is closed (a body that nobody reads any more) ends with it."""
+
+    scope: trio.CancelScope
+
+    async def run(self) -> None:
+        try:
+            await self._run()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def _run(self) -> None:
+        ssl_stream = isinstance(self.stream, trio.SSLStream)
+        if ssl_stream:
+            try:
+                with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                    await self.stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return
+        sock = self.stream.transport_stream.socket if ssl_stream else self.stream.socket
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        server = parse_socket_addr(sock.family, sock.getsockname())
+        async with TaskGroup() as self._task_group:
+            self.protocol = _Http1(  # type: ignore[assignment]
+                self.app,
+                self.config,
+                self.context,
+                self._task_group,
+                ConnectionState(self.state),
+                ssl_stream,
+                client,
+                server,
+                self.protocol_send,
+            )
+            await self.protocol.initiate()
+            await self.idle_task.restart(self._task_group, self._idle_timeout)
+            await self._read_data()
 
     async def _close(self) -> None:
         try:
@@ -73,9 +122,7 @@ class _Connection(TCPServer):
         except OSError:
             pass
         finally:
-            group = getattr(self, "_task_group", None)
-            if group is not None and group._nursery is not None:
-                group._nursery.cancel_scope.cancel()
+            self.scope.cancel()
 
 
 class ApiServer:
@@ -109,11 +156,18 @@ class ApiServer:
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve, and again after a fall; `started()` once it listens or has failed to for the first time."""
         tries = 0
+        first = task_status
+
+        def started() -> None:
+            nonlocal first
+            first.started()
+            first = TASK_STATUS_IGNORED
+
         with self._scope:
             while True:
                 try:
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._serve, task_status)
+                        nursery.start_soon(self._serve, started)
                 except* (OSError, LocalFault) as group:
                     self.error = _reason(group)
                     log.warning("the HTTP API does not serve: %s", self.error)
@@ -122,15 +176,13 @@ class ApiServer:
                     self.error = _reason(group)
                     log.exception("the HTTP API fell")
                 self.listening = False
-                if task_status is not TASK_STATUS_IGNORED:
-                    task_status.started()
-                    task_status = TASK_STATUS_IGNORED
+                started()
                 await trio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
         if self._broken is not None:
             raise self._broken
 
-    async def _serve(self, task_status: TaskStatus[None]) -> None:
+    async def _serve(self, started: Callable[[], None]) -> None:
         context = self._tls()
         sock = self._bind()
         with sock:
@@ -138,7 +190,7 @@ class ApiServer:
             self._place.scheme = "https" if context else "http"
             self.listening, self.error = True, ""
             log.info("the HTTP API is at %s", self._place.url)
-            task_status.started()
+            started()
             async with trio.open_nursery() as nursery:
                 while True:
                     try:
@@ -161,7 +213,10 @@ class ApiServer:
             served: Any = patient
             if context is not None:
                 served = trio.SSLStream(patient, context, server_side=True, https_compatible=True)
-            await _Connection(self._app, self._config, self._context, ConnectionState({}), served)
+            client = _Connection(self._app, self._config, self._context, ConnectionState({}), served)
+            # A scope of ours and not Hypercorn's nursery: that lets a Cancelled of its own out.
+            with trio.CancelScope() as client.scope:
+                await client
         except Exception as error:
             # The isolation boundary of a client: what its bytes make of the HTTP library costs it its connection.
             log.debug("a client of the API fell: %r", error)
@@ -170,7 +225,7 @@ class ApiServer:
             await trio.aclose_forcefully(stream)
 
     def _bind(self) -> trio.socket.SocketType:
-        wanted = self._settings.port or DEFAULT_PORT
+        wanted = self._settings.port or self._place.port or DEFAULT_PORT
         try:
             sock = _listen(self._settings.host, wanted)
         except OSError as error:
@@ -224,9 +279,7 @@ def _config() -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = IDLE_TIMEOUT_S
     config.keep_alive_max_requests = 100_000
-    config.ssl_handshake_timeout = HANDSHAKE_TIMEOUT_S
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
-    config.h2_max_concurrent_streams = 16
     return config
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import trio
 from swarmd.node.api.settings import ApiSettings
 from swarmd.node.api.tokens import DEFAULT_TTL_S, SCOPES, Tokens, check_scopes
+from swarmd.node.content.repo import ContentRepo
 from swarmd.node.local_api import LocalApi, Op
+from swarmd.node.runner import Runner
 from swarmd.node.transport.local import LocalCall
 from swarmd.protocol.faults import LocalFault
 from trio import TASK_STATUS_IGNORED, TaskStatus
@@ -21,12 +23,14 @@ class ApiService:
 
     def __init__(self, settings: ApiSettings, home: Path, did: str) -> None:
         settings.check()
+        self._home = home
         self._settings = settings
         self._did = did
         self.tokens = Tokens(home, did)
         self._server: Any = None
         self._sessions: Any = None
         self._guard: Any = None
+        self._events: Any = None
         if settings.enabled:
             # Here and not in `run`: FastAPI and Pydantic take most of a second, in which nothing else would be served.
             # Not at the top: a node without the API needs neither, nor does whoever only asks for its tokens.
@@ -36,7 +40,12 @@ class ApiService:
         if self._server is None:
             return {"state": "off", "url": "", "error": "", "connections": 0}
         found: dict[str, Any] = self._server.status()
-        return {**found, "refused": dict(self._guard.counters), "sessions": len(self._sessions)}
+        return {
+            **found,
+            "refused": dict(self._guard.counters),
+            "sessions": len(self._sessions),
+            "streams": len(self._events),
+        }
 
     def ops(self) -> Mapping[str, Op]:
         """- `token.create` {name, scopes, ttl_s}: the record, and `token`, its text, this once.
@@ -51,29 +60,51 @@ class ApiService:
             "api.login": self._login,
         }
 
-    async def run(self, local: LocalApi, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self,
+        local: LocalApi,
+        runner: Runner,
+        repo: ContentRepo,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
         if not self._settings.enabled:
             task_status.started()
             return
-        from swarmd.node.api.app import make_app
+        from swarmd.node.api.app import Parts, make_app
         from swarmd.node.api.asking import Asker
+        from swarmd.node.api.events import EventLog
         from swarmd.node.api.guard import Guard, Place, cookie_name
         from swarmd.node.api.pages import Pages
         from swarmd.node.api.server import ApiServer
         from swarmd.node.api.sessions import Sessions
+        from swarmd.node.api.uploads import Uploads
 
         place = Place(scheme="https" if self._settings.tls else "http")
         sessions = self._sessions = Sessions()
-        app = make_app(Asker(local.handle), Pages(STATIC), sessions, place, cookie_name(self._did))
+        events = self._events = EventLog(lambda need: _state_of(runner, need))
+        app = make_app(
+            Parts(
+                Asker(local.handle),
+                Pages(STATIC),
+                sessions,
+                place,
+                cookie_name(self._did),
+                events,
+                Uploads(repo, self._home / "scratch", self._settings.max_upload_bytes),
+            )
+        )
         corrupt: list[Any] = []
         guard = self._guard = Guard(
             app, self._settings, self._did, self.tokens, sessions, place, lambda error: corrupt[0](error)
         )
         server = self._server = ApiServer(guard, self._settings, place)
         corrupt.append(server.on_corrupt)
+        runner.watchers.append(events.watch)
         try:
             await server.run(task_status=task_status)
         finally:
+            runner.watchers.remove(events.watch)
             self._server = None
 
     async def _create(self, call: LocalCall) -> Any:
@@ -111,3 +142,8 @@ class ApiService:
             )
         scopes = check_scopes(call.args.get("scopes", list(SCOPES)))
         return {"url": f"{found['url']}/login?code={self._sessions.invite(scopes)}", "scopes": list(scopes)}
+
+
+def _state_of(runner: Runner, need: str) -> str:
+    found = runner.state.needs.get(need)
+    return found.state() if found is not None else ""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 import time
@@ -81,7 +82,7 @@ class Tokens:
             )
         secret = secrets.token_hex(32)
         made = Token(
-            secrets.token_hex(6), name, checked, self._did, _digest(secret), int(now), int(now) + ttl_s
+            secrets.token_hex(6), name, checked, self._did, _digest(secret), int(now), math.ceil(now) + ttl_s
         )
         # What ended makes way once there are too many to look through.
         base = self._found if len(self._found) < MAX_TOKENS else kept

@@ -1,0 +1,128 @@
+"""What the API is asked, as schemas: strict, and nothing beside what is named."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+USDC = Annotated[
+    str,
+    Field(min_length=1, max_length=40, description="decimal USDC with at most 6 places", examples=["1.50"]),
+]
+Account = Annotated[
+    str, Field(min_length=40, max_length=42, description="an account of the chain: 0x and 40 hex digits")
+]
+Cid = Annotated[str, Field(min_length=1, max_length=128, description="a CIDv1")]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class TaskSpec(Body):
+    """docs/cli.md has the format; what is wrong in it is answered with its place."""
+
+    capability: str = Field(max_length=256, examples=["text.wordcount"])
+    id: str | None = Field(None, max_length=256)
+    input: dict[str, Any] | None = Field(None, examples=[{"text": {"text": "how many words?"}}])
+    max_price: str | None = Field(None, max_length=40)
+    verify: Any = None
+    after: list[str] | None = Field(None, max_length=1_000)
+
+
+class NeedSpec(Body):
+    """A need: its tasks, what they may cost and until when."""
+
+    tasks: list[TaskSpec] = Field(min_length=1, max_length=1_000)
+    budget: USDC
+    title: str | None = Field(None, max_length=1_000)
+    deadline_s: int | None = Field(None, description="seconds from now")
+    pay: str | None = Field(None, max_length=16)
+
+
+class ChallengeSpec(Body):
+    reason: str = Field(max_length=4_000)
+    task: str | None = Field(None, max_length=256, description="needed where the need has several")
+    evidence: list[Cid] = Field(default_factory=list, max_length=64)
+
+
+class BanSpec(Body):
+    for_s: float = Field(86_400.0, gt=0, description="seconds")
+    reason: str = Field("operator", min_length=1, max_length=200)
+
+
+class AccessSpec(Body):
+    entry: str = Field(min_length=1, max_length=256, description="a peer id, did:key or network")
+    verdict: str = Field(description="allow, deny or none", pattern="^(allow|deny|none)$")
+
+
+class InviteSpec(Body):
+    ttl_s: int = Field(7 * 86_400, gt=0)
+    addrs: list[str] = Field(default_factory=list, max_length=32)
+
+
+class PinSpec(Body):
+    name: str = Field("", max_length=256)
+    recursive: bool = True
+
+
+class GcSpec(Body):
+    grace_s: float = Field(3_600.0, ge=0, lt=1e9, description="what is younger stays")
+
+
+class CapsuleSpec(Body):
+    cid: Cid
+
+
+class ActivateSpec(Body):
+    cid: Cid
+    at_lamport: int = Field(0, ge=0)
+
+
+class AmountSpec(Body):
+    amount: USDC
+
+
+class FundSpec(AmountSpec):
+    to: Account | None = None
+
+
+class DepositSpec(AmountSpec):
+    account: Account | None = None
+
+
+class WithdrawalSpec(Body):
+    amount: USDC | None = Field(None, description="ask for it; without: take what is ready")
+
+
+class Receipt(Body):
+    id: str = Field(max_length=66, description="32 bytes of hex")
+    payer: Account
+    payee: Account
+    amount: USDC
+    memo: str = Field("", max_length=1_000)
+
+
+class ReceiptsSpec(Body):
+    receipts: list[Receipt] = Field(min_length=1, max_length=10_000)
+
+
+class ProofSpec(Body):
+    proof: dict[str, Any] = Field(description="what GET /settlement/receipts/{id} answered")
+
+
+class ChannelSpec(AmountSpec):
+    payee: Account
+    challenge_s: int | None = Field(None, gt=0, lt=1 << 32)
+
+
+class VoucherSpec(Body):
+    voucher: str = Field(max_length=2_000)
+    watch: bool = Field(False, description="someone else's: bring it if its payer closes")
+
+
+class JoinSpec(Body):
+    stake: USDC | None = None
+
+
+class LeaveSpec(Body):
+    reason: str = Field("", max_length=200)
