@@ -71,6 +71,10 @@ from swarmd.node.pool.ops import VerifierOps
 from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.proof_ops import proof_ops
 from swarmd.node.runner import Runner
+from swarmd.node.settling.own import load_own
+from swarmd.node.settling.service import MeshSettlement
+from swarmd.node.settling.terms import Terms as SettleTerms
+from swarmd.node.settling.wire import REQUESTS as SETTLE_REQUESTS
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.state.ops import state_ops
 from swarmd.node.state.replica_host import ReplicaHost
@@ -130,6 +134,8 @@ class Settings:
     content: ContentSettings = ContentSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     api: ApiSettings = ApiSettings()
+    settlement: SettleTerms = SettleTerms()
+    settle_interval_s: float = 15.0
 
 
 class Daemon:
@@ -153,7 +159,7 @@ class Daemon:
         scratch = home / "scratch"
         self.agents = Agents(registry, scratch=scratch)
         self.chain = make_chain(home, settings.chain_id, settings.rpc, settings.keystore_passphrase)
-        self.money = MoneyDesk(home, self.chain)
+        self.money = MoneyDesk(home, self.chain, settings.settlement)
         self._peer_store = PeerStore(home / PEERS_FILE)
         limits = P2PLimits(
             max_connections=settings.max_connections, target_peers=max(1, settings.discovery.target_peers)
@@ -227,6 +233,19 @@ class Daemon:
             pruner,
         )
         self.sync.epochs = self.checkpoints
+        self.settling = MeshSettlement(
+            home,
+            self.money,
+            self.runner,
+            self.transport,
+            self.checkpoints,
+            lambda did: self._peer_of.get(did, ""),
+            settings.settlement,
+            interval_s=settings.settle_interval_s,
+        )
+        self.money.on_bound = self._announce_set
+        self.money.on_settle_now = lambda: self.settling.poke(at_once=True)
+        self.money.mesh_status = self.settling.status
         pruner.still_needed = lambda: set(roots_of_needs(self.runner.state))
         pruner.me = self.identity.did
         if self.discovery.nat is not None:
@@ -365,6 +384,7 @@ class Daemon:
                     nursery.start_soon(self.bridge.run)
                 nursery.start_soon(self.capsules.run)
                 nursery.start_soon(self.content_host.run)
+                nursery.start_soon(self.settling.run)
                 nursery.start_soon(watch_bootstrap, self.runner)
                 nursery.start_soon(self.telemetry.run)
                 nursery.start_soon(self.analytics.run)
@@ -504,6 +524,7 @@ class Daemon:
             roles,
             self.transport.addrs,
             self.identity.sign,
+            load_own(self._settings.home / "chain"),
         )
         manifest = self._manifest
         self.runner.tell(lambda at_ns: ManifestSeen(manifest, at_ns))
@@ -544,7 +565,12 @@ class Daemon:
             return genesis_answer(self.genesis)
         if message.get("t") == CAPSULES_REQUEST:
             return self.capsules.answer()
+        if message.get("t") in SETTLE_REQUESTS:
+            return await self.settling.serve(self._did_of(peer_id), message)
         return self.sync.serve(peer_id, message)
+
+    def _did_of(self, peer_id: str) -> str:
+        return next((did for did, peer in self._peer_of.items() if peer == peer_id), "")
 
     async def on_peer_up(self, peer_id: str, did: str) -> None:
         self._peer_of[did] = peer_id

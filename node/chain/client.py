@@ -132,8 +132,8 @@ class ChainClient(Protocol):
     def block_hash(self, number: int) -> bytes | None:
         """32 bytes, None if there is no such block."""
 
-    def block_time_s(self) -> int:
-        """When the newest block was made, in seconds since 1970."""
+    def block_time_s(self, *, depth: int = 0) -> int:
+        """When the block was made that `depth` others lie on, in seconds since 1970."""
 
     def advance(self) -> None:
         """Make blocks of what is due, where nobody else makes them."""

@@ -112,10 +112,7 @@ class EmbeddedEvm:
         return int(self._head_header().block_number)
 
     def nonce(self, account: bytes, *, depth: int = 0) -> int:
-        header = self._head_header()
-        if depth:
-            number = BlockNumber(max(0, self.head() - depth))
-            header = self._chain.get_canonical_block_header_by_number(number)
+        header = self._header_at(depth)
         return int(self._chain.get_vm(header).state.get_nonce(Address(account)))
 
     def block_hash(self, number: int) -> bytes | None:
@@ -123,8 +120,12 @@ class EmbeddedEvm:
             return None
         return bytes(self._chain.get_canonical_block_hash(BlockNumber(number)))
 
-    def block_time_s(self) -> int:
-        return int(self._head_header().timestamp)
+    def _header_at(self, depth: int) -> BlockHeaderAPI:
+        number = BlockNumber(max(0, self.head() - depth))
+        return self._chain.get_canonical_block_header_by_number(number) if depth else self._head_header()
+
+    def block_time_s(self, *, depth: int = 0) -> int:
+        return int(self._header_at(depth).timestamp)
 
     def advance(self) -> None:
         self.mine()

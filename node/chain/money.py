@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swarmd.node.chain.service import ChainService
 from swarmd.node.transport.local import LocalCall
@@ -18,6 +18,10 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 
 if TYPE_CHECKING:
     from swarmd.node.chain.anchoring import AnchorMachine
+    from swarmd.node.settling.desk import MeshDesk
+    from swarmd.node.settling.terms import Terms
+
+T = TypeVar("T")
 
 SETTLEMENT_BOOK = "settlement.sqlite"
 CHANNEL_BOOK = "channels.sqlite"
@@ -27,19 +31,37 @@ MAX_RECEIPTS_PER_CALL = 10_000
 class Money:
     """The operations over one machine. Opened at the first call; the books only when they are needed."""
 
-    def __init__(self, folder: Path, machine: "AnchorMachine") -> None:
+    def __init__(self, folder: Path, machine: "AnchorMachine", terms: "Terms | None" = None) -> None:
         from swarmd.node.chain.channels import Channels
         from swarmd.node.chain.desk import Desk
         from swarmd.node.chain.settlement import Settlements
 
         self.machine = machine
         self.desk = Desk(machine)
+        self._folder = folder
+        self._terms = terms
+        self._mesh: MeshDesk | None = None
         self.settlements = Settlements(folder / SETTLEMENT_BOOK)
         self.channels = Channels(folder / CHANNEL_BOOK)
 
     def close(self) -> None:
         self.settlements.close()
         self.channels.close()
+        if self._mesh is not None:
+            self._mesh.close()
+
+    @property
+    def mesh(self) -> "MeshDesk":
+        """The books of what needs have come to owe; opened when they are asked for first. LocalFault `no-home`."""
+        if self._mesh is None:
+            from swarmd.node.keys import load_key
+            from swarmd.node.settling.desk import MeshDesk
+            from swarmd.node.setup import GENESIS_FILE, load_genesis
+
+            home = self._folder.parent
+            mesh_id = load_genesis(home / GENESIS_FILE).mesh_id
+            self._mesh = MeshDesk(self._folder, self.desk, load_key(home), mesh_id, self._terms)
+        return self._mesh
 
     def duty(self) -> str:
         """A round without a caller; returns what waits for something, "" if nothing does."""
@@ -55,6 +77,12 @@ class Money:
     def wallet_fund(self, args: Mapping[str, Any]) -> Any:
         to = _address(args["to"]) if args.get("to") else None
         return {**self.desk.fund(_key(args), _amount(args), to).document(), **self.desk.wallet()}
+
+    def wallet_bind(self, args: Mapping[str, Any]) -> Any:
+        return self.mesh.bind(now_s=_now_s())
+
+    def wallet_bound(self, args: Mapping[str, Any]) -> Any:
+        return {"bound": self.mesh.bound()}
 
     def deploy(self, args: Mapping[str, Any]) -> Any:
         """The contracts, from our account; those that are under way are None."""
@@ -82,7 +110,13 @@ class Money:
     # Settlement
 
     def settle_status(self, args: Mapping[str, Any]) -> Any:
-        return self.settlements.status()
+        found = self.settlements.status()
+        return {**found, "mesh": self.mesh.status(_now_s())} if self._has_mesh() else found
+
+    def _has_mesh(self) -> bool:
+        from swarmd.node.setup import GENESIS_FILE
+
+        return (self._folder.parent / GENESIS_FILE).exists()
 
     def settle_now(self, args: Mapping[str, Any]) -> Any:
         """Net what waits, whatever its number, and go on as far as it goes at once."""
@@ -129,7 +163,13 @@ class Money:
 
     def receipt_show(self, args: Mapping[str, Any]) -> Any:
         """The proof of a receipt, for its payee."""
-        proof = self.settlements.proof(self.desk, _bytes(args.get("id"), 32))
+        name = _bytes(args.get("id"), 32)
+        try:
+            proof = self.settlements.proof(self.desk, name)
+        except LocalFault as fault:
+            if fault.code != "no-receipt" or not self._has_mesh():
+                raise
+            proof = self.mesh.proof(name)
         return {
             "chain_id": proof.chain_id,
             "contract": f"0x{proof.contract.hex()}",
@@ -200,6 +240,8 @@ class Money:
 OPERATIONS: Mapping[str, Callable[[Money, Mapping[str, Any]], Any]] = {
     "wallet": Money.wallet,
     "wallet.fund": Money.wallet_fund,
+    "wallet.bind": Money.wallet_bind,
+    "wallet.bound": Money.wallet_bound,
     "stake.show": Money.stake_show,
     "stake.add": Money.stake_add,
     "stake.unbond": Money.stake_unbond,
@@ -225,10 +267,15 @@ OPERATIONS: Mapping[str, Callable[[Money, Mapping[str, Any]], Any]] = {
 class MoneyDesk:
     """`Money` beside a `ChainService`: made in its thread at the first call, and its duty where it was ever used."""
 
-    def __init__(self, home: Path, chain: ChainService) -> None:
+    def __init__(self, home: Path, chain: ChainService, terms: "Terms | None" = None) -> None:
         self._folder = home / "chain"
-        self._chain = chain
+        self.chain = self._chain = chain
+        self._terms = terms
         self._money: Money | None = None
+        # Of the mesh: what to do when the account was bound, when all is to be settled, and how it stands.
+        self.on_bound: Callable[[], None] = lambda: None
+        self.on_settle_now: Callable[[], None] = lambda: None
+        self.mesh_status: Callable[[], Mapping[str, Any]] = dict
         self.waits = ""  # what the epoch under way waits for
         chain.duties.append(self._duty)
         chain.closers.append(self.close)
@@ -236,7 +283,7 @@ class MoneyDesk:
     def _of(self, machine: "AnchorMachine") -> Money:
         if self._money is None or self._money.machine is not machine:
             self.close()
-            self._money = Money(self._folder, machine)
+            self._money = Money(self._folder, machine, self._terms)
         return self._money
 
     def _duty(self, machine: "AnchorMachine") -> None:
@@ -256,7 +303,17 @@ class MoneyDesk:
             return await self._status(args)
         found = await self._chain.with_machine(lambda machine: run(self._of(machine), args))
         self._chain.wake()
+        if op == "wallet.bind":
+            self.on_bound()
+        elif op == "settle.now":
+            self.on_settle_now()
         return _readable(found)
+
+    async def with_mesh(self, work: Callable[["MeshDesk"], T]) -> T:
+        """Run `work` on the books of the mesh in the chain's thread; as `ChainService.with_machine`."""
+        found = await self._chain.with_machine(lambda machine: work(self._of(machine).mesh))
+        self._chain.wake()
+        return found
 
     async def _status(self, args: Mapping[str, Any]) -> Any:
         """Answers while the chain cannot: what is wrong with it is what is asked."""
@@ -268,8 +325,12 @@ class MoneyDesk:
                 "waiting": None,
                 "epochs": [],
             }
-        found = await self._chain.with_machine(lambda machine: self._of(machine).settle_status(args))
-        return {"chain": chain, "waits_for": self.waits, **_readable(found)}
+        found = _readable(
+            await self._chain.with_machine(lambda machine: self._of(machine).settle_status(args))
+        )
+        if "mesh" in found:
+            found["mesh"] |= self.mesh_status()
+        return {"chain": chain, "waits_for": self.waits, **found}
 
     async def visit(self, op: str, args: Mapping[str, Any]) -> Any:
         """As `handle`, while no daemon runs."""

@@ -200,8 +200,9 @@ class RpcChain:
         except BlockNotFound:
             return None
 
-    def block_time_s(self) -> int:
-        return int(self._read(lambda eth: eth.get_block("latest"))["timestamp"])
+    def block_time_s(self, *, depth: int = 0) -> int:
+        block: Any = "latest" if not depth else max(0, self.head() - depth)
+        return int(self._read(lambda eth: eth.get_block(block))["timestamp"])
 
     def fees(self) -> Fees:
         """Twice the base fee of the next block and the median tip of the last four, at least 10**6 wei."""

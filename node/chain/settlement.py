@@ -18,7 +18,7 @@ from typing import Any
 from swarmd.node.chain.anchoring import pack_call
 from swarmd.node.chain.database import Database
 from swarmd.node.chain.desk import SETTLEMENT, Desk
-from swarmd.node.chain.evm_signatures import recover
+from swarmd.node.chain.evm_signatures import recover, sign_digest
 from swarmd.node.chain.requests import CALL
 from swarmd.protocol.faults import CorruptState, LocalFault
 from swarmd.protocol.ledger.eip712 import require_signer
@@ -81,10 +81,19 @@ class Epoch:
 class Settlements(Database):
     """The receipts of one publisher and their epochs, in the SQLite file `path`."""
 
-    def __init__(self, path: Path, *, min_receipts: int = MIN_RECEIPTS, deadline_s: int = DEADLINE_S) -> None:
-        super().__init__(path, _SCHEMA)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        min_receipts: int = MIN_RECEIPTS,
+        deadline_s: int = DEADLINE_S,
+        signature_ttl_s: int = SIGNATURE_TTL_S,
+        schema: str = "",
+    ) -> None:
+        super().__init__(path, _SCHEMA + schema)
         self.min_receipts = min_receipts
         self.deadline_s = deadline_s
+        self.signature_ttl_s = signature_ttl_s
 
     # Receipts
 
@@ -133,18 +142,13 @@ class Settlements(Database):
 
         What a debtor's deposit does not cover waits on. LocalFault `nothing-to-settle` if that is all.
         """
-        count, oldest = self.waiting()
-        due = count >= self.min_receipts or (oldest is not None and now_s - oldest >= self.deadline_s)
-        if not count or not (due or at_once) or self._epochs("state IN (?,?,?)", *LIVING):
+        rows = self._candidates(now_s)
+        due = len(rows) >= self.min_receipts or any(now_s - added_s >= self.deadline_s for _, added_s in rows)
+        if not rows or not (due or at_once) or self._epochs("state IN (?,?,?)", *LIVING):
             return None
-        rows = self._db.execute(
-            "SELECT leaf FROM receipt WHERE epoch IS NULL ORDER BY seq LIMIT ?", (MAX_EPOCH_RECEIPTS,)
-        ).fetchall()
-        receipts = [receipt_of(leaf) for (leaf,) in rows]
-        accounts = {receipt.payer for receipt in receipts}
-        deposits = {account: desk.view(SETTLEMENT, "balanceOf", account)[0] for account in accounts}
-        made = net(receipts, deposits)
-        deadline_s = max(now_s, desk.machine.client.block_time_s()) + SIGNATURE_TTL_S
+        receipts = [receipt_of(leaf) for leaf, _ in rows]
+        deadline_s = max(now_s, desk.machine.client.block_time_s()) + self.signature_ttl_s
+        made = net(receipts, deposits_of(desk, {receipt.payer for receipt in receipts}, deadline_s))
         number = self._db.execute("SELECT count(*) FROM epoch").fetchone()[0]
         name = sha256(b"swarmd/epoch/1\0" + made.root + number.to_bytes(8, "big")).digest()
         with self._transaction():
@@ -156,6 +160,13 @@ class Settlements(Database):
                 "UPDATE receipt SET epoch=? WHERE id=?", [(name, receipt.id) for receipt in made.receipts]
             )
         return self._epochs("id=?", name)[0]
+
+    def _candidates(self, now_s: int) -> list[tuple[bytes, int]]:
+        """(leaf, since when it waits) of receipts that an epoch could take, in their order."""
+        return self._db.execute(
+            "SELECT leaf, added_s FROM receipt WHERE epoch IS NULL ORDER BY seq LIMIT ?",
+            (MAX_EPOCH_RECEIPTS,),
+        ).fetchall()
 
     def to_sign(self, desk: Desk, epoch: Epoch) -> tuple[bytes, list[bytes]]:
         """The digest that each net debtor signs, and those whose signature is still missing."""
@@ -202,12 +213,9 @@ class Settlements(Database):
         if epoch.state == "proposed":
             digest, missing = self.to_sign(desk, epoch)
             for debtor in missing:
-                if debtor == desk.account:
-                    self.sign(desk, epoch, debtor, desk.machine.signer.sign_digest(digest))
-                elif debtor in keys:
-                    from swarmd.node.chain.evm_signatures import sign_digest
-
-                    self.sign(desk, epoch, debtor, sign_digest(keys[debtor], digest))
+                signature = self._own_signature(desk, debtor, digest, keys)
+                if signature is not None:
+                    self.sign(desk, epoch, debtor, signature)
             _, missing = self.to_sign(desk, epoch)
             if missing and max(now_s, desk.machine.client.block_time_s()) > epoch.deadline_s:
                 self._end(epoch, "failed", "unsigned")
@@ -216,6 +224,14 @@ class Settlements(Database):
                 return f"signatures: {len(missing)} of the debtors have not signed"
             self._submit(desk, epoch)
         return self._confirm(desk, epoch)
+
+    def _own_signature(
+        self, desk: Desk, debtor: bytes, digest: bytes, keys: Mapping[bytes, bytes]
+    ) -> bytes | None:
+        """Of a debtor that this host signs for."""
+        if debtor == desk.account:
+            return desk.machine.signer.sign_digest(digest)
+        return sign_digest(keys[debtor], digest) if debtor in keys else None
 
     def _submit(self, desk: Desk, epoch: Epoch) -> None:
         """Into the outbox, which is idempotent: the book follows it, whichever of the two a crash spares."""
@@ -330,6 +346,16 @@ class Settlements(Database):
             made.count,
             proofs(made)[index],
         )
+
+
+def deposits_of(desk: Desk, accounts: Iterable[bytes], deadline_s: int) -> dict[bytes, int]:
+    """What each can be debited until `deadline_s`: its deposit, without what it may have withdrawn by then."""
+    found: dict[bytes, int] = {}
+    for account in accounts:
+        balance = desk.view(SETTLEMENT, "balanceOf", account)[0]
+        leaving, ready_at_s = desk.view(SETTLEMENT, "withdrawalOf", account)
+        found[account] = max(0, balance - leaving) if 0 < ready_at_s <= deadline_s else balance
+    return found
 
 
 def verify_proof(desk: Desk, proof: ReceiptProof) -> PaymentReceipt:

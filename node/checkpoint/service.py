@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -22,7 +22,7 @@ from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint import snapshot as snapshots
 from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
-from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot
+from swarmd.protocol.checkpoint.snapshot import ClosedNeed, Packed, Snapshot
 from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
 from swarmd.protocol.envelope import bucket_of, epoch_thread
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
@@ -285,6 +285,16 @@ class Checkpoints:
                 "epoch %d has begun: %d needs closed, %d open", epoch, len(found.closed), len(found.open)
             )
             self._pruner.wake(epoch)
+
+    async def closed_after(self, epoch: int) -> list[tuple[int, Mapping[str, ClosedNeed]]]:
+        """What the checkpoints that open later epochs closed, oldest first; not of those whose snapshot was put away."""
+        found: list[tuple[int, Mapping[str, ClosedNeed]]] = []
+        for kept in list(self.records.since(epoch + 1, MAX_CHECKPOINTS)):
+            try:
+                found.append((kept.epoch, (await self._snapshots.load(kept.state)).closed))
+            except Absent:
+                log.warning("what epoch %d closed is put away already", kept.epoch)
+        return found
 
     # From peers ----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.kinds import CAPABILITY
+from swarmd.protocol.ledger.binding import Binding, binding_from_map, binding_shape, binding_to_map
 
 FRAME_MANIFEST = 2
 TTL_NS = 180 * limits.S_NS
@@ -29,6 +30,7 @@ class Manifest:
     addrs: tuple[str, ...]
     raw: bytes
     signature: bytes
+    binding: Binding | None = None  # whose account on a chain this is, as the node says; not checked here
 
     def frame(self) -> bytes:
         return encode([FRAME_MANIFEST, self.raw, self.signature])
@@ -43,7 +45,8 @@ _shape = schema.record(
         ),
         "roles": schema.list_of(schema.text(32), 0, 8),
         "addrs": schema.list_of(schema.text(256), 0, 16),
-    }
+    },
+    {"binding": binding_shape},
 )
 
 
@@ -55,16 +58,20 @@ def sign_manifest(
     roles: tuple[str, ...],
     addrs: tuple[str, ...],
     sign: Callable[[bytes], bytes],
+    binding: Binding | None = None,
 ) -> Manifest:
-    body = {
+    body: dict[str, Any] = {
         "did": did,
         "issued_ns": issued_ns,
         "offers": offers,
         "roles": list(roles),
         "addrs": list(addrs)[:16],
     }
+    if binding is not None:
+        body["binding"] = binding_to_map(binding)
     raw = encode(body)
-    return Manifest(did, issued_ns, offers, roles, tuple(addrs)[:16], raw, sign(_DOMAIN + mesh_id + raw))
+    signature = sign(_DOMAIN + mesh_id + raw)
+    return Manifest(did, issued_ns, offers, roles, tuple(addrs)[:16], raw, signature, binding)
 
 
 def parse_manifest(mesh_id: bytes, value: Any, *, verify: bool = True) -> Manifest:
@@ -97,4 +104,5 @@ def parse_manifest(mesh_id: bytes, value: Any, *, verify: bool = True) -> Manife
         addrs=tuple(body["addrs"]),
         raw=value[1],
         signature=value[2],
+        binding=binding_from_map(body["binding"]) if "binding" in body else None,
     )

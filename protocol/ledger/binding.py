@@ -6,10 +6,21 @@ anybody can claim somebody else's account, or somebody else's DID, for its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from swarmd.protocol import schema
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
-from swarmd.protocol.ledger.eip712 import Domain, Recover, address, keccak, require_signer, uint
+from swarmd.protocol.ledger.eip712 import (
+    ADDRESS_BYTES,
+    SIGNATURE_BYTES,
+    Domain,
+    Recover,
+    address,
+    keccak,
+    require_signer,
+    uint,
+)
 
 _BINDING_TYPE = keccak(b"Binding(string did,address account,uint256 madeAt)")
 _TAG = b"swarmd/binding/1\0"
@@ -47,3 +58,40 @@ def check_binding(binding: Binding, recover: Recover, verify: VerifyEd25519) -> 
     if len(binding.did_signature) != 64 or not verify(key, binding.for_did(), binding.did_signature):
         raise RemoteFault("bad-signature", f"not signed by {binding.did}")
     require_signer(recover, binding.digest(), binding.account_signature, binding.account)
+
+
+binding_shape = schema.record(
+    {
+        "did": schema.did,
+        "account": schema.blob(ADDRESS_BYTES, ADDRESS_BYTES),
+        "chain": schema.uint((1 << 63) - 1),
+        "made_at_s": schema.uint((1 << 53) - 1),
+        "did_signature": schema.blob(64, 64),
+        "account_signature": schema.blob(SIGNATURE_BYTES, SIGNATURE_BYTES),
+    }
+)
+
+
+def binding_to_map(binding: Binding) -> dict[str, Any]:
+    """As it stands in a manifest."""
+    return {
+        "did": binding.did,
+        "account": binding.account,
+        "chain": binding.chain_id,
+        "made_at_s": binding.made_at_s,
+        "did_signature": binding.did_signature,
+        "account_signature": binding.account_signature,
+    }
+
+
+def binding_from_map(value: Any) -> Binding:
+    """Well-formed; whether it is signed, `check_binding` says. RemoteFault `bad-payload`."""
+    binding_shape(value, "binding")
+    return Binding(
+        value["did"],
+        value["account"],
+        value["chain"],
+        value["made_at_s"],
+        value["did_signature"],
+        value["account_signature"],
+    )

@@ -7,6 +7,7 @@ debtor signs all of it, so nobody can be made to pay what it did not see.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -51,6 +52,11 @@ class PaymentReceipt:
     def leaf(self) -> bytes:
         """What goes into the tree: canonical CBOR."""
         return encode([_RECEIPT_TAG, self.id, self.payer, self.payee, self.amount, self.memo])
+
+
+def due_id(mesh_id: bytes, need: str, task: str) -> bytes:
+    """The id of the payment for one task of a need: 32 bytes, the same on every node, and the same for any accounts."""
+    return sha256(b"swarmd/due/1\0" + encode([mesh_id, need, task])).digest()
 
 
 def receipt_of(leaf: bytes) -> PaymentReceipt:

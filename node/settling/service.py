@@ -1,0 +1,285 @@
+"""Mesh settlement at work: follows checkpoints and bindings, asks payers for their signatures, answers when we are asked.
+
+Idle while the chain is the embedded one, which nobody else has, and before `swarmd wallet bind`.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+from swarmd.node.chain.money import MoneyDesk
+from swarmd.node.checkpoint.service import Checkpoints
+from swarmd.node.ports import PeerGone, Transport
+from swarmd.node.runner import Runner
+from swarmd.node.settling.dues import DUES, Dues, proof_to_list
+from swarmd.node.settling.terms import Terms
+from swarmd.node.settling.wire import (
+    MAX_PROOFS,
+    PROOF,
+    SIGN,
+    Refused,
+    parse_ask,
+    parse_proofs,
+    parse_sign,
+    parse_signed,
+)
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.faults import LocalFault, RemoteFault
+
+if TYPE_CHECKING:  # they load what is heavy of the chain
+    from swarmd.node.settling.desk import Ask, MeshDesk
+
+log = logging.getLogger("swarmd.settling")
+T = TypeVar("T")
+
+INTERVAL_S = 15.0
+ASK_TIMEOUT_S = 30.0
+MAX_ROUNDS = 16  # of asking and netting anew, in one go
+# What a node that published it is scored down for. An older binding may be a restored backup's, another chain's a mistake.
+_SCORED = frozenset({"foreign-binding", "bad-signature", "bad-did"})
+
+
+class MeshSettlement:
+    """`run` it; give it the requests of peers. `counters`: asked, signed, refused-CODE, binding-CODE, silent, proofs."""
+
+    def __init__(
+        self,
+        home: Path,
+        money: MoneyDesk,
+        runner: Runner,
+        transport: Transport,
+        checkpoints: Checkpoints,
+        peer_of: Callable[[str], str],
+        terms: Terms,
+        *,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._home = home
+        self._money = money
+        self._runner = runner
+        self._transport = transport
+        self._checkpoints = checkpoints
+        self._peer_of = peer_of
+        self._terms = terms
+        self._interval_s = interval_s
+        self._wake = trio.Event()
+        self._seen: dict[str, bytes] = {}  # did -> the binding that was looked at last
+        self._asked: dict[tuple[bytes, bytes], float] = {}  # (root, payer) -> when it was asked first
+        self._at_once = False
+        self.counters: Counter[str] = Counter()
+        self.waits = ""
+
+    @property
+    def is_shared(self) -> bool:
+        """Is the chain one that others can see?"""
+        return self._money.chain.kind != "embedded"
+
+    def poke(self, *, at_once: bool = False) -> None:
+        """Look now; `at_once`: settle what there is, however little."""
+        self._at_once |= at_once
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self.is_shared:
+            self.waits = "chain: the embedded chain is this host's alone (chain_kind in swarmd.toml)"
+            return
+        dues = await trio.to_thread.run_sync(self._open_dues)
+        try:
+            while True:
+                self._wake = trio.Event()
+                try:
+                    await self._follow(dues)
+                    await self._bindings()
+                    at_once, self._at_once = self._at_once, False
+                    await self._publish(at_once)
+                    await self._fetch_proofs()
+                except LocalFault as fault:
+                    self.waits = str(fault)
+                    log.info("settlement waits: %s", fault)
+                with trio.move_on_after(self._interval_s):
+                    await self._wake.wait()
+        finally:
+            dues.close()
+
+    def _open_dues(self) -> Dues:
+        folder = self._home / "chain"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Dues(folder / DUES, self._runner.genesis.mesh_id)
+
+    async def _desk(self, work: "Callable[[MeshDesk], T]") -> T:
+        return await self._money.with_mesh(work)
+
+    # Following the mesh --------------------------------------------------------------------------------
+
+    async def _follow(self, dues: Dues) -> None:
+        """Into a book of its own, whether or not the chain can be reached: checkpoints are not kept for ever."""
+        cursor = await trio.to_thread.run_sync(dues.cursor)
+        if cursor >= self._runner.state.epoch:
+            return
+        for epoch, closed in await self._checkpoints.closed_after(cursor):
+
+            def add(epoch: int = epoch, closed: Mapping[str, Any] = closed) -> int:
+                return dues.add(epoch, closed, now_s=_now_s())
+
+            self.counters["dues"] += await trio.to_thread.run_sync(add)
+
+    async def _bindings(self) -> None:
+        shown = [
+            (did, manifest.binding)
+            for did, manifest in self._runner.state.manifests.items()
+            if manifest.binding is not None and self._seen.get(did) != manifest.binding.did_signature
+        ]
+        if not shown:
+            return
+        for did, code in await self._desk(lambda desk: desk.learn(shown, now_s=_now_s())):
+            self.counters[f"binding-{code}"] += 1
+            log.info("the binding of %s is refused: %s", did, code)
+            peer = self._peer_of(did)
+            if code in _SCORED and peer:
+                self._transport.report(peer, "bad-binding")
+        self._seen |= {did: binding.did_signature for did, binding in shown}
+
+    # Publishing ----------------------------------------------------------------------------------------
+
+    async def _publish(self, at_once: bool) -> None:
+        for _ in range(MAX_ROUNDS):
+            self.waits, asks = await self._advance(at_once)
+            at_once = False
+            moved: list[bool] = []
+            if not asks:
+                self._asked.clear()
+                return
+
+            async def one(ask: "Ask", moved: list[bool] = moved) -> None:
+                moved.append(await self._ask(ask))
+
+            async with trio.open_nursery() as nursery:
+                for ask in asks:
+                    nursery.start_soon(one, ask)
+            if not any(moved):
+                return
+
+    async def _advance(self, at_once: bool) -> "tuple[str, list[Ask]]":
+        return await self._desk(lambda desk: desk.advance(now_s=_now_s(), at_once=at_once))
+
+    async def _ask(self, ask: "Ask") -> bool:
+        """Ask a payer; True if that moved the epoch on, be it without the payer."""
+        first_s = self._asked.setdefault((ask.root, ask.payer), trio.current_time())
+        answer, peer = await self._answer(ask)
+        if isinstance(answer, bytes):
+            signature = answer
+            try:
+                await self._desk(lambda desk: desk.took(ask.payer, ask.root, signature))
+                self.counters["signed-by-others"] += 1
+                return True
+            except RemoteFault as fault:
+                self._transport.report(peer, fault.code)
+                answer = (fault.code, [])
+        if answer is None:
+            self.counters["silent"] += 1
+            if trio.current_time() - first_s < self._terms.patience_s:
+                return False
+            answer = ("silent", [])
+        code, names = answer
+        log.info("0x%s is left out of the epoch: %s", ask.payer.hex(), code)
+        self.counters[f"left-out-{code}"] += 1
+        await self._desk(lambda desk: desk.leave_out(ask.payer, ask.root, code, names, now_s=_now_s()))
+        return True
+
+    async def _answer(self, ask: "Ask") -> tuple[bytes | tuple[str, list[bytes]] | None, str]:
+        """Of the first node of the payer's that answers; None if none does."""
+        consents = [[account, signature] for account, signature in sorted(ask.consents.items())]
+        body = encode({"t": SIGN, "proposal": ask.proposal.to_map(), "consents": consents})
+        for did in ask.dids:
+            peer = self._peer_of(did)
+            if not peer:
+                continue
+            self.counters["asked"] += 1
+            try:
+                raw = await self._transport.request(peer, body, timeout_s=ASK_TIMEOUT_S)
+            except PeerGone:
+                continue
+            except RemoteFault as fault:  # what it says of us
+                return (fault.code, []), peer
+            try:
+                answer = decode(raw)
+                if type(answer) is not dict:
+                    raise RemoteFault("bad-payload", "an answer is a map")
+                return parse_signed(answer), peer
+            except RemoteFault as fault:
+                self._transport.report(peer, fault.code)
+                return (fault.code, []), peer
+        return None, ""
+
+    # Answering -----------------------------------------------------------------------------------------
+
+    async def serve(self, did: str, message: dict[str, Any]) -> bytes:
+        """The answer to a peer's request. RemoteFault, which is charged to it, for what is not well-formed or not its."""
+        if not self.is_shared:
+            return _refusal("no-shared-chain", "this node's chain is its own")
+        if message["t"] == PROOF:
+            names = parse_ask(message)
+            found = await self._desk(lambda desk: desk.proofs(names))
+            self.counters["proofs-given"] += len(found)
+            return encode({"proofs": [proof_to_list(proof) for proof in found]})
+        proposal, consents = parse_sign(message)
+        await self._bindings()  # who asks may have bound itself a moment ago
+        try:
+            signature = await self._desk(
+                lambda desk: desk.sign(proposal, consents, author=did, now_s=_now_s())
+            )
+        except Refused as refusal:
+            self.counters[f"refused-{refusal.code}"] += 1
+            return _refusal(refusal.code, refusal.why, refusal.receipts)
+        except LocalFault as fault:  # of ours: the chain can't be asked, or names no contract
+            self.counters[f"refused-{fault.code}"] += 1
+            return _refusal(fault.code, "not now")
+        except RemoteFault as fault:
+            self.counters[f"refused-{fault.code}"] += 1
+            raise
+        self.counters["signed"] += 1
+        return encode({"signature": signature})
+
+    # Proofs --------------------------------------------------------------------------------------------
+
+    async def _fetch_proofs(self) -> None:
+        """Of what others published, from those who may have."""
+        before_s = _now_s() - int(self._interval_s)
+        names = await self._desk(lambda desk: desk.lacking(MAX_PROOFS, before_s=before_s))
+        if not names:
+            return
+        bound = await self._desk(
+            lambda desk: [each.did for each in desk.bindings.all() if each.did != desk.me]
+        )
+        for did in bound:
+            peer = self._peer_of(did)
+            if not peer:
+                continue
+            try:
+                await self._fetch_from(peer, names)
+            except PeerGone:
+                continue
+            except RemoteFault as fault:
+                self._transport.report(peer, fault.code)
+
+    async def _fetch_from(self, peer: str, names: list[bytes]) -> None:
+        body = encode({"t": PROOF, "receipts": names})
+        answer = decode(await self._transport.request(peer, body, timeout_s=ASK_TIMEOUT_S))
+        proofs = parse_proofs(answer if type(answer) is dict else {})
+        self.counters["proofs"] += await self._desk(lambda desk: desk.keep_proofs(proofs))
+
+    def status(self) -> dict[str, Any]:
+        return {"waits_for": self.waits, "counters": dict(self.counters)}
+
+
+def _refusal(code: str, why: str, receipts: tuple[bytes, ...] = ()) -> bytes:
+    return encode({"refused": code, "why": why, "receipts": list(receipts)})
+
+
+def _now_s() -> int:
+    return int(time.time())
