@@ -152,6 +152,22 @@ def run_wallet_show(ctx: Context) -> int:
     return _show(ctx, ask(ctx, "wallet"), "address", "tokens")
 
 
+def run_wallet_bind(ctx: Context) -> int:
+    return _show(ctx, ask(ctx, "wallet.bind"), "address")
+
+
+def run_wallet_bound(ctx: Context) -> int:
+    found = ask(ctx, "wallet.bound")
+    if ctx.out.as_json:
+        ctx.out.document(found)
+        return OK
+    rows = [
+        (clean(row["address"]), clean(row["did"]), "this node" if row["me"] else "") for row in found["bound"]
+    ]
+    ctx.out.print(table([("account", WHOLE), ("node", WHOLE), ""], rows))
+    return OK
+
+
 def run_wallet_fund(ctx: Context) -> int:
     found = ask(ctx, "wallet.fund", amount=ctx.args.amount, to=ctx.args.to, key=ctx.args.key)
     return _show(ctx, found, "tokens", "tokens")
@@ -206,10 +222,21 @@ def _settlement(ctx: Context, found: dict[str, Any]) -> int:
     rows.append(("waiting", f"{found.get('waiting')} receipts"))
     if "settled" in found:
         rows.append(("settled", f"{found['settled']} receipts"))
+    mesh = found.get("mesh")
+    if mesh:
+        rows.append(
+            ("of needs", f"{mesh['dues']['open']} payments certified, {mesh['dues']['settled']} settled")
+        )
+        left = ", ".join(f"{count} {clean(why)}" for why, count in mesh["set_aside"].items())
+        if left:
+            rows.append(("left out", left))
+        if mesh.get("waits_for"):
+            rows.append(("of needs wait for", clean(mesh["waits_for"])))
     if found.get("waits_for"):
         rows.append(("waits for", clean(found["waits_for"])))
     out.print(facts(rows))
-    if found.get("epochs"):
+    epochs = [*found.get("epochs", ()), *(mesh["epochs"] if mesh else ())]
+    if epochs:
         entries = [
             (
                 e["epoch"][:16],
@@ -218,7 +245,7 @@ def _settlement(ctx: Context, found: dict[str, Any]) -> int:
                 e["moved"],
                 str(e["block"] or "-"),
             )
-            for e in found["epochs"]
+            for e in epochs
         ]
         out.print(table(["epoch", ("state", WHOLE), ("receipts", RIGHT), ("moved", RIGHT), "block"], entries))
     return OK

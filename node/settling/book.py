@@ -49,17 +49,23 @@ class MeshBook(Settlements):
 
     def enter(self, receipts: Iterable[tuple[PaymentReceipt, int]]) -> None:
         """Receipts and since when each waits. One that is in no epoch follows its parties to other accounts."""
+        known = dict(self._db.execute("SELECT id, leaf FROM receipt").fetchall())
+        news = [(each, since) for each, since in receipts if known.get(each.id) != each.leaf()]
+        if not news:
+            return
         with self._transaction() as db:
             db.executemany(
                 "INSERT INTO receipt(id, leaf, added_s) VALUES(?,?,?) "
                 "ON CONFLICT(id) DO UPDATE SET leaf=excluded.leaf WHERE epoch IS NULL",
-                [(receipt.id, receipt.leaf(), added_s) for receipt, added_s in receipts],
+                [(receipt.id, receipt.leaf(), added_s) for receipt, added_s in news],
             )
 
     def drop(self, names: Iterable[bytes]) -> None:
         """Forget receipts that others settled."""
-        with self._transaction() as db:
-            db.executemany("DELETE FROM receipt WHERE id=? AND epoch IS NULL", [(name,) for name in names])
+        gone = [(name,) for name in names]
+        if gone:
+            with self._transaction() as db:
+                db.executemany("DELETE FROM receipt WHERE id=? AND epoch IS NULL", gone)
 
     def _candidates(self, now_s: int) -> list[tuple[bytes, int]]:
         return self._db.execute(
@@ -171,6 +177,14 @@ class MeshBook(Settlements):
             (name,),
         ).fetchone()
         return "" if row is None else row[0] or "waiting"
+
+    def said_settled(self) -> list[bytes]:
+        """Receipts whose payer says that they are settled: there must be a proof of that somewhere."""
+        rows = self._db.execute(
+            "SELECT aside.id FROM aside JOIN receipt ON receipt.id = aside.id "
+            "WHERE receipt.epoch IS NULL AND why='already-settled' LIMIT 64"
+        )
+        return [name for (name,) in rows]
 
     def set_aside(self) -> dict[str, int]:
         """Why receipts wait that were left out -> how many."""

@@ -220,13 +220,13 @@ class MeshDesk:
         return found
 
     def keep_proofs(self, given: Iterable[ReceiptProof]) -> int:
-        """Check proofs of what we pay or get against the chain; how many held. RemoteFault for a wrong one."""
+        """Check proofs of what needs owe against the chain; how many held. RemoteFault `bad-proof`."""
         held = []
         for proof in given:
             receipt = receipt_of(proof.leaf)
             due = self.dues.get(receipt.id)
-            if due is None or self.me not in (due.payer, due.payee) or due.amount != receipt.amount:
-                raise RemoteFault("bad-proof", "not a receipt of ours")
+            if due is None or (due.amount, f"{due.need} {due.task}") != (receipt.amount, receipt.memo):
+                raise RemoteFault("bad-proof", "not of what a need owes")
             if proof.contract != self.desk.contract(SETTLEMENT):
                 raise RemoteFault("bad-proof", "of another contract")
             try:
@@ -241,8 +241,9 @@ class MeshDesk:
         return len(held)
 
     def lacking(self, limit: int, *, before_s: int) -> list[bytes]:
-        """What we pay or get, certified before then, and have no proof of."""
-        return [due.id for due in self.dues.open_of(self.me, limit) if due.added_s <= before_s]
+        """What we pay or get, certified before then, and what its payer says is settled; and have no proof of."""
+        ours = [due.id for due in self.dues.open_of(self.me, limit) if due.added_s <= before_s]
+        return list(dict.fromkeys([*self.book.said_settled(), *ours]))[:limit]
 
     # For operators
 

@@ -100,8 +100,10 @@ class Dues(Database):
         return {"open": found.get(0, 0), "settled": found.get(1, 0)}
 
     def settled(self, names: Iterable[bytes]) -> None:
-        with self._transaction() as db:
-            db.executemany("UPDATE due SET is_settled=1 WHERE id=?", [(name,) for name in names])
+        news = [(name,) for name in names if (due := self.get(name)) is not None and not due.is_settled]
+        if news:
+            with self._transaction() as db:
+                db.executemany("UPDATE due SET is_settled=1 WHERE id=?", news)
 
     # Proofs of what others published
 

@@ -103,14 +103,19 @@ class Guard(Database):
     def _check_receipts(self, made: Netting, dues: Dues, bindings: BindingBook) -> None:
         """Each as we know it: certified by a checkpoint, between the accounts that its parties are bound to."""
         unknown: list[bytes] = []
+        settled: list[bytes] = []
         for receipt in made.receipts:
             due = dues.get(receipt.id)
-            if due is None or due.is_settled:
+            if due is None:
                 unknown.append(receipt.id)
+            elif due.is_settled:
+                settled.append(receipt.id)
             elif receipt.amount != due.amount or receipt.memo != f"{due.need} {due.task}":
                 raise RemoteFault("false-receipt", f"{due.need} {due.task} owes another amount")
             elif not _fits(receipt, due, bindings):
                 unknown.append(receipt.id)
+        if settled:
+            raise Refused("already-settled", f"{len(settled)} of its receipts are on chain", tuple(settled))
         if unknown:
             raise Refused(
                 "unknown-receipts", f"{len(unknown)} of its receipts are not as we know them", tuple(unknown)

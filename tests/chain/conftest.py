@@ -1,12 +1,5 @@
 """A real chain per test: the embedded EVM in a temporary folder, with the contract deployed."""
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -119,83 +112,3 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def digest() -> Callable[[object], bytes]:
     """32 bytes that depend on the argument alone."""
     return lambda value: sha256(repr(value).encode()).digest()
-
-
-def _anvil_program() -> str | None:
-    npm = Path(__file__).parents[2] / "contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
-    return str(npm) if npm.exists() else shutil.which("anvil")
-
-
-class Anvil:
-    """A real anvil on a port of its own. Its blocks are made when a test says so."""
-
-    KEY = bytes.fromhex(
-        "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-    )  # the first of its own
-    CHAIN_ID = 31_337
-
-    def __init__(self, folder: Path, *, chain_id: int = CHAIN_ID) -> None:
-        program = _anvil_program()
-        if program is None and os.environ.get("CI"):
-            pytest.fail("anvil is not installed: run `npm ci` in contracts/")
-        if program is None:
-            pytest.skip("anvil is not installed: run `npm ci` in contracts/")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = open(folder / f"anvil-{self.port}.log", "wb")
-        self._process = subprocess.Popen(
-            [str(program), "--port", str(self.port), "--chain-id", str(chain_id), "--hardfork", "prague"],
-            stdout=self._log,
-            stderr=self._log,
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                self.rpc("eth_chainId")
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        self.rpc("evm_setAutomine", False)
-
-    def rpc(self, method: str, *params: object) -> Any:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-        request = urllib.request.Request(self.url, body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found = json.loads(answer.read())
-        assert "error" not in found, found
-        return found["result"]
-
-    def mine(self, blocks: int = 1) -> None:
-        for _ in range(blocks):
-            self.rpc("evm_mine")
-
-    def reorg(self, depth: int) -> None:
-        """Replace the newest blocks by as many empty ones; what was in them is forgotten."""
-        self.rpc("anvil_reorg", depth, [])
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
-
-
-@pytest.fixture
-def make_anvil(tmp_path: Path) -> Iterator[Callable[..., Anvil]]:
-    running: list[Anvil] = []
-
-    def make(**options: Any) -> Anvil:
-        running.append(Anvil(tmp_path, **options))
-        return running[-1]
-
-    yield make
-    for each in running:
-        each.stop()
-
-
-@pytest.fixture
-def anvil(make_anvil: Callable[..., Anvil]) -> Anvil:
-    return make_anvil()

@@ -44,6 +44,21 @@ def _add_wallet(commands: Commands) -> None:
         "address", "money:run_wallet_address", "print the account's address", "swarmd wallet address -q"
     )
     wallet.add("show", "money:run_wallet_show", "say what the account has", "swarmd wallet show --json")
+    wallet.add(
+        "bind",
+        "money:run_wallet_bind",
+        "say that this node and its account are one owner's",
+        "swarmd wallet bind",
+        "Signed by both keys and published with what the node offers. From then on what its needs pay and earn is\n"
+        "settled between accounts on the chain, if the chain is one that others see (chain_kind rpc).",
+    )
+    wallet.add(
+        "bound",
+        "money:run_wallet_bound",
+        "list whose account is whose",
+        "swarmd wallet bound --json",
+        "What other nodes published, checked. A binding that is not signed by both keys is not here.",
+    )
     fund = wallet.add(
         "fund",
         "money:run_wallet_fund",

@@ -1,0 +1,186 @@
+"""Whole daemons on one chain: what a need paid is certified, asked for, signed, settled and proved, over real libp2p."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from eth_account import Account
+from swarmd.node.chain import RpcSettings, keystore
+from swarmd.node.chain.account import LocalSigner
+from swarmd.node.chain.anchoring import AnchorMachine
+from swarmd.node.chain.anchoring import Terms as ChainTerms
+from swarmd.node.chain.client import FeePolicy
+from swarmd.node.chain.desk import SETTLEMENT, TOKEN, Desk
+from swarmd.node.chain.outbox import Outbox
+from swarmd.node.chain.rpc import RpcChain
+from swarmd.node.chain.secret_file import write_secret
+from swarmd.node.settling.terms import Terms
+from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.faults import LocalFault, RemoteFault
+
+PASSPHRASE = "correct horse"
+LIMIT_S = 90
+GWEI = 10**9
+
+
+def deploy(anvil, folder) -> Desk:
+    """The token and the Settlement on anvil, from its first account."""
+    client = RpcChain([anvil.url], anvil.CHAIN_ID)
+    client.refresh()
+    anvil.rpc("evm_setAutomine", True)
+    outbox = Outbox(folder / "bank.sqlite")
+    machine = AnchorMachine(
+        client,
+        LocalSigner(anvil.KEY),
+        outbox,
+        ChainTerms(0, FeePolicy(500 * GWEI), {}, False),
+    )
+    desk = Desk(machine)
+    addresses: dict[str, bytes] = {}
+    for name in (TOKEN, SETTLEMENT):
+        while (found := desk.deploy(name)) is None:
+            client.refresh()
+            machine.tick()
+        addresses[name] = found
+        machine.terms = replace(machine.terms, contracts=dict(addresses))
+    return desk
+
+
+def make_account(folder: Path) -> str:
+    """A keystore that opens at once; one as strong as it should be takes a second."""
+    account = Account.create()
+    folder.mkdir(mode=0o700)
+    record = Account.encrypt(account.key, PASSPHRASE, kdf="pbkdf2", iterations=2)
+    write_secret(folder / keystore.KEYSTORE_FILE, json.dumps(record).encode())
+    return account.address
+
+
+def deposit(desk: Desk, account: bytes, amount: int) -> None:
+    for step in (
+        lambda: desk.fund(f"{account.hex()} fund", amount),
+        lambda: desk.deposit(f"{account.hex()} deposit", amount, account),
+    ):
+        for _ in range(20):
+            try:
+                step()
+            except LocalFault as fault:
+                assert fault.code in ("approving", "not-enough-tokens")
+            desk.machine.client.refresh()
+            desk.machine.tick()
+            if not desk.machine.outbox.pending():
+                break
+    assert desk.view(SETTLEMENT, "balanceOf", account)[0] == amount
+
+
+@pytest.fixture
+def settle_mesh(mesh: Any, anvil: Any, tmp_path: Any) -> Callable[..., Any]:
+    """settle_mesh(n) -> (mesh, desk): daemons with accounts on anvil, gas and a deposit each, all bound."""
+
+    async def make(count: int) -> tuple[Any, Desk]:
+        desk = await trio.to_thread.run_sync(deploy, anvil, tmp_path)
+        rpc = RpcSettings(
+            (anvil.url,),
+            anvil.CHAIN_ID,
+            confirmations=0,
+            poll_s=0.2,
+            contracts=dict(desk.machine.terms.contracts),
+        )
+        found = await mesh(
+            count,
+            genesis={"epoch_s": 600},
+            start=False,
+            rpc=rpc,
+            keystore_passphrase=PASSPHRASE,
+            settlement=Terms(min_receipts=250, deadline_s=3_600, patience_s=0.5),
+            settle_interval_s=0.3,
+        )
+        for node in found:
+            address = await trio.to_thread.run_sync(make_account, node.home / "chain")
+            await trio.to_thread.run_sync(anvil.rpc, "anvil_setBalance", address, hex(10**18))
+            await trio.to_thread.run_sync(deposit, desk, bytes.fromhex(address[2:]), 1_000_000)
+        await found.start()
+        for node in found:
+            await node.call("wallet.bind", timeout_s=60)
+        return found, desk
+
+    return make
+
+
+async def bound(node, count):
+    with trio.fail_after(LIMIT_S):
+        while len((await node.call("wallet.bound"))["bound"]) < count:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+
+async def counted(node, which, count):
+    """Until it has so many payments of needs that are open, or settled."""
+    with trio.fail_after(LIMIT_S):
+        while (await node.call("settle.status"))["mesh"]["dues"][which] < count:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+
+async def end_epoch(nodes):
+    """Whoever's turn it is proposes its end; needs that were done are closed with it."""
+    for node in nodes:
+        try:
+            await node.call("checkpoint.advance")
+            return
+        except LocalFault as fault:
+            assert fault.code == "not-our-turn"
+    raise AssertionError("nobody's turn")
+
+
+async def test_a_need_is_paid_between_accounts_and_its_payee_has_the_proof(settle_mesh, task, echo, stranger):
+    with trio.fail_after(3 * LIMIT_S):
+        three, desk = await settle_mesh(3)
+        owner, worker, other = three
+        await worker.attach(echo(price="0.05"))
+        for node in three:
+            await bound(node, 3)
+        need = await owner.post(task())
+        assert (await owner.finish(need))["state"] == "FINALIZED"
+        await end_epoch(three)
+        await counted(other, "open", 1)
+        await other.call("settle.now")  # it publishes; the owner pays and signs
+        for node in (owner, worker, other):
+            await counted(node, "settled", 1)
+        proof_of = [row for row in (await worker.call("wallet.bound"))["bound"] if row["me"]]
+        account = bytes.fromhex(proof_of[0]["address"][2:])
+        paid = await trio.to_thread.run_sync(lambda: desk.view(SETTLEMENT, "balanceOf", account)[0])
+        assert paid == 1_050_000
+        signed = [(await node.call("settle.status"))["mesh"]["counters"] for node in (owner, other)]
+        assert signed[0]["signed"] == 1 and signed[1]["signed-by-others"] == 1
+
+        # A stranger is refused, counted and scored.
+        someone = stranger(three.genesis)
+        async with someone.connected(owner):
+            proposal = {
+                "chain": 31_337,
+                "contract": bytes(20),
+                "publisher": b"p" * 20,
+                "epoch": bytes(32),
+                "deadline_s": 1,
+                "leaves": [b"x"],
+            }
+            peer = owner.daemon.transport.peer_id
+            for message, code in (
+                ({"t": "settle.sign", "proposal": proposal, "consents": []}, "not-publisher"),
+                ({"t": "settle.sign", "proposal": 7, "consents": []}, "bad-payload"),
+                ({"t": "settle.proof", "receipts": []}, "bad-payload"),
+                ({"t": "settle.proof"}, "bad-payload"),
+            ):
+                with pytest.raises(RemoteFault) as caught:
+                    await someone.transport.request(peer, encode(message))
+                assert caught.value.code == code
+            answer = await someone.transport.request(
+                peer, encode({"t": "settle.proof", "receipts": [bytes(32)]})
+            )
+            assert decode(answer) == {"proofs": []}
+            assert someone.faults(owner)["not-publisher"] == 1
+            assert someone.score(owner) < 1.0
+        counters = (await owner.call("settle.status"))["mesh"]["counters"]
+        assert counters["refused-not-publisher"] == 1
