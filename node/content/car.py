@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, Protocol
 
 from swarmd.node.content.dag import walk
+from swarmd.node.content.dagpb import varint
 from swarmd.node.content.pbnode import MAX_CID_BYTES, check_cid, leading_cid
 from swarmd.protocol.cbor import Link, decode, encode
 from swarmd.protocol.cids import CID_BYTES, cid_text, is_cid, verify_block
@@ -32,12 +33,12 @@ class Readable(Protocol):
 def car_header(roots: Iterable[bytes]) -> bytes:
     """How a CAR begins that is about `roots`."""
     header = encode({"roots": [Link(root) for root in roots], "version": 1})
-    return _varint(len(header)) + header
+    return varint(len(header)) + header
 
 
 def car_block(cid: bytes, block: bytes) -> bytes:
     """A block as it stands in a CAR."""
-    return _varint(len(cid) + len(block)) + cid + block
+    return varint(len(cid) + len(block)) + cid + block
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +151,6 @@ class _Reader:
         return b"".join(parts)
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def write_car(
     roots: Sequence[bytes],
     out: BinaryIO,
@@ -181,7 +173,7 @@ def write_car(
                 raise LocalFault(
                     "content-missing", f"block {cid_text(cid)} is not here", fix="fetch the content first"
                 )
-            head = _varint(len(cid) + len(block)) + cid
+            head = varint(len(cid) + len(block)) + cid
             out.write(head)
             out.write(block)
             written += len(head) + len(block)

@@ -12,14 +12,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Final
 
 import ipfshttpclient  # type: ignore[import-untyped]
 from ipfshttpclient import exceptions, multipart
 from swarmd.node.content.car import car_block, car_header
-from swarmd.node.content.store import check_block
+from swarmd.node.content.store import check_block, grouped, put_all
 from swarmd.node.ports import Pin, Usage
 from swarmd.protocol.cids import DAG_CBOR, DAG_PB, RAW, cid_text, codec_of, is_cid, parse_cid, verify_block
 from swarmd.protocol.faults import LocalFault, RemoteFault
@@ -86,39 +86,11 @@ class KuboStore:
 
     def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int:
         """In groups, as CARs: a request for each block would cost two milliseconds each."""
-        given = size = 0
-        group: dict[bytes, bytes] = {}
-        for cid, block in blocks:
-            check_block(cid, block)
-            given += 1
-            group[cid] = block
-            size += len(block)
-            if size >= GROUP_BYTES or len(group) >= GROUP_BLOCKS:
-                self._put_group(group)
-                group, size = {}, 0
-        if group:
-            self._put_group(group)
-        return given
+        return put_all(self.batch(), blocks)
 
-    @contextmanager
-    def batch(self) -> Iterator[Callable[[bytes, bytes], None]]:
-        """A `put` for streams such as `import_file`: written in groups, all by the end."""
-        group: dict[bytes, bytes] = {}
-        size = 0
-
-        def put(cid: bytes, block: bytes) -> None:
-            nonlocal size
-            check_block(cid, block)
-            group[cid] = block
-            size += len(block)
-            if size >= GROUP_BYTES or len(group) >= GROUP_BLOCKS:
-                self._put_group(group)
-                group.clear()
-                size = 0
-
-        yield put
-        if group:
-            self._put_group(group)
+    def batch(self) -> AbstractContextManager[Callable[[bytes, bytes], None]]:
+        """A `put` for streams; see `grouped`."""
+        return grouped(self._put_group, GROUP_BYTES, GROUP_BLOCKS)
 
     def _put_group(self, group: dict[bytes, bytes]) -> None:
         """One CAR, of which kubo hashes each block as it takes it; it answers with how many those were."""

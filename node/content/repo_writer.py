@@ -5,13 +5,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from swarmd.node.content.index import MAX_ROW_BYTES, index_fault, open_reader, open_writer, own
 from swarmd.node.content.packs import PACK_BYTES, Packs, disk_fault
-from swarmd.node.content.store import check_block
+from swarmd.node.content.store import check_block, grouped, put_all
 from swarmd.protocol.cids import verify_block
 from swarmd.protocol.faults import LocalFault
 
@@ -110,35 +110,11 @@ class RepoWriter:
 
     def put_many(self, blocks: Iterable[tuple[bytes, bytes]], /) -> int:
         """Store pairs as they come. A RemoteFault ends it: pairs before the bad one may be stored."""
-        given = 0
-        with self.batch() as put:
-            for cid, block in blocks:
-                put(cid, block)
-                given += 1
-        return given
+        return put_all(self.batch(), blocks)
 
-    @contextmanager
-    def batch(self) -> Iterator[Put]:
-        """A `put` for streams: verified at once, written in groups, all by the end.
-
-        When the body raises, what was flushed before stays: blocks are immutable, so that harms nobody.
-        """
-        pending: dict[bytes, bytes] = {}
-        pending_bytes = 0
-
-        def put(cid: bytes, block: bytes) -> None:
-            nonlocal pending_bytes
-            check_block(cid, block)
-            pending[cid] = block
-            pending_bytes += len(block)
-            if pending_bytes >= FLUSH_BYTES or len(pending) >= FLUSH_BLOCKS:
-                self.put_group(pending)
-                pending.clear()
-                pending_bytes = 0
-
-        yield put
-        if pending:
-            self.put_group(pending)
+    def batch(self) -> AbstractContextManager[Put]:
+        """A `put` for streams; see `grouped`."""
+        return grouped(self.put_group, FLUSH_BYTES, FLUSH_BLOCKS)
 
     def put_group(self, blocks: Mapping[bytes, Data]) -> None:
         """Store blocks whose CIDs the caller has just made of them, in one transaction. Buffers are written from

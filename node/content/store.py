@@ -8,8 +8,8 @@ entry that names it land in the same transaction.
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Final
@@ -50,6 +50,44 @@ def check_block(cid: bytes, block: bytes) -> None:
         raise RemoteFault("block-too-big", f"{len(block)} bytes; a block has at most {MAX_BLOCK_BYTES}")
     if not verify_block(cid, block):
         raise RemoteFault("cid-mismatch", f"the bytes do not hash to {cid_text(cid)}")
+
+
+@contextmanager
+def grouped(
+    flush: Callable[[dict[bytes, bytes]], object], most_bytes: int, most_blocks: int
+) -> Iterator[Callable[[bytes, bytes], None]]:
+    """A `put` for streams such as `import_file`: verified at once, flushed in groups, all by the end.
+
+    When the body raises, what was flushed before stays: blocks are immutable, so that harms nobody.
+    """
+    pending: dict[bytes, bytes] = {}
+    pending_bytes = 0
+
+    def put(cid: bytes, block: bytes) -> None:
+        nonlocal pending_bytes
+        check_block(cid, block)
+        pending[cid] = block
+        pending_bytes += len(block)
+        if pending_bytes >= most_bytes or len(pending) >= most_blocks:
+            flush(pending)
+            pending.clear()
+            pending_bytes = 0
+
+    yield put
+    if pending:
+        flush(pending)
+
+
+def put_all(
+    batch: AbstractContextManager[Callable[[bytes, bytes], None]], blocks: Iterable[tuple[bytes, bytes]]
+) -> int:
+    """Put pairs as they come; how many they were. A RemoteFault ends it: pairs before the bad one may be stored."""
+    given = 0
+    with batch as put:
+        for cid, block in blocks:
+            put(cid, block)
+            given += 1
+    return given
 
 
 class SqliteBlockStore:
@@ -94,40 +132,15 @@ class SqliteBlockStore:
         The iterable is consumed as it is written, at constant memory. A RemoteFault (a block that does not
         hash to its CID) ends it: pairs before the bad one may be stored, the bad one and later ones are not.
         """
-        given = 0
-        with self.batch() as put:
-            for cid, block in blocks:
-                put(cid, block)
-                given += 1
-        return given
+        return put_all(self.batch(), blocks)
 
-    @contextmanager
-    def batch(self) -> Iterator[Callable[[bytes, bytes], None]]:
-        """A `put` for streams such as `import_file`: verified at once, written in groups, all by the end.
+    def batch(self) -> AbstractContextManager[Callable[[bytes, bytes], None]]:
+        """A `put` for streams; see `grouped`."""
+        return grouped(self._write, FLUSH_BYTES, FLUSH_BLOCKS)
 
-        When the body raises, what was flushed before stays: blocks are immutable, so that harms nobody.
-        """
-        pending: list[tuple[bytes, bytes]] = []
-        pending_bytes = 0
-
-        def put(cid: bytes, block: bytes) -> None:
-            nonlocal pending_bytes
-            check_block(cid, block)
-            pending.append((cid, block))
-            pending_bytes += len(block)
-            if pending_bytes >= FLUSH_BYTES or len(pending) >= FLUSH_BLOCKS:
-                flush()
-
-        def flush() -> None:
-            nonlocal pending_bytes
-            with self._transaction():
-                self._insert(pending)
-            pending.clear()
-            pending_bytes = 0
-
-        yield put
-        if pending:
-            flush()
+    def _write(self, blocks: Mapping[bytes, bytes]) -> None:
+        with self._transaction():
+            self._insert(list(blocks.items()))
 
     def get(self, cid: bytes) -> bytes | None:
         """The verified block, or None. A row whose bytes do not hash to its CID counts as missing."""

@@ -11,7 +11,8 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.peer.id import ID
 from swarmd.node.content.bitswap.config import BitswapLimits
-from swarmd.node.content.bitswap.message import MAX_MESSAGE_BYTES, PROTOCOLS, varint
+from swarmd.node.content.bitswap.message import MAX_MESSAGE_BYTES, PROTOCOLS
+from swarmd.node.content.dagpb import varint
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.host import MeshHost

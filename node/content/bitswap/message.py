@@ -12,6 +12,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from libp2p.bitswap.pb.bitswap_pb2 import Message as Packed
 from libp2p.custom_types import TProtocol
+from swarmd.node.content.dagpb import varint
 from swarmd.protocol.cids import CID_BYTES, is_cid
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.limits import MAX_BLOCK_BYTES
@@ -102,15 +103,6 @@ def encode_blocks(blocks: Iterable[tuple[bytes, bytes]], protocol: str = PROTOCO
             parts.append(b"\x1a" + varint(inside) + b"\x0a\x04" + cid[:4] + b"\x12" + size)
         parts.append(block)
     return b"".join(parts)
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def decode(data: bytes) -> Message:
