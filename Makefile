@@ -147,6 +147,10 @@ tests/interop/ipld/node_modules/.package-lock.json: tests/interop/ipld/package-l
 	@cd tests/interop/ipld && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+tests/dashboard/axe/node_modules/.package-lock.json: tests/dashboard/axe/package-lock.json
+	@cd tests/dashboard/axe && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 $(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/interop/go/go.sum
 	@mkdir -p $(TOOLS)/bin
 	@cd tests/interop/go && go vet . && go build -mod=readonly -trimpath -o "$(CURDIR)/$@" .
@@ -157,8 +161,8 @@ $(TOOLS)/bin/ipfs: tests/interop/kubo/go.mod tests/interop/kubo/go.sum
 	@cd tests/interop/kubo && CGO_ENABLED=0 go build -mod=readonly -trimpath -tags nofuse -ldflags '-s -w' \
 	  -o "$(CURDIR)/$@" github.com/ipfs/kubo/cmd/ipfs
 
-INTEROP_NPM := $(patsubst %,tests/interop/%/node_modules/.package-lock.json,js automerge ipld)
-interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs ## Get js-libp2p, Automerge, @ipld (npm), go-libp2p and kubo (go) for tests
+INTEROP_NPM := $(patsubst %,tests/%/node_modules/.package-lock.json,interop/js interop/automerge interop/ipld dashboard/axe)
+interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs ## Get js-libp2p, Automerge, @ipld, axe (npm), go-libp2p and kubo (go) for tests
 
 check: lint test seeds contracts-check contracts-test policies-check ## All that CI runs
 

@@ -12,6 +12,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_CHARS)]
 Answer = dict[str, Any]
+MAX_HOURS = 31 * 24
 
 
 def routes(ask: Asker) -> APIRouter:
@@ -51,6 +52,13 @@ def routes(ask: Asker) -> APIRouter:
     async def list_anchors(limit: Limit = 50) -> JSONResponse:
         """Receipts of this node that went to the chain together."""
         return JSONResponse(await ask("dashboard.anchors", limit=limit))
+
+    @api.get("/analytics", model=Answer)
+    async def analytics(
+        hours: Annotated[int, Query(ge=1, le=MAX_HOURS)] = 24, limit: Limit = 20
+    ) -> JSONResponse:
+        """What came of the needs: success, volumes, latency, capabilities, leaderboard, by the hour."""
+        return JSONResponse(await ask("analytics", hours=hours, limit=limit))
 
     @api.get("/review", model=Answer)
     async def review() -> JSONResponse:

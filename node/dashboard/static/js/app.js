@@ -1,49 +1,79 @@
 // The frame: navigation, keys, theme, and what is shown when nobody is logged in or nobody answers.
 import { link, read, useRead } from "./api.js";
 import { html, render, useEffect, useRef, useState, useStore } from "./lib.js";
-import { connect, streaming } from "./live.js";
+import { connect, disconnect, streaming } from "./live.js";
 import { Icon, Mark } from "./icons.js";
-import { Command, Empty, Loading } from "./parts.js";
+import { Empty, Loading, PageHead } from "./parts.js";
 import { go, place } from "./routes.js";
 import { Overview } from "./pages/overview.js";
 
-const later = (load, name) => () => load().then((module) => module[name]);
+// A page's module comes when it is wanted. A failed import stays failed under its name, so it is asked for under another.
+function later(path, name) {
+  let tries = 0;
+  let found = null;
+  return () => {
+    found ||= import(tries ? `${path}?again=${tries}` : path).then(
+      (module) => module[name],
+      (error) => {
+        found = null;
+        tries += 1;
+        throw error;
+      },
+    );
+    return found;
+  };
+}
 
 // key: what to press after g.
 const PAGES = [
   { id: "overview", name: "Overview", key: "o", load: async () => Overview, now: Overview },
-  { id: "needs", name: "Needs", key: "n", load: later(() => import("./pages/needs.js"), "Needs"), one: later(() => import("./pages/need.js"), "NeedPage") },
-  { id: "review", name: "Review", key: "r", load: later(() => import("./pages/review.js"), "Review") },
-  { id: "peers", name: "Peers", key: "p", title: "Mesh", load: later(() => import("./pages/peers.js"), "Peers") },
-  { id: "agents", name: "Agents", key: "a", load: later(() => import("./pages/agents.js"), "Agents") },
-  { id: "policy", name: "Policy", key: "v", load: later(() => import("./pages/policy.js"), "Policy") },
-  { id: "ledger", name: "Ledger", key: "l", title: "Money", load: later(() => import("./pages/ledger.js"), "Ledger") },
+  { id: "needs", name: "Needs", key: "n", load: later("./pages/needs.js", "Needs"), one: later("./pages/need.js", "NeedPage") },
+  { id: "review", name: "Review", key: "r", load: later("./pages/review.js", "Review") },
+  { id: "peers", name: "Peers", key: "p", title: "Mesh", load: later("./pages/peers.js", "Peers") },
+  { id: "agents", name: "Agents", key: "a", load: later("./pages/agents.js", "Agents") },
+  { id: "policy", name: "Policy", key: "v", load: later("./pages/policy.js", "Policy") },
+  { id: "ledger", name: "Ledger", key: "l", title: "Money", load: later("./pages/ledger.js", "Ledger") },
+  { id: "analytics", name: "Analytics", key: "y", load: later("./pages/analytics.js", "Analytics") },
 ];
 
 function Missing() {
-  return html`<${Empty} icon="search" title="There is no such page"><a href="#/overview">Go to the overview</a></${Empty}>`;
+  return html`<${PageHead} title="No such page" /><div class="card"><${Empty} icon="search" title="There is nothing here"><a href="#/overview">Go to the overview</a></${Empty}></div>`;
 }
 
-/** The component of a place, once its module is here. */
-function usePage(at) {
+function Unloaded() {
+  return html`<${PageHead} title="This page is not here yet" /><div class="card"><${Empty} icon="plug" title="It could not be loaded">
+    The daemon does not answer, or was updated: then load the dashboard again.</${Empty}></div>`;
+}
+
+/** The component of a place, once its module is here. Asked for again when the daemon is back. */
+function usePage(at, answers) {
   const entry = PAGES.find((each) => each.id === at.page);
   const load = entry && at.id && entry.one ? entry.one : entry?.load;
   const name = entry ? at.page + (at.id ? "/one" : "") : "missing";
   const [found, set] = useState({ name: entry?.now && !at.id ? name : "", page: entry?.now || null });
+  const here = found.name === name && found.page !== Unloaded;
   useEffect(() => {
+    if (here) return undefined;
     let wanted = true;
-    if (!load) set({ name, page: Missing });
-    else {
-      load().then(
-        (page) => wanted && set({ name, page }),
-        () => wanted && set({ name, page: () => html`<${Empty} icon="plug" title="This page could not be loaded">The daemon is gone, or was updated. Load the dashboard again.</${Empty}>` }),
-      );
-    }
+    const show = (page) => wanted && set({ name, page });
+    if (load) load().then(show, () => show(Unloaded));
+    else show(Missing);
     return () => {
       wanted = false;
     };
-  }, [name]);
+  }, [name, here, answers]);
   return found.name === name ? found.page : null;
+}
+
+/** The other pages, while nothing else is to do: then going there waits for nothing, and works without the daemon. */
+function fetchRest() {
+  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 500));
+  idle(() => {
+    for (const page of PAGES) {
+      page.load().catch(() => {});
+      page.one?.().catch(() => {});
+    }
+  });
 }
 
 function toggleTheme() {
@@ -173,7 +203,7 @@ function DownBanner() {
   const { state, problem } = useStore(link);
   useEffect(() => {
     if (state !== "down") return undefined;
-    const clock = setInterval(() => read("dashboard/overview").then(connect, () => {}), 2000);
+    const clock = setInterval(() => read("dashboard/overview").catch(() => {}), 2000);
     return () => clearInterval(clock);
   }, [state]);
   if (state !== "down") return null;
@@ -186,10 +216,11 @@ function App() {
   const { state, problem } = useStore(link);
   const [open, setOpen] = useState(false);
   const overview = useRead("dashboard/overview", null, { live: () => true, every: 15000 });
-  const Page = usePage(at);
+  const Page = usePage(at, state === "ok");
   const main = useRef(null);
   const first = useRef(true);
   useKeys(() => setOpen(false));
+  useEffect(fetchRest, []);
   useEffect(() => {
     const entry = PAGES.find((each) => each.id === at.page);
     document.title = (entry ? entry.name + " · " : "") + "swarmd";
@@ -200,14 +231,18 @@ function App() {
     }
     first.current = false;
   }, [at.page, at.id]);
+  useEffect(() => {
+    if (state === "locked") disconnect();
+    else if (state === "ok") connect();
+  }, [state]);
   if (state === "locked") return html`<${Locked} problem=${problem} />`;
   return html`<a class="skip" href="#main" onClick=${(event) => {
       event.preventDefault();
       main.current.focus();
     }}>Skip to the page</a>
     <div class="shell">
-      <div class="phone-bar"><button type="button" class="button quiet" aria-label="Menu" aria-expanded=${String(open)} aria-controls="side" onClick=${() => setOpen(!open)}>
-        <${Icon} name="menu" /></button><a class="brand" href="#/overview"><${Mark} size=${24} /><b>swarmd</b></a><${LiveDot} /></div>
+      <header class="phone-bar"><button type="button" class="button quiet" aria-label="Menu" aria-expanded=${String(open)} aria-controls="side" onClick=${() => setOpen(!open)}>
+        <${Icon} name="menu" /></button><a class="brand" href="#/overview"><${Mark} size=${24} /><b>swarmd</b></a><${LiveDot} /></header>
       ${open && html`<button type="button" class="scrim" aria-label="Close the menu" onClick=${() => setOpen(false)}></button>`}
       <${Side} open=${open} close=${() => setOpen(false)} at=${at} overview=${overview.data} />
       <main class="main" id="main" tabindex="-1" ref=${main} data-page=${at.page}>
@@ -217,7 +252,6 @@ function App() {
     <${Keys} /><div id="toast" class="toast" role="status" hidden></div>`;
 }
 
-connect();
 const root = document.getElementById("app");
 root.replaceChildren();
 render(html`<${App} />`, root);

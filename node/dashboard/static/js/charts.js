@@ -3,7 +3,7 @@ import { html } from "./lib.js";
 import { count } from "./format.js";
 
 /** The last day by the hour: finalized, failed, still open. */
-export function Columns({ hours }) {
+export function Columns({ hours, from = "24 h ago" }) {
   const top = Math.max(4, ...hours.map((hour) => hour.posted));
   const all = hours.reduce((sum, hour) => sum + hour.posted, 0);
   const done = hours.reduce((sum, hour) => sum + hour.finalized, 0);
@@ -20,10 +20,10 @@ export function Columns({ hours }) {
     });
   };
   return html`<figure class="columns"><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
-      aria-label=${`${count(all)} needs in the last 24 hours: ${count(done)} finalized, ${count(failed)} refunded or expired`}>
+      aria-label=${`${count(all)} needs since ${from}: ${count(done)} finalized, ${count(failed)} refunded or expired`}>
       ${[0, 0.5].map((share) => html`<line class="rule" x1="0" x2="100" y1=${high * share + 0.25} y2=${high * share + 0.25} vector-effect="non-scaling-stroke" />`)}
       ${hours.map(part)}<line class="base" x1="0" x2="100" y1="100" y2="100" vector-effect="non-scaling-stroke" /></svg>
-    <figcaption><span>24 h ago</span><span class="legend"><i class="finalized"></i>finalized ${count(done)}<i class="failed"></i>failed ${count(failed)}
+    <figcaption><span>${from}</span><span class="legend"><i class="finalized"></i>finalized ${count(done)}<i class="failed"></i>failed ${count(failed)}
       <i class="open"></i>in work ${count(all - done - failed)}</span><span>now</span></figcaption></figure>`;
 }
 

@@ -7,10 +7,12 @@ export const streaming = store("wait");
 export const feed = store([]);
 
 const FEED_LENGTH = 30;
-const AGAIN_MS = 3000;
+const AGAIN_MS = 5000;
+const POLL_MS = 5000;
 const watchers = new Set();
 let source = null;
 let count = 0;
+let again = 0;
 
 /** `watch(event)` for each: {kind, need, task, sender, text, state, at_ns}, or {resync: true} after a gap. */
 export function onEvent(watch) {
@@ -36,6 +38,7 @@ function heard(message) {
 }
 
 export function connect() {
+  clearTimeout(again);
   if (source) source.close();
   let opened = false;
   source = new EventSource("/api/v1/events");
@@ -47,8 +50,23 @@ export function connect() {
   };
   source.onmessage = heard;
   source.addEventListener("envelope", heard);
+  source.addEventListener("reset", () => tell({ resync: true }));
   source.onerror = () => {
-    streaming.set(opened ? "wait" : "off");
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, AGAIN_MS);
+    streaming.set(opened && source.readyState !== EventSource.CLOSED ? "wait" : "off");
+    // A browser comes back by itself after a broken connection, but not after a refusal.
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(connect, AGAIN_MS);
   };
 }
+
+/** Nobody is logged in, so there is nothing to listen to. */
+export function disconnect() {
+  clearTimeout(again);
+  if (source) source.close();
+  source = null;
+  streaming.set("off");
+}
+
+// Where there is no stream, pages look by themselves.
+setInterval(() => {
+  if (streaming.get() === "off" && source && document.visibilityState === "visible") tell({ resync: true });
+}, POLL_MS);

@@ -173,14 +173,14 @@ export function Pager({ offset, limit, total, onMove, note }) {
 
 /** A table; `columns`: [{name, right, wide, cell(row), title}]. */
 export function Table({ label, columns, rows, keyOf }) {
-  const place = (column) => [column.right && "right", column.wide && "wide", column.title && "title"].filter(Boolean).join(" ");
+  const place = (column) => [column.right && "right", column.wide && (column.wide === 2 ? "wide wider" : "wide"), column.title && "title"].filter(Boolean).join(" ");
   return html`<table class="table"><caption class="hidden">${label}</caption>
     <thead><tr>${columns.map((column) => html`<th scope="col" class=${place(column)}>${column.name || html`<span class="hidden">${column.hidden}</span>`}</th>`)}</tr></thead>
     <tbody>${rows.map((row, at) => html`<tr key=${keyOf ? keyOf(row) : at}>
       ${columns.map((column) => html`<td class=${place(column)}>${column.cell(row)}</td>`)}</tr>`)}</tbody></table>`;
 }
 
-export const needHref = (need) => "#/needs/" + encodeURIComponent(need);
+export const needHref = (thread) => (thread.startsWith("escrow-") ? "#/escrows/" : "#/needs/") + encodeURIComponent(thread);
 
 export function NeedLink({ need, title }) {
   if (!need) return html`<span class="faint">–</span>`;

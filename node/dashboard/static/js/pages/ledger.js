@@ -24,8 +24,8 @@ const accounts = (me) => [
 ];
 
 const anchors = [
-  { name: "Transaction", cell: (row) => row.tx_hash ? html`<span class="who"><code>${row.tx_hash.slice(0, 14)}…</code><${Copy} text=${row.tx_hash} label="Copy the transaction" /></span>` : html`<${Tone} of="busy">on its way</${Tone}>` },
-  { name: "Needs", cell: (row) => html`<span class="tags">${row.needs.slice(0, 3).map((need) => html`<a key=${need} class="tag" href=${needHref(need)}>${need}</a>`)}${row.needs.length > 3 && html`<span class="faint">+${row.needs.length - 3}</span>`}</span>` },
+  { name: "Transaction", cell: (row) => row.tx_hash ? html`<span class="who"><code>${row.tx_hash.slice(0, 10)}…</code><${Copy} text=${row.tx_hash} label="Copy the transaction" /></span>` : html`<${Tone} of="busy">on its way</${Tone}>` },
+  { name: "Needs", cell: (row) => html`<span class="tags">${row.needs.slice(0, 1).map((need) => html`<a key=${need} class="tag" href=${needHref(need)} title=${need}>${need.slice(0, 13)}…</a>`)}${row.needs.length > 1 && html`<span class="faint">+${row.needs.length - 1}</span>`}</span>` },
   { name: "Receipts", wide: true, right: true, cell: (row) => html`<span class="num">${count(row.receipts)}</span>` },
   { name: "Block", wide: true, right: true, cell: (row) => row.block ? html`<span class="num">${count(row.block)}</span>` : html`<span class="faint">–</span>` },
 ];

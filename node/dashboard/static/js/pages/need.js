@@ -25,9 +25,9 @@ function Plan({ need, live, me }) {
     if (!plan.tasks.length) return html`<${Empty} icon="needs" title="No plan yet">Planners propose one, and a committee decides.</${Empty}>`;
     const task = plan.tasks.find((each) => each.task === chosen);
     return html`<div class="plan"><${Graph} tasks=${plan.tasks} chosen=${chosen} choose=${(name) => choose(name === chosen ? "" : name)} />
-      <aside class="task" aria-label="Chosen task" aria-live="polite">${task
+      <div class="task" role="group" aria-label="Chosen task" aria-live="polite">${task
         ? html`<h3>${task.task}</h3><${TaskFacts} task=${task} Who=${Who} Badge=${Badge} me=${me} />`
-        : html`<p class="muted">Choose a task to see who works on it, what it costs and who judged it.</p>`}</aside></div>`;
+        : html`<p class="muted">Choose a task to see who works on it, what it costs and who judged it.</p>`}</div></div>`;
   }}</${Reading}></${Card}>`;
 }
 

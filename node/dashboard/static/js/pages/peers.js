@@ -18,7 +18,7 @@ function Map({ nodes, me }) {
   const others = nodes.filter((node) => !node.me).sort((a, b) => Number(!a.connected) - Number(!b.connected)).slice(0, MAP_MOST);
   const half = 150;
   const spots = others.map((node, at) => {
-    const angle = (2 * Math.PI * at) / Math.max(1, others.length) - Math.PI / 2;
+    const angle = (2 * Math.PI * at) / Math.max(1, others.length) - Math.PI / 3;
     const far = distance(node) * (half - 22);
     return { node, x: Math.cos(angle) * far * 1.55, y: Math.sin(angle) * far };
   });
@@ -37,10 +37,10 @@ const columns = (me) => [
   { name: "Link", cell: (node) => node.me ? html`<span class="faint">–</span>` : node.connected
     ? html`<${Tone} of=${node.connected.state === "banned" ? "bad" : "good"}>${node.connected.rtt_ms === null ? "connected" : ms(node.connected.rtt_ms)}</${Tone}>` : html`<${Tone}>not connected</${Tone}>` },
   { name: "Reputation", wide: true, cell: (node) => html`<${Score} value=${node.reputation} label="Reputation" />` },
-  { name: "Peer score", wide: true, cell: (node) => node.connected ? html`<${Score} value=${Math.round(100 * node.connected.score)} label="Peer score" />` : html`<span class="faint">–</span>` },
+  { name: "Peer score", wide: 2, cell: (node) => node.connected ? html`<${Score} value=${Math.round(100 * node.connected.score)} label="Peer score" />` : html`<span class="faint">–</span>` },
   { name: "Role", cell: (node) => node.verifier ? html`<${Tone} of="accent">verifier</${Tone}>` : html`<span class="faint">${node.pool === "none" ? "worker" : node.pool}</span>` },
-  { name: "Offers", wide: true, cell: (node) => node.offers.length ? html`<span class="tags">${node.offers.slice(0, 3).map((name) => html`<span class="tag" key=${name}>${name}</span>`)}${node.offers.length > 3 && html`<span class="faint">+${node.offers.length - 3}</span>`}</span>` : html`<span class="faint">nothing</span>` },
-  { name: "Traffic", wide: true, right: true, cell: (node) => node.connected ? html`<span class="num nowrap">${bytes(node.connected.bytes_in)} in, ${bytes(node.connected.bytes_out)} out</span>` : html`<span class="faint nowrap">heard <${Ago} ns=${node.heard_ns} /></span>` },
+  { name: "Offers", wide: true, cell: (node) => node.offers.length ? html`<span class="tags">${node.offers.slice(0, 2).map((name) => html`<span class="tag" key=${name}>${name}</span>`)}${node.offers.length > 2 && html`<span class="faint">+${node.offers.length - 2}</span>`}</span>` : html`<span class="faint">nothing</span>` },
+  { name: "Traffic", wide: true, right: true, cell: (node) => node.connected ? html`<span class="num nowrap">${bytes(node.connected.bytes_in)} in<br />${bytes(node.connected.bytes_out)} out</span>` : html`<span class="faint nowrap">heard <${Ago} ns=${node.heard_ns} /></span>` },
 ];
 
 export function Peers() {

@@ -4,14 +4,14 @@ import { html, useEffect, useState } from "../lib.js";
 import { read, useRead } from "../api.js";
 import { KindMark } from "../kinds.js";
 import { Bars } from "../charts.js";
-import { Ago, Card, Choices, Copy, Empty, NeedLink, PageHead, Reading, Table, Tile, Tone, Who } from "../parts.js";
+import { Ago, Card, Choices, Copy, Empty, needHref, PageHead, Reading, Table, Tile, Tone, Who } from "../parts.js";
 import { setParams } from "../routes.js";
 
 const GATES = [["preflight", "Before we speak"], ["ingress", "What comes in"], ["commit", "Before we attest"]];
 
 const columns = (me) => [
   { name: "Verdict", cell: (row) => row.allow ? html`<${Tone} of="good">allowed</${Tone}>` : html`<${Tone} of="bad">denied</${Tone}>` },
-  { name: "Statement", title: true, cell: (row) => html`<a href=${"#/needs/" + encodeURIComponent(row.need)}>${row.text}</a>
+  { name: "Statement", title: true, cell: (row) => html`<a href=${needHref(row.need)}>${row.text}</a>
     <span>${row.allow ? row.need : row.reasons.join(", ") || "no reason given"}</span>` },
   { name: "Kind", wide: true, cell: (row) => html`<${KindMark} kind=${row.kind} />` },
   { name: "Said by", wide: true, cell: (row) => html`<${Who} did=${row.sender} me=${me} />` },
