@@ -19,7 +19,7 @@ ARGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-HOSTILE = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>'\"&{{7*7}}"
+HOSTILE = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\'"&{{7*7}}'
 # What keeps a promise of the page from being broken in silence.
 WATCH = """
 addEventListener("securitypolicyviolation", (e) => {
@@ -64,7 +64,9 @@ class Served(Cluster):
         self.ask("agent.add", agent=agent, base="/")
 
     def post(self, title: str, *tasks: dict[str, Any], budget: str = "0.50") -> str:
-        return str(self.ask("need.post", spec={"title": title, "budget": budget, "tasks": list(tasks)})["need"])
+        return str(
+            self.ask("need.post", spec={"title": title, "budget": budget, "tasks": list(tasks)})["need"]
+        )
 
     def login(self) -> str:
         return str(self.ask("api.login", scopes=["read"])["url"])
@@ -80,14 +82,23 @@ class Served(Cluster):
 
 
 def count_task(name: str, text: str, *after: str) -> dict[str, Any]:
-    return {"id": name, "capability": "text.wordcount", "input": {"text": {"text": text}}, "after": list(after)}
+    return {
+        "id": name,
+        "capability": "text.wordcount",
+        "input": {"text": {"text": text}},
+        "after": list(after),
+    }
 
 
 @pytest.fixture(scope="package")
 def mesh(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[Served]:
     """Two daemons: alice decides and works alone, bob is a peer. One need has been done, its title is hostile."""
     found = Served(
-        tmp_path_factory.mktemp("dashboard"), ("alice", "bob"), verifiers=("alice",), balance=BALANCE, mesh="dash"
+        tmp_path_factory.mktemp("dashboard"),
+        ("alice", "bob"),
+        verifiers=("alice",),
+        balance=BALANCE,
+        mesh="dash",
     )
     try:
         found.start_all()
@@ -163,7 +174,9 @@ class View:
         assert self.page.evaluate("window.pwned") is None
 
     def overflow(self) -> int:
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        return int(
+            self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        )
 
 
 @pytest.fixture

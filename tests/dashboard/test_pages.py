@@ -22,7 +22,9 @@ def violations(view: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_whole_in_both_themes_and_on_a_phone(view: Any, axe: str, done_need: str, page: str) -> None:
+def test_a_page_is_whole_in_both_themes_and_on_a_phone(
+    view: Any, axe: str, done_need: str, page: str
+) -> None:
     view.go(place_of(page, done_need))
     assert view.page.locator("[role=alert]").count() == 0, view.page.locator("#main").inner_text()
     view.page.evaluate(axe)
@@ -56,7 +58,7 @@ def hostile(value: Any, text: str) -> Any:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_text_of_others_stays_text_on_every_page(view: Any, done_need: str, page: str) -> None:
-    text = "<img src=x onerror=\"window.pwned=1\"><svg onload=\"window.pwned=1\"><script>window.pwned=1</script>"
+    text = '<img src=x onerror="window.pwned=1"><svg onload="window.pwned=1"><script>window.pwned=1</script>'
 
     def change(route: Route) -> None:
         with suppress(Error):  # the page went on, or was closed, meanwhile

@@ -75,7 +75,12 @@ def test_needs_are_found_by_title_state_and_owner(view: Any, mesh: Any) -> None:
 
 def test_the_plan_moves_while_the_work_goes_on(view: Any, mesh: Any, hold: Callable[[], None]) -> None:
     held = {"id": "held", "capability": "test.hold", "input": {"x": {"json": 1}}}
-    after = {"id": "after", "capability": "text.wordcount", "input": {"text": {"text": "a b"}}, "after": ["held"]}
+    after = {
+        "id": "after",
+        "capability": "text.wordcount",
+        "input": {"text": {"text": "a b"}},
+        "after": ["held"],
+    }
     need = mesh.post("it moves", held, after)
     view.go(f"needs/{need}")
     view.page.evaluate("window.same = true")

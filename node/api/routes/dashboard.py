@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from swarmd.node.analytics.tally import MAX_HOURS
 from swarmd.node.api.asking import Asker
 from swarmd.node.api.describing import Routes
 from swarmd.node.dashboard.ops import MAX_LIMIT, MAX_OFFSET, MAX_TEXT_CHARS
@@ -12,7 +13,6 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 Text = Annotated[str | None, Query(max_length=MAX_TEXT_CHARS)]
 Answer = dict[str, Any]
-MAX_HOURS = 31 * 24
 
 
 def routes(ask: Asker) -> APIRouter:

@@ -32,6 +32,7 @@ export function Analytics({ at, overview }) {
       actions=${html`<${Choices} label="Time" value=${hours} options=${HOURS} onChange=${(next) => setParams({ hours: next })} />`} />
     <${Reading} of=${found} rows=${8}>${(it) => {
       const { escrow, needs, tasks, challenges } = it;
+      const rank = it.leaderboard.find((row) => row.did === it.me.did)?.rank;
       const columns = it.hours.map((hour) => ({ posted: hour.needs, finalized: hour.finalized, failed: hour.ended - hour.finalized }));
       return html`<div class="stack"><div class="tiles">
           <${Tile} name="Escrow success" value=${rate(escrow.success_rate)} note=${`${count(needs.finalized)} of ${count(needs.needs - needs.open)} that ended`} />
@@ -39,7 +40,7 @@ export function Analytics({ at, overview }) {
           <${Tile} name="Tasks accepted" value=${count(tasks.accepted)} note=${`${plural(tasks.failed, "attempt")} failed`} />
           <${Tile} name="In all, median" value=${ms(it.latency.finalize_ms.p50)} note=${`p95 ${ms(it.latency.finalize_ms.p95)}`} />
           <${Tile} name="Challenges" value=${count(challenges.made)} note=${`${count(challenges.upheld)} upheld`} />
-          <${Tile} name="My reputation" value=${it.me ? it.me.reputation : "–"} unit="of 100" note=${it.me && it.me.rank ? `rank ${it.me.rank}` : "no work counted yet"} /></div>
+          <${Tile} name="My reputation" value=${it.me.reputation} unit="of 100" note=${rank ? `rank ${rank}` : "no work counted yet"} /></div>
         <div class="grid"><div class="w7 stack"><${Card} title="Needs" sub="by the hour they were posted" end=${html`<${Tone} of=${it.behind_s > 5 ? "warn" : "good"}>${it.behind_s > 1 ? `${span(it.behind_s)} behind` : "up to date"}</${Tone}>`}>
             <${Columns} hours=${columns} from=${hours ? span(3600 * Number(hours)) + " ago" : "24 h ago"} /></${Card}>
           <${Card} title="Leaderboard" sub="by reputation, then by how much they did" bare>${it.leaderboard.length ? html`<${Table} label="Leaderboard" columns=${leaders(me)} rows=${it.leaderboard} keyOf=${(row) => row.did} />`
