@@ -30,6 +30,14 @@ def add(commands: Commands) -> None:
         "--lines", type=count, default=100, metavar="N", help="the last N of what there is (100)"
     )
     logs.add_argument("--file", metavar="FILE", help="of --log-file (default: swarmd.log in the home)")
+    top = commands.add(
+        "top",
+        "top:run_top",
+        "watch peers, needs, agents, money and gates in the terminal",
+        "swarmd top --interval 2",
+        "Enter shows why a need stands as it does, p pauses, q quits. Without a terminal, or with --json, it says it once.",
+    )
+    top.add_argument("--interval", type=seconds, default=1.0, metavar="S", help="ask again so often (1)")
     _add_wait(commands)
     _add_service(commands)
 
