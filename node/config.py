@@ -181,6 +181,20 @@ class Config:
         _texts,
         "Contracts on the chain: SettlementAnchor=0x..., Settlement=0x..., TestUSD=0x... (any USDC).",
     )
+    chain_vault: str = _setting(
+        "",
+        _text,
+        "The account (0x...) that deposits of the mesh go to and withdrawals come from; empty: this node's own.",
+    )
+    transfer_max: str = _setting(
+        "0", _text, "The most that this node pays in one transfer, in USDC; 0: no limit."
+    )
+    transfer_max_per_day: str = _setting(
+        "0", _text, "The most that this node pays by transfers in 24 hours, in USDC; 0: no limit."
+    )
+    withdraw_delay_s: float = _setting(
+        600.0, _seconds(0, 30 * 86_400), "How old a withdrawal must be before the vault's node pays it."
+    )
     policy_path: str = _setting(
         "",
         _text,

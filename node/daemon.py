@@ -28,6 +28,7 @@ from swarmd.node.arbiter.settings import EtcdSettings, open_arbiter
 from swarmd.node.backup.ops import backup_ops
 from swarmd.node.backup.silence import Silence
 from swarmd.node.backup.snapshot import remove_snapshot
+from swarmd.node.balances.service import Balances, BalanceSettings
 from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
 from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import RpcSettings, make_chain
@@ -89,7 +90,7 @@ from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.node.turns import Out
 from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.effects import Arbitrate, CheckQuote, Fetch, Judge, RunAgent, Submit
+from swarmd.protocol.effects import Arbitrate, CheckClaim, CheckQuote, Fetch, Judge, RunAgent, Submit
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import ChainSeen, Commanded, ManifestSeen
@@ -136,6 +137,7 @@ class Settings:
     api: ApiSettings = ApiSettings()
     settlement: SettleTerms = SettleTerms()
     settle_interval_s: float = 15.0
+    balances: BalanceSettings = BalanceSettings()
 
 
 class Daemon:
@@ -201,6 +203,7 @@ class Daemon:
         self.telemetry = Telemetry(settings.telemetry, self.runner)
         self.analytics = Analytics(home, self.runner)
         self.capsules.attach(self.runner, self.content, self.transport)
+        self.balances = Balances(home, self.runner, self.chain, self.money, settings.balances)
         attestation = SoftwareAttestation(settings.attestation_keys)
         self.dispatcher = Dispatcher(
             self.runner,
@@ -213,6 +216,7 @@ class Daemon:
             scratch,
             self.arbiter,
             attestation,
+            self.balances.claims,
         )
         self._configure()
         self._manifest: Manifest | None = None
@@ -277,6 +281,7 @@ class Daemon:
                 **self.capsules.ops(),
                 **backup_ops(home, self.chain),
                 **self.money.ops(),
+                **self.balances.ops(),
                 **self.silence.ops(),
                 **ContentOps(
                     self.blocks,
@@ -385,6 +390,7 @@ class Daemon:
                 nursery.start_soon(self.capsules.run)
                 nursery.start_soon(self.content_host.run)
                 nursery.start_soon(self.settling.run)
+                nursery.start_soon(self.balances.payer.run)
                 nursery.start_soon(watch_bootstrap, self.runner)
                 nursery.start_soon(self.telemetry.run)
                 nursery.start_soon(self.analytics.run)
@@ -437,6 +443,7 @@ class Daemon:
         self.journal.close()
         self.analytics.close()
         self.repo.close()
+        self.balances.close()
         self._peer_store.close()
         self.content_host.close()
         if self.arbiter is not None:
@@ -459,7 +466,7 @@ class Daemon:
             except trio.WouldBlock:
                 log.warning("a frame is left to sync: the transport is behind")
         for effect in out.effects:
-            if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate | CheckQuote):
+            if isinstance(effect, RunAgent | Judge | Fetch | Submit | Arbitrate | CheckQuote | CheckClaim):
                 kept: Kept = effect
                 self.dispatcher.start(kept)
             elif isinstance(effect, Wish):

@@ -123,6 +123,7 @@ class Runner:
         # A restored node: until it has heard what it said after the backup, it only listens (docs/backup.md).
         self.silent = False
         self.watchers: list[Callable[[Envelope], None]] = []
+        self.before_adoption: list[Callable[[], None]] = []  # who takes down what a checkpoint lets go of
         self.floor = floor  # where chains begin whose earlier batches are not here
         self._clock_ns = clock_ns
         self._new_state = new_state
@@ -500,6 +501,9 @@ class Runner:
         return verdict
 
     def _step(self, given: Input, out: Out, reply: Reply | None = None) -> None:
+        if isinstance(given, Adopted):
+            for follow in self.before_adoption:
+                follow()
         if self.tracer is None:
             self._tell(given, out, reply)
             return

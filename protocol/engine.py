@@ -57,7 +57,7 @@ def step(state: State, given: Input) -> list[Effect]:
         raise TypeError(f"no such input: {type(given).__name__}")
     out: list[Effect] = []
     before_ns = state.now_ns
-    state.now_ns = max(state.now_ns, given.at_ns)
+    state.now_ns = state.ledger.moves.now_ns = max(state.now_ns, given.at_ns)
     try:
         handler(state, given, out)
     except commands.LocalFault:

@@ -315,6 +315,12 @@ class MoneyDesk:
         self._chain.wake()
         return found
 
+    async def work(self, run: Callable[[Money], T]) -> T:
+        """Something of another room's, with the books and the chain, in the chain's thread."""
+        found = await self._chain.with_machine(lambda machine: run(self._of(machine)))
+        self._chain.wake()
+        return found
+
     async def _status(self, args: Mapping[str, Any]) -> Any:
         """Answers while the chain cannot: what is wrong with it is what is asked."""
         chain = dict(self._chain.status())

@@ -144,6 +144,7 @@ def run_up(ctx: Context) -> int:
     from swarmd.node import up
     from swarmd.node.arbiter.settings import EtcdSettings
     from swarmd.node.chain.keystore import PASSPHRASE_VARIABLE
+    from swarmd.node.console.balances import balance_settings
     from swarmd.node.console.money import rpc_settings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
@@ -193,6 +194,7 @@ def run_up(ctx: Context) -> int:
             config.telemetry_metrics_interval_s,
         ),
         api=api_settings(config),
+        balances=balance_settings(config),
     )
     up.run(settings, lambda ready: _announce(ctx, ready))
     return OK

@@ -64,7 +64,7 @@ class Escrow:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A change of `available`: `delta` minor units, which left `after`. `name` is of a need, a transfer, a deposit...;
+    """A change of `available`: `delta` minor units, which left `after`, told at `at_ns`. `name` is of a need, a transfer, a deposit...;
     with `kind` and the account it is unique. `other`: whose money it was."""
 
     kind: str
@@ -72,6 +72,7 @@ class Move:
     other: str
     delta: int
     after: int
+    at_ns: int
 
 
 class Moves:
@@ -82,6 +83,7 @@ class Moves:
         self.watch = watch
         self.version = 0
         self.opening = 0
+        self.now_ns = 0  # told by the engine
         self.rows: list[Move] = []
 
     def begin(self, accounts: Mapping[str, Account]) -> None:
@@ -92,7 +94,7 @@ class Moves:
 
     def add(self, did: str, kind: str, name: str, other: str, delta: int, after: int) -> None:
         if did == self.watch and did:
-            self.rows.append(Move(kind, name, other, delta, after))
+            self.rows.append(Move(kind, name, other, delta, after, self.now_ns))
 
 
 class Ledger:

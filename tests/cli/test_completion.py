@@ -25,7 +25,7 @@ EVERYWHERE = {"--home", "--json", "--quiet", "--no-color", "--help"}
 LINES = pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("swarmd st", {"stake", "state", "stop", "status"}),
+        ("swarmd st", {"stake", "state", "statement", "stop", "status"}),
         (
             "swarmd need ",
             {"post", "list", "show", "graph", "watch"} | EVERYWHERE,

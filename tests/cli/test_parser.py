@@ -67,6 +67,7 @@ def test_the_commands_that_there_are() -> None:
         *(f"stake {name}" for name in ("show", "add", "unbond", "withdraw")),
         *(f"settle {name}" for name in ("status", "now", "add", "deposit", "withdraw", "deploy")),
         *("receipt show", "receipt verify"),
+        *("transfer", "deposit", "withdraw", "statement"),
         *(f"channel {name}" for name in ("open", "pay", "receive", "topup", "claim", "close", "list")),
         *("down", "logs", "wait ready", "wait need", "bugreport", "man", "top"),
         *(f"service {name}" for name in ("install", "uninstall", "status")),

@@ -1,0 +1,1 @@
+"""Transfers, withdrawals, deposits and statements of this node's account (docs/balances.md)."""
