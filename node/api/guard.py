@@ -141,6 +141,8 @@ class Guard:
             self._on_corrupt(error)
             await self._finish(scope, receive, answer, internal())
         except Exception:
+            if answer.gone:
+                return  # whoever asked left in the middle of the answer
             # The isolation boundary of a request: a bug in one must not end the daemon. What the app raises was
             # answered already, if anything could be.
             log.exception("%s %s failed", scope["method"], scope["path"])
@@ -392,6 +394,7 @@ class _Answer:
         self._send = send
         self._api = scope["path"].startswith(API)
         self.begun = False
+        self.gone = False
         self.extra: list[tuple[bytes, bytes]] = []
 
     async def send(self, message: Message) -> None:
@@ -403,7 +406,11 @@ class _Answer:
                 if pair[0] not in names:
                     headers.append(pair)
             message["headers"] = [*headers, *self.extra]
-        await self._send(message)
+        try:
+            await self._send(message)
+        except Exception:  # whatever a connection in ruins makes of it: there is nobody to tell
+            self.gone = True
+            raise
 
 
 def split_host(text: str) -> tuple[str, int | None]:

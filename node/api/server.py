@@ -40,18 +40,24 @@ _BACKLOG = 100
 
 class Patient(trio.abc.Stream):
     """A socket that does not wait for ever for who does not read. Hypercorn shields its sends from cancellation: one
-    stalled client would keep the whole daemon from stopping."""
+    stalled client would keep the whole daemon from stopping. Whoever serves the client ends with it."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
         self._stream = stream
+        self._scope = scope
         self.socket = stream.socket
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         while view:
             with trio.move_on_after(STALL_TIMEOUT_S) as patience:
-                sent = await self.socket.send(view[:65_536])
+                try:
+                    sent = await self.socket.send(view[:65_536])
+                except OSError as error:
+                    self._scope.cancel()
+                    raise trio.BrokenResourceError("the client is gone") from error
             if patience.cancelled_caught:
+                self._scope.cancel()
                 await trio.aclose_forcefully(self._stream)
                 raise trio.BrokenResourceError("the client reads too slowly")
             view = view[sent:]
@@ -208,14 +214,15 @@ class ApiServer:
                     nursery.start_soon(self._client, stream, context)
 
     async def _client(self, stream: trio.SocketStream, context: ssl.SSLContext | None) -> None:
-        patient = Patient(stream)
+        scope = trio.CancelScope()
+        patient = Patient(stream, scope)
         try:
             served: Any = patient
             if context is not None:
                 served = trio.SSLStream(patient, context, server_side=True, https_compatible=True)
             client = _Connection(self._app, self._config, self._context, ConnectionState({}), served)
-            # A scope of ours and not Hypercorn's nursery: that lets a Cancelled of its own out.
-            with trio.CancelScope() as client.scope:
+            client.scope = scope  # not Hypercorn's nursery: that lets a Cancelled of its own out
+            with scope:
                 await client
         except Exception as error:
             # The isolation boundary of a client: what its bytes make of the HTTP library costs it its connection.
