@@ -17,7 +17,7 @@ from swarmd.node.api.models import Problem
 from swarmd.node.api.once import Once
 from swarmd.node.api.pages import Pages
 from swarmd.node.api.problems import internal, problem
-from swarmd.node.api.routes import agreement, content, dashboard, events, money, needs, node
+from swarmd.node.api.routes import agreement, content, dashboard, events, harmony, money, needs, node
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
 from swarmd.node.api.uploads import Uploads
 from swarmd.node.version import version
@@ -62,6 +62,7 @@ def make_app(parts: Parts) -> FastAPI:
         agreement.routes(parts.ask, once),
         *money.routes(parts.ask, once),
         content.routes(parts.ask, parts.uploads),
+        harmony.routes(parts.ask, once),
         events.routes(parts.events),
         dashboard.routes(parts.ask),
     ):

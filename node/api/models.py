@@ -234,3 +234,31 @@ class Added(BaseModel):
 
 class Pins(BaseModel):
     pins: list[dict[str, Any]]
+
+
+class Escrow(BaseModel):
+    escrow: str
+    title: str
+    state: str
+    role: str = Field(description="what this node is in it")
+    buyer: str
+    seller: str | None
+    amount: str
+    held: str
+    paid: str
+    returned: str
+    waits_for: list[Any]
+
+
+class Escrows(BaseModel):
+    escrows: list[dict[str, Any]]
+    total: int
+
+
+class Reputation(BaseModel):
+    did: str
+    reputation: int = Field(description="0 to 100")
+    settled_well: int
+    settled_badly: int
+    stake: str
+    tier: str

@@ -126,3 +126,89 @@ class JoinSpec(Body):
 
 class LeaveSpec(Body):
     reason: str = Field("", max_length=200)
+
+
+class Milestone(Body):
+    name: str = Field(min_length=1, max_length=256)
+    amount: USDC
+
+
+class Wait(Body):
+    name: str = Field(min_length=1, max_length=256)
+    by: str = Field(max_length=128, description="the did:key that says it is so")
+
+
+class Terms(Body):
+    """What two parties agree on (docs/escrow.md). What is left out is as in the last offer, or the default."""
+
+    title: str | None = Field(None, max_length=1_000)
+    spec: str | None = Field(None, max_length=65_536)
+    amount: USDC | None = Field(None, description="or the sum of the milestones")
+    seller: str | None = Field(None, max_length=128, description="a did:key; without one anybody may offer")
+    milestones: list[Milestone] | None = Field(None, min_length=1, max_length=64)
+    deadline_s: int | None = Field(None, ge=0)
+    review_s: int | None = Field(None, ge=0)
+    scorers: list[str] | None = Field(None, max_length=64)
+    score_quorum: int | None = Field(None, ge=0, le=255)
+    panel: list[str] | None = Field(None, max_length=64)
+    quorum: int | None = Field(None, ge=0, le=255)
+    panel_s: int | None = Field(None, ge=0)
+    undecided_bp: int | None = Field(
+        None, ge=0, le=10_000, description="the seller's part if the panel is silent"
+    )
+    after: list[Wait] | None = Field(None, max_length=64)
+    expires_s: int | None = Field(None, ge=0, description="how long the offer holds")
+
+
+class EscrowSpec(Terms):
+    title: str = Field(max_length=1_000)
+
+
+class OfOne(Body):
+    escrow: str = Field(min_length=1, max_length=128, description="its id, or an unambiguous beginning of it")
+
+
+class OfferSpec(Terms, OfOne):
+    note: str | None = Field(None, max_length=4_000)
+
+
+class AcceptSpec(OfOne):
+    offer: Cid | None = None
+
+
+class FundEscrowSpec(OfOne):
+    seller: str | None = Field(None, max_length=128)
+
+
+class SubmitSpec(OfOne):
+    cid: Cid = Field(description="of what is delivered")
+    milestone: str | None = Field(None, max_length=256)
+    note: str | None = Field(None, max_length=4_000)
+
+
+class ScoreSpec(OfOne):
+    score: int = Field(ge=0, le=100)
+    milestone: str | None = Field(None, max_length=256)
+    reason: str | None = Field(None, max_length=4_000)
+
+
+class ReadySpec(OfOne):
+    name: str = Field(min_length=1, max_length=256)
+
+
+class ReleaseSpec(OfOne):
+    milestones: list[str] = Field(default_factory=list, max_length=64, description="all, if none is named")
+
+
+class RefundSpec(OfOne):
+    reason: str | None = Field(None, max_length=4_000)
+
+
+class DisputeSpec(OfOne):
+    reason: str = Field(min_length=1, max_length=4_000)
+    evidence: list[Cid] = Field(default_factory=list, max_length=64)
+
+
+class ResolveSpec(OfOne):
+    seller_bp: int = Field(ge=0, le=10_000, description="the seller's part, in hundredths of a percent")
+    reason: str | None = Field(None, max_length=4_000)
