@@ -43,6 +43,8 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
     need.waiting_for = ""
     proposal = need.proposal()
     assert proposal is not None
+    if not _has_part(state, need, proposal):
+        return
     names = list(need.runs) if tasks is None else _with_children(need, tasks)
     for name in names:
         run = need.runs.get(name)
@@ -55,6 +57,16 @@ def _draw(need: Need) -> int:
     return need.decided.epoch if need.decided is not None else need.draw
 
 
+def _has_part(state: State, need: Need, proposal: Proposal) -> bool:
+    """Could it fall to us to work, to judge or to release? Of a large mesh, to few: the plan's workers and verifiers."""
+    me, seats = state.me, state.terms.seats
+    return (
+        me in seats(_draw(need)).places
+        or me in seats(proposal.draw).places
+        or any(worker == me for workers in proposal.plan.values() for worker, _ in workers)
+    )
+
+
 def _with_children(need: Need, tasks: list[str]) -> list[str]:
     names = dict.fromkeys(tasks)
     for task in tasks:
@@ -65,10 +77,10 @@ def _with_children(need: Need, tasks: list[str]) -> list[str]:
 def _expire(state: State, need: Need, out: list[Effect]) -> bool:
     at_ns = need.deadline_ns + state.genesis.expiry_grace_s * S_NS
     if state.me != need.owner:
-        roster = state.terms.roster(state.epoch)
-        if state.me not in roster:
+        place = state.terms.seats(state.epoch).places.get(state.me)
+        if place is None:
             return False
-        at_ns += (1 + roster.index(state.me)) * EXPIRE_STAGGER_NS
+        at_ns += (1 + place) * EXPIRE_STAGGER_NS
     if not state.due(need, at_ns, out, "expire"):
         return False
     if need.once("expired"):

@@ -2,11 +2,46 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from swarmd.protocol.consensus import committee
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.consensus.roster import Roster, of_genesis
 from swarmd.protocol.genesis import Genesis
+
+
+class Seats:
+    """A roster made ready to draw from. Equal to itself alone: a look-up by it does not hash all its members.
+
+    `places`: member -> its place among them, from 0.
+    """
+
+    __slots__ = ("places", "roster", "weights")
+
+    def __init__(self, roster: Roster) -> None:
+        self.roster = roster
+        self.places = {did: place for place, did in enumerate(roster.members)}
+        self.weights = tuple(sorted(roster.weights.items()))
+
+
+# Nearly every envelope of a need asks for its committees again. A `Seats` never changes.
+@lru_cache(maxsize=16_384)
+def _drawn(
+    seats: Seats,
+    purpose: str,
+    thread: str,
+    task: str,
+    epoch: int,
+    k: int,
+    exclude: tuple[str, ...],
+    gone: frozenset[str],
+    mode: str,
+) -> Committee:
+    roster = seats.roster
+    order = committee.ranked(roster.members, purpose, thread, task, epoch, seats.weights, roster.beacon)
+    if gone:
+        order = tuple(did for did in order if did not in gone)
+    return committee.draw(order, k, exclude, mode)
 
 
 @dataclass(slots=True)
@@ -15,6 +50,7 @@ class Terms:
 
     genesis: Genesis
     rosters: dict[int, Roster] = field(default_factory=dict)
+    _seats: dict[int, Seats] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.rosters:
@@ -35,6 +71,15 @@ class Terms:
         """The verifiers of an epoch that has begun here, sorted."""
         return self.rosters[self.known(epoch)].members
 
+    def seats(self, epoch: int) -> Seats:
+        """Those of `roster(epoch)`."""
+        epoch = self.known(epoch)
+        roster, seats = self.rosters[epoch], self._seats.get(epoch)
+        if seats is None or seats.roster is not roster:
+            self._seats = {n: kept for n, kept in self._seats.items() if self.rosters.get(n) is kept.roster}
+            seats = self._seats[epoch] = Seats(roster)
+        return seats
+
     def k_plan(self, epoch: int) -> int:
         return committee.k_plan(len(self.roster(epoch)), self.genesis)
 
@@ -52,12 +97,10 @@ class Terms:
         gone: Collection[str] = (),
     ) -> Committee:
         """A committee of `epoch`. `exclude` sit in it only if nobody else is left, those who are `gone` never."""
-        roster = self.rosters[self.known(epoch)]
-        weights = tuple(sorted(roster.weights.items()))
-        order = committee.ranked(roster.members, purpose, thread, task, epoch, weights, roster.beacon)
-        if gone:
-            order = tuple(did for did in order if did not in gone)
-        return committee.draw(order, k, exclude, self.genesis.quorum_mode)
+        mode = self.genesis.quorum_mode
+        return _drawn(
+            self.seats(epoch), purpose, thread, task, epoch, k, tuple(exclude), frozenset(gone), mode
+        )
 
 
 def in_bootstrap(terms: Terms, epoch: int) -> bool:

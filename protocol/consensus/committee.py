@@ -92,11 +92,6 @@ def draw(order: Sequence[str], k: int, exclude: Collection[str], mode: str = MAJ
 
     Where fewer are left, those decide by their own quorum. A mesh of one daemon judges itself.
     """
-    return _drawn(tuple(order), k, frozenset(exclude), mode)
-
-
-@lru_cache(maxsize=8192)  # nearly every envelope of a need asks for its committees again
-def _drawn(order: tuple[str, ...], k: int, exclude: frozenset[str], mode: str) -> Committee:
     eligible = [did for did in order if did not in exclude] or list(order)
     members = tuple(eligible[: committee_size(k, mode)])
     return Committee(members, quorum_of(len(members), mode))

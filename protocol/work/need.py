@@ -370,7 +370,12 @@ class Need:
         if proposal is None:
             run.state = states.PROPOSED if self.proposals else states.OPEN
             return run
-        facts = [fact for fact in self.by_task.get(task, ()) if self._proposal_of(fact) == proposal.id]
+        planned, claims_by_id = proposal.id, self.claims
+        facts = [
+            fact
+            for fact in self.by_task.get(task, ())
+            if (claims_by_id[fact.claim] if type(fact) is Commit else fact).proposal == planned
+        ]
         if self.fallen:
             facts = [fact for fact in facts if not self._fell(fact)]
         fixed = self.finals.get(self.fixed_finals.get(task, b""))
@@ -435,12 +440,6 @@ class Need:
         spec = self.spec(task)
         finals = [self.runs[parent].final for parent in spec.parents] if spec else []
         return tuple(final.commit for final in finals if final is not None)
-
-    def _proposal_of(self, fact: Any) -> bytes:
-        if type(fact) is Commit:
-            return self.claims[fact.claim].proposal
-        proposal: bytes = fact.proposal
-        return proposal
 
     def parents_final(self, task: str) -> bool:
         spec = self.spec(task)
