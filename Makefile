@@ -19,7 +19,7 @@ SLITHER_VERSION := 0.11.6
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench seeds soak mutants docs man contracts-check contracts-test policies policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench bench-compare seeds soak mutants docs man contracts-check contracts-test policies policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,8 +87,12 @@ format: $(STAMP) ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## Measure a mesh of four daemons
-	@$(BIN)/swarmd bench mesh $(ARGS)
+bench: $(STAMP) ## Run all benchmarks and write bench.json and docs/bench.md: tens of minutes, alone on the machine
+	@$(BIN)/swarmd bench all --to bench.json --table docs/bench.md $(ARGS)
+
+bench-compare: $(STAMP) ## Measure the commit BASE and this tree in turn: make bench-compare BASE=HEAD~5
+	@test -n "$(BASE)" || { echo "make bench-compare: name a commit: BASE=HEAD~5" >&2; exit 1; }
+	@$(BIN)/swarmd bench compare $(ARGS) "$(BASE)"
 
 seeds: $(STAMP) ## Simulate the corpus of once failing seeds and 200 others
 	@$(BIN)/python -m swarmd.simulations.soak $(ARGS)

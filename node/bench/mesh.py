@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float], name: str, digits: int = 2) -> dict[str, float]:
     return {f"{name}_p{p}_ms": round(percentile(values, p / 100), digits) for p in (50, 95, 99)}
+
+
+def by_room(grown: Callable[[str], int], cpu_ms: float, tasks: int) -> dict[str, float]:
+    """`cpu_ms` of all daemons, a task: `rest` is libp2p, trio, local clients, agents' jobs, content and the chain."""
+    rooms = {room: grown(f"{room}_cpu_us") / 1000 for room in ("frames", "turns", "commits")}
+    rooms["rest"] = max(0.0, cpu_ms - sum(rooms.values()))
+    return {room: round(took_ms / tasks, 3) for room, took_ms in rooms.items()}
+
+
+def bus_between(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> Histogram:
+    """What all daemons took in between two of their statuses, from signed to taken."""
+    bus = Histogram()
+    for a, b in zip(before, after, strict=True):
+        grown = {int(at): count - a["bus_buckets"].get(at, 0) for at, count in b["bus_buckets"].items()}
+        bus.buckets.update(grown)
+    return bus
 
 
 class Bench:
@@ -108,9 +124,7 @@ class Bench:
         def grown(key: str) -> int:
             return sum(b["counters"][key] - a["counters"][key] for a, b in zip(before, after, strict=True))
 
-        bus = Histogram()
-        for a, b in zip(before, after, strict=True):
-            bus.buckets.update({int(k): n - a["bus_buckets"].get(k, 0) for k, n in b["bus_buckets"].items()})
+        bus = bus_between(before, after)
         done = [end for end in ends if end["state"] == "FINALIZED"]
         finished = max(1, len(done))
         return {
@@ -127,6 +141,7 @@ class Bench:
             "bytes_per_task": round(grown("bytes_out") / finished),
             "cpu_ms_per_task": round(1000 * cpu_s / finished, 3),
             "agent_cpu_ms_per_task": round(1000 * agents_s / finished, 3),
+            "cpu_ms_per_task_by_room": by_room(grown, 1000 * cpu_s, finished),
             "rss_mb": round(max(member.rss_mb() for member in members), 1),
             "loss": tasks - len(done),
             "nodes_agree": True,
@@ -166,16 +181,11 @@ def _process_cpu_s(pid: int) -> float:
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(
-    *,
-    nodes: int = 4,
-    tasks: int = 500,
-    window: int = 64,
-    verifiers: int | None = None,
-    runs: int = 1,
-    progress: Progress = lambda _done, _all: None,
-) -> dict[str, Any]:
-    """The figures of one mesh; with several runs, the run of median throughput and all throughputs."""
+@contextmanager
+def formed(
+    nodes: int, window: int, verifiers: int | None, progress: Progress = lambda _done, _all: None
+) -> Iterator[Bench]:
+    """A mesh that has formed and is warm: imports, caches, the mesh of gossip."""
     names = [f"node-{i}" for i in range(nodes)]
     with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
         cluster = Cluster(
@@ -189,10 +199,24 @@ def run(
         bench = Bench(cluster, window, progress)
         try:
             bench.start()
-            bench.run(max(nodes, min(50, tasks // 5)))  # warm-up: imports, caches, mesh grafting
-            results = [bench.run(tasks) for _ in range(runs)]
+            bench.run(max(nodes, min(50, 4 * window)))
+            yield bench
         finally:
             bench.stop()
+
+
+def run(
+    *,
+    nodes: int = 4,
+    tasks: int = 500,
+    window: int = 64,
+    verifiers: int | None = None,
+    runs: int = 1,
+    progress: Progress = lambda _done, _all: None,
+) -> dict[str, Any]:
+    """The figures of one mesh; with several runs, the run of median throughput and all throughputs."""
+    with formed(nodes, window, verifiers, progress) as bench:
+        results = [bench.run(tasks) for _ in range(runs)]
     results.sort(key=lambda result: result["tasks_per_s"])
     return {
         **results[len(results) // 2],

@@ -129,3 +129,27 @@ def run_bench_start(ctx: Context) -> int:
     from swarmd.node.bench.start import main
 
     return main(ctx.args.runs, ctx.out)
+
+
+def bench_all_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.table_main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_all(ctx: Context) -> int:
+    from swarmd.node.bench.table_main import main
+
+    return main(ctx.args, ctx.out)
+
+
+def bench_compare_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.table_main import add_compare_arguments
+
+    add_compare_arguments(parser)
+
+
+def run_bench_compare(ctx: Context) -> int:
+    from swarmd.node.bench.table_main import main_compare
+
+    return main_compare(ctx.args, ctx.out)

@@ -72,6 +72,8 @@ def test_the_commands_that_there_are() -> None:
         *("down", "logs", "wait ready", "wait need", "bugreport", "man", "top"),
         *(f"service {name}" for name in ("install", "uninstall", "status")),
         "bench money",
+        "bench all",
+        "bench compare",
         "bench policy",
         "bench start",
         "bench decide",

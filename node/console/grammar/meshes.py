@@ -91,6 +91,23 @@ def add(commands: Commands) -> None:
         "Each run is a process of its own. Exit code 1 if the need did not finish.",
     )
     start.add_argument("--runs", type=positive, default=20, metavar="N", help="of each quick command (20)")
+    everything = bench.add(
+        "all",
+        "meshes:run_bench_all",
+        "run all benchmarks and write one table of goals and figures",
+        "swarmd bench all --suites policy,money --to bench.json --table bench.md",
+        "Takes tens of minutes, and a machine that does nothing else. Exit code 1 if a benchmark failed; a goal that\n"
+        "is missed is a row of the table.",
+    )
+    everything.fill = later("meshes:bench_all_arguments")
+    compare = bench.add(
+        "compare",
+        "meshes:run_bench_compare",
+        "measure another commit and this one in turn",
+        "swarmd bench compare HEAD~5 --suites receive --rounds 3",
+        "From a checkout with git. A ratio above 1: this one is better.",
+    )
+    compare.fill = later("meshes:bench_compare_arguments")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
