@@ -86,7 +86,7 @@ def compare(
 def _run(tree: Path, suite: Suite) -> Any:
     command = [sys.executable, "-m", "swarmd.cli", "--json", "bench", *suite.words]
     document, error = run_json(command, environment(tree))
-    if document is None:
+    if error:
         raise LocalFault("bench-failed", f"{suite.command} at {tree.name}: {error}")
     return document
 

@@ -153,16 +153,20 @@ def met(figure: Figure, measured: Any) -> bool | None:
 
 
 def run_json(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[Any, str]:
-    """(what a command printed as JSON, "") or (None, what went wrong). It may print and still exit with 1."""
+    """(the JSON that a command of swarmd printed, what went wrong): one of both, or both if it says that its figures are
+    bad by its exit code."""
     try:
         done = subprocess.run(
             [*command], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
         )
-        return json.loads(done.stdout), ""
+        document = json.loads(done.stdout)
     except ValueError:
         return None, (done.stderr.strip() or f"exit code {done.returncode}, no output").splitlines()[-1][:300]
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, str(error)[:300]
+    if "error" in document:
+        return None, str(document["error"]["message"])[:300]
+    return document, f"exit code {done.returncode}" if done.returncode else ""
 
 
 def measure(suites: Sequence[Suite], progress: Callable[[str], None]) -> dict[str, Any]:
