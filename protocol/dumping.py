@@ -62,6 +62,7 @@ _CLASSES: dict[str, type] = {
         Spend,
         JobRef,
         escrows.Escrows,
+        escrows.Fixed,
         escrows.Record,
         escrows.Purse,
         escrows.Ended,
@@ -160,6 +161,7 @@ _WRITERS: dict[type, Callable[[Any], list[Any]]] = {
     tuple: lambda value: ["t", [_plain(each) for each in value]],
     # Of no order, but written in one: as every process hashes otherwise.
     set: lambda value: ["s", sorted((_plain(each) for each in value), key=repr)],
+    frozenset: lambda value: ["f", sorted((_plain(each) for each in value), key=repr)],
     dict: lambda value: ["d", [[_plain(key), _plain(each)] for key, each in value.items()]],
     Envelope: lambda value: ["e", value.raw],
     Manifest: lambda value: ["m", value.raw, value.signature],
@@ -176,6 +178,8 @@ def _value(plain: Any, mesh_id: bytes) -> Any:
             return tuple(_value(each, mesh_id) for each in plain[1])
         case "s":
             return {_value(each, mesh_id) for each in plain[1]}
+        case "f":
+            return frozenset(_value(each, mesh_id) for each in plain[1])
         case "d":
             return {_value(key, mesh_id): _value(each, mesh_id) for key, each in plain[1]}
         case "e":

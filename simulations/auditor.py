@@ -57,7 +57,7 @@ _PROPERTY_OF = {
     "ATTEST": "P6",
     "NEED": "P9",
 }
-_MOVES_MONEY = frozenset({"NEED", "DECIDE", "FINALIZE"})
+_MOVES_MONEY = frozenset({"NEED", "DECIDE", "FINALIZE", "ESCROW"})
 _ENDED = frozenset({"FINALIZED", "REFUNDED", "EXPIRED"})
 
 
@@ -394,9 +394,18 @@ class Auditor:
             for name, escrow in state.ledger.escrows.items()
             if escrow.state != "waiting"
         }
-        over = {*ruling.closed, *ruling.returned}
+        over = {*ruling.closed, *ruling.returned, *ruling.purses}
         open_escrows = {name: escrow for name, escrow in books.escrows.items() if name not in over}
         self._same("P9", node, "escrows", escrows, open_escrows)
+        trades = {
+            name: (record.deal.payments(), bool(record.deal.seller), set(record.deal.void))
+            for name, record in state.escrows.records.items()
+        }
+        modelled = {
+            name: (account.payments(), bool(account.seller), account.void)
+            for name, account in books.deals.items()
+        }
+        self._same("P9", node, "trades", trades, modelled)
         empty = (0, 0, 0)
         accounts = {
             did: (account.available, account.locked, account.earned)

@@ -12,6 +12,7 @@ from hashlib import sha256
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope
 from swarmd.simulations import challenges
+from swarmd.simulations import deals as trades
 from swarmd.simulations.oracle import Fact, Oracle, Reading
 
 
@@ -89,9 +90,20 @@ class Ruling:
     applied: Mapping[str, int] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
 
+    # Of escrows: what was fixed of open ones, the ended ones with (end, paid, home, fee), what their purses came to, words
+    # that are dealt with, those that wait (-> since which epoch), who settled how often (well, badly), the cut's time.
+    deals: Mapping[str, tuple[trades.Item, ...]] = field(default_factory=dict)
+    dealt: Mapping[str, tuple[str, int, int, int]] = field(default_factory=dict)
+    purses: Mapping[str, Outcome] = field(default_factory=dict)
+    heard: frozenset[bytes] = frozenset()
+    waiting: Mapping[bytes, int] = field(default_factory=dict)
+    standings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    cut_ns: int = 0
+
     def carried(self) -> list[bytes]:
         """What who begins with this ruling has of open needs."""
-        return [*(ref for standing in self.open.values() for ref in standing.held), *self.parked]
+        held = (ref for standing in self.open.values() for ref in standing.held)
+        return [*held, *self.parked, *self.waiting]
 
     def is_over(self, need: Envelope) -> bool:
         """Is the account entry of a NEED applied, or another in its place? Then it opens nothing any more."""
@@ -111,6 +123,9 @@ class Books:
     opened: dict[str, Envelope] = field(default_factory=dict)
     record: dict[str, frozenset[bytes]] = field(default_factory=dict)
     bonds: dict[str, Outcome] = field(default_factory=dict)  # of challenges that have ended
+    deals: dict[str, trades.Account] = field(default_factory=dict)
+    loose: set[bytes] = field(default_factory=set)  # words about escrows that wait for what they refer to
+    money: dict[str, Outcome] = field(default_factory=dict)  # of purses
     void: set[bytes] = field(default_factory=set)
     locks: dict[str, Lock] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
@@ -150,6 +165,7 @@ def books(
         found.needs[thread] = _outcome(reading, facts, ruled.get(thread, b""), standing)
         for name, (end, paid) in challenges.bonds_of(reading, facts, bond_name).items():
             found.bonds[name] = Outcome("", paid, end)
+    _deals(oracle, ruling, held, found)
     found.locks = _locks(oracle, ruling, found, held)
     settle(oracle, found, ruling, ruling.returned)
     return found
@@ -177,6 +193,25 @@ def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
         moved, waiting = len(left) < len(waiting), left
     books.record[reading.need.thread] = frozenset(have)
     return facts
+
+
+def _deals(oracle: Oracle, ruling: Ruling, held: Iterable[bytes], books: Books) -> None:
+    """Escrows: what the last checkpoint fixed, and then the words that came since."""
+    words: dict[str, list[Envelope]] = {name: [] for name in ruling.deals}
+    for ref in dict.fromkeys(held):
+        said = oracle.seen[ref]
+        fresh = ref not in ruling.heard and said.epoch <= ruling.epoch and said.thread not in ruling.dealt
+        if said.thread.startswith("escrow-") and fresh:
+            words.setdefault(said.thread, []).append(said)
+    for thread, said_of in sorted(words.items()):
+        base = ruling.deals.get(thread, ())
+        taken, loose = trades.ordered(base, said_of)
+        books.loose |= loose
+        account = trades.Account(thread).read((*base, *taken))
+        if account.phase != "none":
+            books.deals[thread] = account
+            if account.purse:
+                books.money[account.purse] = Outcome("", account.payments(), None)
 
 
 def _outcome(reading: Reading, facts: list[Fact], ruled: bytes, standing: Standing | None) -> Outcome:
@@ -236,6 +271,9 @@ def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) 
         if said.kind == "CHALLENGE" and said.epoch <= ruling.epoch:
             stake = said.payload["bond"]
             fresh.append(Lock(bond_name(said), said.sender, stake["seq"], stake["prev"], stake["amount"]))
+        if said.kind == "ESCROW" and said.payload["op"] == "fund" and said.epoch <= ruling.epoch:
+            fund, name = said.payload["fund"], trades.purse_name(said)
+            fresh.append(Lock(name, said.sender, fund["seq"], fund["prev"], said.payload["amount"]))
     for lock in fresh:
         if lock.seq >= ruling.applied.get(lock.owner, 0):
             found.setdefault(lock.name, lock)
@@ -280,6 +318,10 @@ def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> 
         return books.needs[lock.name]
     if lock.name in books.bonds:
         return books.bonds[lock.name]
+    if lock.name in ruling.purses:
+        return ruling.purses[lock.name]
+    if lock.name in books.money and lock.name not in home:
+        return books.money[lock.name]
     return Outcome("", {}, "returned" if lock.name in home else None)
 
 
@@ -289,9 +331,12 @@ def _escrow(books: Books, lock: Lock, outcome: Outcome) -> None:
     purse.available -= amount
     purse.locked += amount
     held = amount
-    for worker, price in outcome.paid.values():
+    for task, (worker, price) in outcome.paid.items():
         held -= price
         purse.locked -= price
+        if task == trades.HOME:
+            purse.available += price
+            continue
         payee = books.purses.setdefault(worker, Purse())
         payee.available += price
         payee.earned += price

@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="as genesis has it: committees look at the form alone, and lies are challenged; with --epoch-s 0",
     )
+    parser.add_argument(
+        "--escrows", type=int, default=0, metavar="N", help="escrows between owners, beside the needs"
+    )
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
@@ -72,6 +75,7 @@ def main(args: argparse.Namespace) -> int:
             arbiter=args.arbiter,
             epoch_s=args.epoch_s,
             challenge_window_s=args.challenge_window,
+            escrows=args.escrows,
         )
     except LocalFault as fault:
         print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
@@ -120,6 +124,8 @@ def command(config: Config) -> str:
         parts.append(f"--arbiter {config.arbiter}")
     if config.challenge_window_s:
         parts.append(f"--challenge-window {config.challenge_window_s}")
+    if config.escrows:
+        parts.append(f"--escrows {config.escrows}")
     if config.epoch_s != EPOCH_S:
         parts.append(f"--epoch-s {config.epoch_s}")
     if config.everything:

@@ -11,7 +11,8 @@ from typing import Any
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
 from swarmd.protocol.envelope import Envelope, epoch_thread, parse
-from swarmd.simulations.books import Books, Closed, Purse, Ruling, Standing, bond_name, books, settle
+from swarmd.simulations import deals
+from swarmd.simulations.books import Books, Closed, Outcome, Purse, Ruling, Standing, bond_name, books, settle
 from swarmd.simulations.oracle import Oracle
 
 Say = Callable[[str, bool, str], None]  # (property, holds, what is wrong if not)
@@ -57,7 +58,7 @@ class Rulings:
             for envelope in batch.envelopes:
                 if envelope.kind == "NEED" and not self._oracle.wrong_need(envelope.id):
                     first.setdefault(envelope.thread, envelope.id)
-        found = books(self._oracle, before, [*ids, *before.parked], {}, first)
+        found = books(self._oracle, before, [*ids, *before.parked, *before.waiting], {}, first)
         ruling = self.of[epoch] = self._rule(before, snapshot.cut, ids, found)
         following = snapshot.rosters[epoch + 1]
         self._oracle.rosters[epoch + 1] = (following.members, following.bootstrap)
@@ -132,6 +133,11 @@ class Rulings:
         stay = {bond_name(said) for said in late if said.kind == "CHALLENGE"}
         home = frozenset(name for name in found.locks if name.startswith("bond-") and name not in stay)
         settle(self._oracle, found, before, before.returned | home)
+        said_ns = max((self._oracle.seen[ref].ts_ns for ref in ids), default=0)
+        traded = self._trades(before, ids, found, max(before.cut_ns, said_ns))
+        unclaimed = traded.pop("unclaimed")
+        home = home | unclaimed
+        settle(self._oracle, found, before, before.returned | home)
         locks = {
             name: lock
             for name, lock in found.locks.items()
@@ -147,7 +153,69 @@ class Rulings:
             locks,
             found.applied,
             returned,
+            **traded,
         )
+
+    def _trades(self, before: Ruling, ids: Sequence[bytes], found: Books, at_ns: int) -> dict[str, Any]:
+        """Time passes for escrows; the ended ones are closed, with what their purses come to."""
+        epoch = before.epoch + 1
+        opened: dict[str, tuple[deals.Item, ...]] = {}
+        dealt, purses = dict(before.dealt), dict(before.purses)
+        standings = dict(before.standings)
+
+        def remember(did: str, well: int) -> None:
+            good, bad = standings.get(did, (0, 0))
+            standings[did] = (good + well, bad + 1 - well)
+
+        for thread, account in sorted(found.deals.items()):
+            covered = account.purse in found.escrows
+            if account.phase != "over":
+                account.read([(at_ns, covered)])
+            elif account.purse and not covered:
+                account.no_money()
+            if account.phase != "over":
+                opened[thread] = tuple(account.kept)
+                if account.purse:
+                    found.money[account.purse] = Outcome("", account.payments(), None)
+                continue
+            paid, fee = account.payments(), account.fee()
+            home = paid.get(deals.HOME, ("", 0))[1]
+            dealt[thread] = (account.end, sum(a for n, (_, a) in paid.items() if n != deals.HOME), home, fee)
+            if account.purse and not account.broke:
+                if fee:
+                    paid["fee"] = (deals.FEES, fee)
+                found.money[account.purse] = purses[account.purse] = Outcome("", paid, account.end)
+            elif account.purse:
+                del found.money[account.purse]
+            if account.purse and account.end == "released":
+                remember(account.buyer, 1)
+                remember(account.seller, 1)
+            if account.purse and account.guilty:
+                remember(account.guilty, 0)
+        every = [
+            ref for ref in (*ids, *before.waiting) if self._oracle.seen[ref].thread.startswith("escrow-")
+        ]
+        seen = self._oracle.seen
+        loose = [ref for ref in every if ref in found.loose and seen[ref].thread not in dealt]
+        waiting = {
+            ref: since
+            for ref in loose
+            if (since := before.waiting.get(ref, epoch)) > epoch - 2 or seen[ref].thread in opened
+        }
+        stay = {deals.purse_name(seen[ref]) for ref in loose if seen[ref].payload.get("op") == "fund"}
+        funded = (
+            n for n, escrow in found.escrows.items() if n.startswith("purse-") and escrow[0] == "funded"
+        )
+        return {
+            "deals": opened,
+            "dealt": dealt,
+            "purses": purses,
+            "heard": before.heard | set(every) - waiting.keys(),
+            "waiting": waiting,
+            "standings": standings,
+            "cut_ns": at_ns,
+            "unclaimed": frozenset(funded) - found.money.keys() - stay,
+        }
 
     def _in_cut(self, cut: Cut, before: Mapping[tuple[str, int, int], int]) -> list[Batch]:
         """The batches of `cut` since the one before, followed back from the hashes it names."""
@@ -216,11 +284,25 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     same("accounts", purses, model, "P9")
     held = sum(need.escrow.held for need in snapshot.open.values() if need.escrow is not None)
     held += sum(bond.amount for bond in snapshot.bonds.values() if bond.funded)
+    book = snapshot.escrows
+    held += sum(money.held for _, money in book.purses.values() if money is not None)
+    fixed = {name: [_mark(step) for step in each.steps] for name, each in book.open.items()}
+    same("open escrows", fixed, {name: [_mark(i) for i in items] for name, items in ruling.deals.items()})
+    ended = {name: (e.outcome, e.paid, e.returned, e.fee) for name, e in book.ended.items()}
+    same("ended escrows", ended, dict(ruling.dealt), "P9")
+    same("standings", dict(book.standings), dict(ruling.standings))
     total = sum(account.available for account in snapshot.accounts.values()) + held
     supply = sum(purse.available + purse.locked for purse in found.purses.values())
     say(
         "P9", total == supply, f"the checkpoint of epoch {snapshot.epoch} has {total} of {supply} minor units"
     )
+
+
+def _mark(step: Any) -> Any:
+    """A step of an escrow, of the core's or of the model's, as one value."""
+    if isinstance(step, Envelope):
+        return bytes(step.id)
+    return step if isinstance(step, tuple) else (step.at_ns, step.covered)
 
 
 def _waits(envelope: Envelope, ruling: Ruling) -> bool:

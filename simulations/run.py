@@ -19,6 +19,7 @@ from swarmd.simulations.liars import Liar
 from swarmd.simulations.nemesis import ALL, LYING, NEMESES, Fault, Field, behaviours_of, schedule, unleash
 from swarmd.simulations.network import Network
 from swarmd.simulations.node import Mesh, SimNode
+from swarmd.simulations.traders import Traders
 from swarmd.simulations.wire import Wire, keys_of
 from swarmd.simulations.workload import OPENING_BALANCE, NeedPlan, SimArbiter, SimChain, offers_of, plan_needs
 
@@ -51,6 +52,7 @@ class Config:
     epoch_s: int = EPOCH_S
     # Then first committees judge by the form alone, and honest nodes challenge lies. Without checkpoints: `epoch_s` 0.
     challenge_window_s: int = 0
+    escrows: int = 0  # between owners, beside the needs
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.nemeses if name not in NEMESES]
@@ -60,6 +62,8 @@ class Config:
             raise LocalFault("bad-run", "an epoch lasts 1 s or more, or 0: for ever")
         if self.challenge_window_s and self.epoch_s:
             raise LocalFault("bad-run", "challenges are modelled within one epoch", fix="--epoch-s 0")
+        if self.escrows and (self.nodes < 3 or self.escrows < 0):
+            raise LocalFault("bad-run", "escrows take three nodes or more")
         if self.nodes < 1 or self.tasks < 0 or self.active_s < 2:
             raise LocalFault("bad-run", "at least one node, no fewer than 0 tasks, 2 s or more of faults")
 
@@ -168,6 +172,7 @@ class Simulation:
         self.plans = [plan for number, plan in enumerate(plans) if kept is None or number in kept]
         self.posts: Counter[str] = Counter()
         self._examining = dice(seed, "examine")
+        self.traders = Traders(self.loop, self.nodes, config.escrows, span_ns, dice(seed, "escrows"))
 
     def _conducts(self, dids: list[str]) -> list[Conduct]:
         kind = Challenger if self.config.challenge_window_s else Conduct
@@ -252,6 +257,7 @@ class Simulation:
 
     def _heal(self) -> None:
         """The faults have ended; see to it that nothing of them is left."""
+        self.traders.stopped = True
         for node in self.nodes:
             node.clock.heal()
             node.disk.full = False
@@ -273,6 +279,8 @@ class Simulation:
             counters.update(node.counters)
         counters.update({"post: " + code: count for code, count in self.posts.items()})
         counters["proofs of equivocation"] = auditor.proofs
+        counters.update(self.traders.counters)
+        counters.update(f"escrow {end}" for end, *_ in auditor.rulings.latest.dealt.values())
         faults = Counter(fault.name for fault in self.schedule)
         faults.update(self.network.faults)
         return Report(

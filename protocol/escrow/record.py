@@ -15,20 +15,31 @@ KEPT_EPOCHS = 1_008  # how long ended escrows are remembered: a week of epochs o
 MAX_KEPT = 4_096
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What checkpoints fixed of an escrow: `steps` moved it, in this order; `spent` are words that were in a cut and void.
+
+    A node may hear a word of a cut only after it has adopted the checkpoint: a spent one must not get a second chance.
+    """
+
+    steps: tuple[Step, ...] = ()
+    spent: frozenset[bytes] = frozenset()
+
+
 @dataclass(slots=True)
 class Record:
-    """One escrow: `base` is what the last checkpoint fixed, in its order, `said` what came since. `deal` follows from both."""
+    """One escrow: `fixed` by the last checkpoint, and `said` since. `deal` follows from both."""
 
     id: str
-    base: tuple[Step, ...] = ()
+    fixed: Fixed = Fixed()
     said: dict[bytes, Envelope] = field(default_factory=dict)
     deal: Deal = field(init=False)
 
     def __post_init__(self) -> None:
-        self.deal = fold(self.id, self.base, self.said.values())
+        self.deal = fold(self.id, self.fixed.steps, self.said.values())
 
     def knows(self, ref: bytes) -> bool:
-        return ref in self.said or ref in self.deal.seen
+        return ref in self.said or ref in self.deal.seen or ref in self.fixed.spent
 
     def take(self, envelope: Envelope) -> None:
         """Fold one more in: at the end if it comes last, else all anew."""
@@ -37,7 +48,7 @@ class Record:
         if (envelope.lamport, envelope.id) > last:
             apply(self.deal, envelope)
         else:
-            self.deal = fold(self.id, self.base, self.said.values())
+            self.deal = fold(self.id, self.fixed.steps, self.said.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +82,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Escrows in a snapshot. `open`: thread -> steps. `purses`: name -> (purse, what the ledger has of it, or None if the
+    """Escrows in a snapshot. `open`: by thread. `purses`: name -> (purse, what the ledger has of it, or None if the
     money is not there). `ended`: by id. `standings`: did -> (settled well, settled badly)."""
 
-    open: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    open: Mapping[str, Fixed] = field(default_factory=dict)
     purses: Mapping[str, tuple[Purse, Escrow | None]] = field(default_factory=dict)
     ended: Mapping[str, Ended] = field(default_factory=dict)
     standings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -96,7 +107,12 @@ def digest(escrows: Escrows) -> bytes:
         return b""
     body: list[Any] = [
         [
-            [name, [_step_row(step) for step in record.base], sorted(record.said), record.deal.state]
+            [
+                name,
+                [_step_row(step) for step in record.fixed.steps],
+                [sorted(record.fixed.spent), sorted(record.said)],
+                record.deal.state,
+            ]
             for name, record in sorted(escrows.records.items())
         ],
         sorted(escrows.ended),
@@ -110,7 +126,10 @@ def digest(escrows: Escrows) -> bytes:
 
 def rows(book: Book) -> list[Any]:
     return [
-        [[name, [_step_row(step) for step in steps]] for name, steps in sorted(book.open.items())],
+        [
+            [name, [_step_row(step) for step in fixed.steps], sorted(fixed.spent)]
+            for name, fixed in sorted(book.open.items())
+        ],
         [_purse_row(name, purse, money) for name, (purse, money) in sorted(book.purses.items())],
         [_ended_row(ended) for _, ended in sorted(book.ended.items())],
         [[did, *counts] for did, counts in sorted(book.standings.items())],
@@ -135,16 +154,22 @@ def parse_rows(found: Any) -> Book:
     """The book of such rows; ValueError, TypeError or RemoteFault if they are none."""
     opened, purses, ended, standings = found
     book = Book(
-        {name: tuple(_step(step) for step in steps) for name, steps in opened},
+        {name: _fixed(steps, spent) for name, steps, spent in opened},
         dict(_purse(*row) for row in purses),
         {row[0]: _ended(row) for row in ended},
         {did: (_count(good), _count(bad)) for did, good, bad in standings},
     )
-    for name, steps in book.open.items():
-        deal = fold(name, steps, ())
-        if deal.void or len(deal.steps) != len(steps) or deal.state in ENDS:
+    for name, fixed in book.open.items():
+        deal = fold(name, fixed.steps, ())
+        if deal.void or len(deal.steps) != len(fixed.steps) or deal.state in ENDS:
             raise ValueError("an open escrow is none")
     return book
+
+
+def _fixed(steps: Any, spent: Any) -> Fixed:
+    if any(type(ref) is not bytes for ref in spent):
+        raise ValueError("a word is named by its id")
+    return Fixed(tuple(_step(step) for step in steps), frozenset(spent))
 
 
 def _step(row: Any) -> Step:

@@ -3,7 +3,7 @@
 Whoever makes a snapshot does all of it, of the cut alone, so everybody makes the same; the others adopt it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from swarmd.protocol import kinds
@@ -15,7 +15,7 @@ from swarmd.protocol.escrow.ids import purse_of
 from swarmd.protocol.escrow.machine import apply, without_money
 from swarmd.protocol.escrow.money import money_of, stake_of
 from swarmd.protocol.escrow.money import settle as settle_money
-from swarmd.protocol.escrow.record import KEPT_EPOCHS, MAX_KEPT, Book, Ended, Escrows, Purse, Record
+from swarmd.protocol.escrow.record import KEPT_EPOCHS, MAX_KEPT, Book, Ended, Escrows, Fixed, Purse, Record
 from swarmd.protocol.ledger.accounts import Escrow
 from swarmd.protocol.state import State
 
@@ -53,7 +53,7 @@ def settle(state: State, at_ns: int) -> Settled:
             opened[name] = deal
     while len(ended) > MAX_KEPT:
         del ended[min(ended, key=lambda name: (ended[name].epoch, name))]
-    _return_unclaimed(state, {deal.purse for deal in opened.values()})
+    _return_unclaimed(state, {deal.purse for deal in opened.values()}, ended)
     return Settled(opened, ended, standings)
 
 
@@ -69,7 +69,10 @@ def book(state: State, settled: Settled) -> Book:
             purses[name] = (purse, escrow)
         elif escrow.state == "waiting" and purse.entry.seq >= ledger.account(purse.entry.owner).next_seq:
             purses[name] = (purse, None)
-    opened = {name: tuple(deal.steps) for name, deal in settled.opened.items()}
+    opened = {
+        name: Fixed(tuple(deal.steps), state.escrows.records[name].fixed.spent | deal.void.keys())
+        for name, deal in settled.opened.items()
+    }
     return Book(opened, purses, settled.ended, settled.standings)
 
 
@@ -112,14 +115,14 @@ def _remember(standings: dict[str, tuple[int, int]], deal: Deal) -> None:
         standings[deal.fault] = (good, bad + 1)
 
 
-def _return_unclaimed(state: State, claimed: set[str]) -> None:
+def _return_unclaimed(state: State, claimed: set[str], ended: Container[str]) -> None:
     """Money that no open escrow claims goes home, once its FUND can mean nothing any more."""
     waiting = (*state.parked.values(), *state.ahead.values())
     parked = {
         purse_of(envelope)
         for held in waiting
         for envelope in held
-        if envelope.kind == kinds.ESCROW and envelope.payload["op"] == "fund"
+        if envelope.kind == kinds.ESCROW and envelope.payload["op"] == "fund" and envelope.thread not in ended
     }
     ledger = state.ledger
     for name in sorted(state.escrows.purses.keys() - claimed - parked):
@@ -138,7 +141,7 @@ def adopt(state: State, snapshot: Snapshot) -> dict[str, Escrow]:
         said = {} if before is None else before.said
         later = {ref: envelope for ref, envelope in said.items() if not _in_cut(envelope, snapshot.cut)}
         if name in found.open or later:
-            records[name] = Record(name, found.open.get(name, ()), later)
+            records[name] = Record(name, found.open.get(name, Fixed()), later)
     purses = {
         name: purse
         for name, purse in escrows.purses.items()

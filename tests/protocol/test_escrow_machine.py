@@ -178,7 +178,7 @@ def machine_of(author_of):
                 assert {who for who, _ in deal.payments().values()} <= {deal.buyer, deal.seller}
                 # 0.5 % of what the seller is given, but for less than a unit a payment.
                 exact = Fraction(deal.gross() * 50, 10_000)
-                assert exact - len(deal.payments()) < deal.fee() <= exact
+                assert exact - len(deal.paid) - 1 < deal.fee() <= exact
             for order in (self.said[::-1], self.said[1::2] + self.said[::2]):
                 other = fold(self.thread, self.base, order)
                 assert (other.state, other.payments(), other.void) == (

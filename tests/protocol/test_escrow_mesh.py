@@ -13,6 +13,7 @@ from swarmd.protocol.envelope import build
 from swarmd.protocol.escrow.fees import FEES
 from swarmd.protocol.escrow.ids import escrow_thread
 from swarmd.protocol.escrow.money import money_of
+from swarmd.protocol.escrow.record import Fixed
 from swarmd.protocol.escrow.taking import MAX_SAID_BY_STRANGER
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Admitted, Authored, Commanded
@@ -311,9 +312,9 @@ def test_a_snapshot_with_a_forged_escrow_is_refused(house):
     h.funded()
     h.room.end_epoch()
     snapshot = h.room.snapshots[h.room.adopted["ann"]]
-    steps = snapshot.escrows.open[h.thread]
+    steps = snapshot.escrows.open[h.thread].steps
     for forged in (steps[1:], (*steps, steps[0])):
-        snapshot.escrows.open[h.thread] = forged
+        snapshot.escrows.open[h.thread] = Fixed(forged)
         with pytest.raises(RemoteFault) as caught:
             unpack(pack(snapshot))
         assert caught.value.code == "bad-snapshot"
@@ -431,3 +432,26 @@ def test_effects_wait_for_their_causes(house):
     for envelope in said:
         step(fresh, Admitted((envelope,), {}, h.mesh.now_ns))
     assert not fresh.parked and mesh_digest(fresh) == mesh_digest(h.state("dan"))
+
+
+@pytest.mark.property_id("P2")
+def test_a_void_word_of_a_cut_gets_no_second_chance_where_it_comes_late(house):
+    """It was void at its place; alone, after what the checkpoint fixed, it would count."""
+    h = house()
+    h.funded()
+    h.do("ann", "dispute", reason="none of it", evidence=[])
+    bob = h.mesh.nodes["bob"]
+    early = build(
+        kind="ESCROW", thread=h.thread, sender=bob.did, lamport=bob.state.lamport + 1, ts_ns=h.mesh.now_ns, epoch=0,
+        payload={"op": "resolve", "seller_bp": 0, "reason": ""}, refs=(h.deal().fund,), policy=bytes(32),
+        eval_digest=bytes(32),
+    )  # fmt: skip
+    bob.said.append(early)
+    h.mesh.feed(bob, Authored(early, h.mesh.now_ns))
+    for name in ("ann", "cee", "dan"):  # eve does not hear it in time
+        h.mesh.feed(h.mesh.nodes[name], Admitted((early,), {}, h.mesh.now_ns))
+    h.room.end_epoch()
+    assert early.id in h.state("eve").escrows.records[h.thread].fixed.spent
+    h.mesh.feed(h.mesh.nodes["eve"], Admitted((early,), {}, h.mesh.now_ns))
+    h.agree()
+    assert not h.state("eve").escrows.records[h.thread].said
