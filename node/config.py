@@ -238,6 +238,11 @@ class Config:
         _integer(1, 10_000),
         "Epochs whose batches stay in the journal; older ones go into content blocks.",
     )
+    cold_max_bytes: int = _setting(
+        1 << 30,
+        _integer(0, 1 << 50),
+        "Bytes of those blocks at most; then the oldest are dropped, and with them what `why` could tell of that time.",
+    )
     content_backend: str = _setting(
         "embedded",
         _choice("embedded", "kubo"),

@@ -34,7 +34,7 @@ from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import RpcSettings, make_chain
 from swarmd.node.chain.money import MoneyDesk
 from swarmd.node.checkpoint.ops import checkpoint_ops
-from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, Pruner
+from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, MAX_COLD_BYTES, Pruner
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
 from swarmd.node.clock import SteadyClock
@@ -122,6 +122,7 @@ class Settings:
     state_replica: bool = False
     content_max_bytes: int = 0
     keep_epochs: int = KEEP_EPOCHS
+    cold_max_bytes: int = MAX_COLD_BYTES
     attestation_keys: Sequence[str] = ()
     verifier_commands: dict[str, list[str]] = field(default_factory=dict)
     discovery: DiscoverySettings = DiscoverySettings()
@@ -186,7 +187,9 @@ class Daemon:
         self.content = Content(self.blocks, self.transport, self._addrs_of, self.content_host.network)
         self.content.on_here.append(self.content_host.on_here)
         records = Records(self.journal)
-        pruner = Pruner(self.journal, records, self.blocks.journal, settings.keep_epochs)
+        pruner = Pruner(
+            self.journal, records, self.blocks.journal, settings.keep_epochs, settings.cold_max_bytes
+        )
         self.runner = Runner(
             genesis=self.genesis,
             me=self.identity.did,

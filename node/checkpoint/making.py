@@ -1,5 +1,7 @@
 """Makes snapshots out of the journal: cooperative, so that the daemon goes on meanwhile."""
 
+import time
+
 import trio
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
@@ -9,7 +11,9 @@ from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapsh
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis
 
-BATCHES_A_SLICE = 4
+# So long it works before others have their turn. By time and not by batches: where each of those turns is long, because the
+# daemon is busy, small slices would make a snapshot take as many of them, and epochs would not end any more.
+SLICE_S = 0.01
 
 
 class Incomplete(LocalFault):
@@ -69,10 +73,12 @@ class Snapshots:
         base_state = self._records.base
         base = await self.base()
         maker = Maker(self._genesis, base, base_state)
-        for number, row in enumerate(self._places(cut, base.cut if base is not None else {})):
+        ends_s = time.perf_counter() + SLICE_S
+        for row in self._places(cut, base.cut if base is not None else {}):
             maker.feed(self._journal.batch_at(row))
-            if number % BATCHES_A_SLICE == 0:
+            if time.perf_counter() > ends_s:
                 await trio.lowlevel.checkpoint()
+                ends_s = time.perf_counter() + SLICE_S
         found = maker.finish(cut)
         packed = await trio.to_thread.run_sync(pack, found)
         self._records.put(packed)

@@ -65,6 +65,18 @@ def run_bench_heal(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_growth_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.growth import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_growth(ctx: Context) -> int:
+    from swarmd.node.bench.growth import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

@@ -168,6 +168,7 @@ def run_up(ctx: Context) -> int:
         state_replica=config.state_replica,
         content_max_bytes=config.content_max_bytes,
         keep_epochs=config.keep_epochs,
+        cold_max_bytes=config.cold_max_bytes,
         attestation_keys=config.attestation_keys,
         verifier_commands={name: list(argv) for name, argv in config.verifier_commands.items()},
         discovery=DiscoverySettings(

@@ -77,6 +77,7 @@ def test_the_commands_that_there_are() -> None:
         "bench policy",
         "bench start",
         "bench decide",
+        "bench growth",
         "bench heal",
         "bench state",
     }

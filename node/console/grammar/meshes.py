@@ -49,6 +49,15 @@ def add(commands: Commands) -> None:
         "the mesh on all five. Exit code 1 if a need was decided twice, money was made or lost, or any other property broken.",
     )
     heal.fill = later("meshes:bench_heal_arguments")
+    growth = bench.add(
+        "growth",
+        "meshes:run_bench_growth",
+        "measure what two daemons keep in memory and on disk while needs come without a pause",
+        "swarmd bench growth --seconds 300 --json",
+        "Short epochs and small bounds, so that all that is ever let go is let go within minutes. Prints the sizes as each\n"
+        "epoch begins, and their slopes in the last third.",
+    )
+    growth.fill = later("meshes:bench_growth_arguments")
     policy = bench.add(
         "policy",
         "meshes:run_bench_policy",
