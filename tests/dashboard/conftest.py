@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from swarmd.node.cluster import Cluster, Member
 from swarmd.node.home import socket_path
 from swarmd.node.transport.local_client import LocalClient
+from swarmd.protocol.faults import LocalFault
 
 ARGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -117,6 +119,34 @@ def done_need(mesh: Served) -> str:
 
 
 @pytest.fixture(scope="package")
+def negotiated(mesh: Served) -> str:
+    """An escrow of alice's: bob countered, she agreed and locked the money."""
+    bob = mesh.members[1]
+    made = mesh.ask("escrow.create", title="Translate the manual", amount="5", seller=bob.did)["escrow"]
+    _until(lambda: _shown(bob, made), "the offer")
+    parts = [{"name": "draft", "amount": "2"}, {"name": "print", "amount": "4"}]
+    bob.call("escrow.counter", escrow=made, milestones=parts, note=HOSTILE)
+    _until(lambda: len(_shown(mesh.owner, made).get("offers", ())) == 2, "the counter-offer")
+    mesh.ask("escrow.accept", escrow=made)
+    mesh.ask("escrow.fund", escrow=made)
+    return str(made)
+
+
+def _shown(member: Member, escrow: str) -> dict[str, Any]:
+    try:
+        return dict(member.call("escrow.show", escrow=escrow))
+    except LocalFault:
+        return {}
+
+
+def _until(true: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, f"waited too long for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium. Closed after this package: its event loop must not be there when trio's tests run."""
     chromium = shutil.which("chromium")
@@ -150,7 +180,7 @@ class View:
         self.page.on("request", lambda asked: self._on_request(asked.url))
 
     def _on_console(self, said: ConsoleMessage) -> None:
-        if said.type == "error" and not said.location["url"].endswith("/api/v1/events"):
+        if said.type == "error":
             self.errors.append(said.text)
 
     def _on_request(self, url: str) -> None:

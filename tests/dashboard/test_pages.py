@@ -8,12 +8,26 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error, Route, expect
 
-PAGES = ("overview", "needs", "need", "review", "peers", "agents", "policy", "ledger", "analytics")
+PAGES = (
+    "overview",
+    "needs",
+    "need",
+    "escrows",
+    "escrow",
+    "review",
+    "peers",
+    "agents",
+    "policy",
+    "ledger",
+    "analytics",
+)
 AXE = "() => axe.run(document, {resultTypes: ['violations']})"
 
 
-def place_of(page: str, need: str) -> str:
-    return f"needs/{need}" if page == "need" else page
+@pytest.fixture
+def place(request: pytest.FixtureRequest, mesh: Any, done_need: str, negotiated: str) -> str:
+    """Where a page is."""
+    return {"need": f"needs/{done_need}", "escrow": f"escrows/{negotiated}"}.get(request.param, request.param)
 
 
 def violations(view: Any) -> list[str]:
@@ -21,11 +35,9 @@ def violations(view: Any) -> list[str]:
     return [f"{each['id']}: {each['help']}: {[n['html'][:160] for n in each['nodes'][:3]]}" for each in found]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_whole_in_both_themes_and_on_a_phone(
-    view: Any, axe: str, done_need: str, page: str
-) -> None:
-    view.go(place_of(page, done_need))
+@pytest.mark.parametrize("place", PAGES, indirect=True)
+def test_a_page_is_whole_in_both_themes_and_on_a_phone(view: Any, axe: str, place: str) -> None:
+    view.go(place)
     assert view.page.locator("[role=alert]").count() == 0, view.page.locator("#main").inner_text()
     view.page.evaluate(axe)
     for theme in ("light", "dark"):
@@ -56,8 +68,8 @@ def hostile(value: Any, text: str) -> Any:
     return text + value if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_text_of_others_stays_text_on_every_page(view: Any, done_need: str, page: str) -> None:
+@pytest.mark.parametrize("place", PAGES, indirect=True)
+def test_text_of_others_stays_text_on_every_page(view: Any, place: str) -> None:
     text = '<img src=x onerror="window.pwned=1"><svg onload="window.pwned=1"><script>window.pwned=1</script>'
 
     def change(route: Route) -> None:
@@ -68,7 +80,7 @@ def test_text_of_others_stays_text_on_every_page(view: Any, done_need: str, page
             route.fulfill(response=answer, body=json.dumps(hostile(document, text)))
 
     view.page.route(re.compile(r"/api/v1/(?!events)"), change)
-    view.go(place_of(page, done_need))
+    view.go(place)
     expect(view.page.locator("#main")).to_contain_text("<img src=x")
     assert view.page.locator("#app img, #app script, #app [onerror], #app [onload]").count() == 0
     assert view.page.evaluate("window.pwned") is None

@@ -94,6 +94,19 @@ def test_the_plan_moves_while_the_work_goes_on(view: Any, mesh: Any, hold: Calla
     view.check_promises()
 
 
+def test_a_negotiation_is_read_as_a_thread(view: Any, negotiated: str) -> None:
+    view.go("escrows")
+    view.page.get_by_role("link", name="Translate the manual").click()
+    said = view.page.locator(".say")
+    expect(said).to_have_count(2)
+    expect(said.nth(0)).to_contain_text("5.00 USDC")
+    expect(said.nth(1)).to_contain_text("5.00 → 6.00 USDC")
+    expect(said.nth(1)).to_contain_text("accepted")
+    expect(said.nth(1)).to_contain_text('<img src=x onerror="window.pwned=1">')
+    expect(view.page.locator(".steps .now")).to_have_text("Funded")
+    view.check_promises()
+
+
 def test_a_need_that_is_not_there_is_said_with_the_fix(view: Any) -> None:
     view.go("needs/need-zzzzzzzz")
     expect(view.page.get_by_role("alert")).to_contain_text("no such need here")

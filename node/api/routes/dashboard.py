@@ -60,6 +60,16 @@ def routes(ask: Asker) -> APIRouter:
         """What came of the needs: success, volumes, latency, capabilities, leaderboard, by the hour."""
         return JSONResponse(await ask("analytics", hours=hours, limit=limit))
 
+    @api.get("/escrows", model=Answer)
+    async def list_escrows(state: Text = None, all: bool = False, limit: Limit = 100) -> JSONResponse:
+        """Escrows that this node has a part in, or all that it knows; more at stake comes first."""
+        return JSONResponse(await ask("escrow.list", state=state, all=all, limit=limit))
+
+    @api.get("/escrows/{escrow}", model=Answer, problems=(404,))
+    async def show_escrow(escrow: str) -> JSONResponse:
+        """An escrow with its offers, milestones and dispute."""
+        return JSONResponse(await ask("escrow.show", escrow=escrow))
+
     @api.get("/review", model=Answer)
     async def review() -> JSONResponse:
         """What waits for a person, the most urgent first."""

@@ -28,6 +28,7 @@ function later(path, name) {
 const PAGES = [
   { id: "overview", name: "Overview", key: "o", load: async () => Overview, now: Overview },
   { id: "needs", name: "Needs", key: "n", load: later("./pages/needs.js", "Needs"), one: later("./pages/need.js", "NeedPage") },
+  { id: "escrows", name: "Escrows", key: "e", icon: "escrow", load: later("./pages/escrows.js", "Escrows"), one: later("./pages/escrows.js", "EscrowPage") },
   { id: "review", name: "Review", key: "r", load: later("./pages/review.js", "Review") },
   { id: "peers", name: "Peers", key: "p", title: "Mesh", load: later("./pages/peers.js", "Peers") },
   { id: "agents", name: "Agents", key: "a", load: later("./pages/agents.js", "Agents") },

@@ -23,8 +23,8 @@ export function Columns({ hours, from = "24 h ago" }) {
       aria-label=${`${count(all)} needs since ${from}: ${count(done)} finalized, ${count(failed)} refunded or expired`}>
       ${[0, 0.5].map((share) => html`<line class="rule" x1="0" x2="100" y1=${high * share + 0.25} y2=${high * share + 0.25} vector-effect="non-scaling-stroke" />`)}
       ${hours.map(part)}<line class="base" x1="0" x2="100" y1="100" y2="100" vector-effect="non-scaling-stroke" /></svg>
-    <figcaption><span>${from}</span><span class="legend"><i class="finalized"></i>finalized ${count(done)}<i class="failed"></i>failed ${count(failed)}
-      <i class="open"></i>in work ${count(all - done - failed)}</span><span>now</span></figcaption></figure>`;
+    <figcaption><span>${from}</span><span class="legend"><span><i class="finalized"></i>finalized ${count(done)}</span><span><i class="failed"></i>failed ${count(failed)}</span>
+      <span><i class="open"></i>in work ${count(all - done - failed)}</span></span><span>now</span></figcaption></figure>`;
 }
 
 /** [{name, value, text}] as bars on one scale. */

@@ -5,20 +5,28 @@ import { curve, layout } from "./layout.js";
 
 const BOX = { width: 196, height: 54 };
 const GAP = { layer: 56, slot: 18 };
-const NARROW_PX = 620;
+const LEAST_SCALE = 0.6;
 const PAD = 14;
 const TONE = { CLAIMED: "busy", COMMITTED: "accent", DECIDED: "accent", FINALIZED: "good", FAILED: "bad" };
 const clip = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 
-/** Is there room for layers from left to right? */
-function useNarrow(ref) {
-  const [narrow, set] = useState(false);
+/** How wide the frame is, in pixels. */
+function useWidth(ref) {
+  const [width, set] = useState(0);
   useEffect(() => {
-    const watcher = new ResizeObserver(([entry]) => set(entry.contentRect.width < NARROW_PX));
+    const watcher = new ResizeObserver(([entry]) => set(Math.round(entry.contentRect.width)));
     watcher.observe(ref.current);
     return () => watcher.disconnect();
   }, []);
-  return narrow;
+  return width;
+}
+
+/** Layers go right where that fits, else down where that is narrower; what is still too wide is drawn smaller, and scrolls. */
+function arrange(tasks, room) {
+  const right = { down: false, ...layout(tasks, BOX, GAP, false) };
+  if (!room || right.width + 2 * PAD <= room) return right;
+  const down = { down: true, ...layout(tasks, BOX, GAP, true) };
+  return down.width < right.width ? down : right;
 }
 
 function Edge({ edge, states, down, chosen }) {
@@ -50,18 +58,19 @@ function Node({ task, at, chosen, choose }) {
 
 export function Graph({ tasks, chosen, choose }) {
   const frame = useRef(null);
-  const down = useNarrow(frame);
+  const room = useWidth(frame);
   // Only what the plan is made of moves boxes; states just recolour them.
   const shape = JSON.stringify(tasks.map((task) => [task.task, task.parents]));
-  const drawn = useMemo(() => layout(tasks.map((task) => ({ id: task.task, parents: task.parents })), BOX, GAP, down), [shape, down]);
+  const drawn = useMemo(() => arrange(tasks.map((task) => ({ id: task.task, parents: task.parents })), room), [shape, room]);
   const states = new Map(tasks.map((task) => [task.task, task.state]));
   const width = drawn.width + 2 * PAD;
   const height = drawn.height + 2 * PAD;
+  const scale = room ? Math.max(LEAST_SCALE, Math.min(1, room / width)) : 1;
   return html`<div class="graph" ref=${frame} tabindex="0" role="group" aria-label=${`Plan of ${tasks.length} tasks`}>
-    <svg viewBox=${`${-PAD} ${-PAD} ${width} ${height}`} width=${width} height=${height}>
+    <svg viewBox=${`${-PAD} ${-PAD} ${width} ${height}`} width=${Math.round(width * scale)} height=${Math.round(height * scale)}>
       <defs>${["tip", "tip-lit"].map((id) => html`<marker id=${id} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto" markerUnits="userSpaceOnUse">
         <path class=${id} d="M1,1 L7,4 L1,7" /></marker>`)}</defs>
-      ${drawn.edges.map((edge) => html`<${Edge} key=${edge.from + "→" + edge.to} edge=${edge} states=${states} down=${down} chosen=${chosen} />`)}
+      ${drawn.edges.map((edge) => html`<${Edge} key=${edge.from + "→" + edge.to} edge=${edge} states=${states} down=${drawn.down} chosen=${chosen} />`)}
       ${tasks.map((task) => html`<${Node} key=${task.task} task=${task} at=${drawn.nodes.get(task.task)} chosen=${task.task === chosen} choose=${choose} />`)}
     </svg></div>`;
 }

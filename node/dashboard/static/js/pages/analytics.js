@@ -7,7 +7,7 @@ import { Card, Choices, Empty, PageHead, Reading, Score, Table, Tile, Tone, Who 
 import { setParams } from "../routes.js";
 
 const HOURS = [["", "24 h"], ["72", "3 days"], ["168", "7 days"]];
-const LATENCIES = [["decide_ms", "Need to decision"], ["execute_ms", "Decision to result"], ["finalize_ms", "In all"]];
+const LATENCIES = [["decide_ms", "To decide"], ["execute_ms", "To execute"], ["finalize_ms", "In all"]];
 const rate = (share) => (share === null || share === undefined ? "–" : (100 * share).toFixed(share === 1 ? 0 : 1) + " %");
 
 const leaders = (me) => [
@@ -15,12 +15,12 @@ const leaders = (me) => [
   { name: "Node", cell: (row) => html`<${Who} did=${row.did} me=${me} />` },
   { name: "Reputation", cell: (row) => html`<${Score} value=${row.reputation} label="Reputation" />` },
   { name: "Accepted", wide: true, right: true, cell: (row) => html`<span class="num">${count(row.accepted)}</span>` },
-  { name: "Failed", wide: true, right: true, cell: (row) => html`<span class="num">${count(row.failed)}</span>` },
+  { name: "Failed", wide: 2, right: true, cell: (row) => html`<span class="num">${count(row.failed)}</span>` },
   { name: "Earned", right: true, cell: (row) => html`<span class="num nowrap">${usdc(row.earned.usdc)}</span>` },
 ];
 
 function Latency({ latency }) {
-  const rows = LATENCIES.flatMap(([key, name]) => ["p50", "p95", "p99"].map((each) => ({ name: `${name}, ${each}`, value: latency[key][each] || 0, text: ms(latency[key][each]) })));
+  const rows = LATENCIES.flatMap(([key, name]) => ["p50", "p95", "p99"].map((each) => ({ name: `${name} ${each}`, value: latency[key][each] || 0, text: ms(latency[key][each]) })));
   return html`<${Bars} label="Latency" rows=${rows} />`;
 }
 

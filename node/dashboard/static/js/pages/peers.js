@@ -29,7 +29,7 @@ function Map({ nodes, me }) {
     ${spots.map(({ node, x, y }) => html`<g key=${node.did} class=${"spot" + (node.connected ? "" : " far") + (node.verifier ? " verifier" : "")} transform=${`translate(${x} ${y})`}><title>${node.did}</title>
       <circle r="9" />${node.verifier && html`<path d="M-3.500 0.200 -1 2.700 3.800 -2.600" />`}<text y="22" text-anchor="middle">${short(node.did).slice(0, 8)}</text></g>`)}
     <g class="spot own"><title>this node</title><circle r="13" /><text y="27" text-anchor="middle">this node</text></g></svg>
-    <figcaption class="legend"><i class="open"></i>connected<i class="far"></i>known, not connected<i class="finalized"></i>verifier</figcaption></figure>`;
+    <figcaption class="legend"><span><i class="open"></i>connected</span><span><i class="far"></i>known, not connected</span><span><i class="finalized"></i>verifier</span></figcaption></figure>`;
 }
 
 const columns = (me) => [
