@@ -178,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], out: Any) -> int:
+    from swarmd.node.console.attended import attended
     from swarmd.node.console.context import Context
 
     parser = build_parser()
@@ -185,8 +186,7 @@ def _run(words: list[str], out: Any) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     args = parse(parser, words)
-    code: int = load(args.run)(Context(args, out, os.environ, parser, tuple(words)))
-    return code
+    return attended(load(args.run), Context(args, out, os.environ, parser, tuple(words)))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,35 @@ _BY_CODE = {
 }
 
 
+# Where the documentation goes on, of the faults that a fix in a line does not end. A test follows each.
+PAGES = {
+    "usage": "docs/cli.md#commands",
+    "bad-config": "docs/cli.md#settings",
+    "daemon-not-running": "docs/runbooks.md#the-daemon-does-not-start",
+    "daemon-gone": "docs/runbooks.md#the-daemon-does-not-start",
+    "daemon-failed": "docs/runbooks.md#the-daemon-does-not-start",
+    "already-running": "docs/daemon.md#named-troubles",
+    "no-home": "docs/quickstart.md",
+    "bad-genesis": "docs/daemon.md#named-troubles",
+    "other-mesh": "docs/daemon.md#named-troubles",
+    "key-exposed": "docs/runbooks.md#the-key-may-be-known-to-somebody",
+    "key-unreadable": "docs/doctor.md#permissions",
+    "newer-journal": "docs/runbooks.md#upgrade",
+    "bad-journal": "docs/daemon.md#named-troubles",
+    "restored-silent": "docs/backup.md",
+    "disk-full": "docs/runbooks.md#the-disk-is-full",
+    "disk-error": "docs/runbooks.md#the-disk-is-full",
+    "address-in-use": "docs/doctor.md#ports",
+    "bad-policy": "docs/policy.md",
+    "no-opa": "docs/policy.md",
+    "chain-stopped": "docs/runbooks.md#the-chain-is-away-or-gas-is-out",
+    "unknown-need": "docs/runbooks.md#a-need-hangs",
+    "timeout": "docs/runbooks.md#a-need-hangs",
+    "no-service-manager": "docs/cli.md#as-a-service",
+    "no-log": "docs/cli.md#as-a-service",
+}
+
+
 class UsageFault(LocalFault):
     """The command line asks for something it cannot mean."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
+from swarmd.node.console.outcome import PAGES
 from swarmd.protocol.faults import Fault
 
 if TYPE_CHECKING:
@@ -126,11 +127,14 @@ class Output:
     def fail(self, fault: Fault) -> None:
         """What is wrong and the fix: on stderr, or as JSON on stdout."""
         if self.as_json:
-            self.document({"error": {"code": fault.code, "message": fault.message, "fix": fault.fix}})
+            error = {"code": fault.code, "message": fault.message, "fix": fault.fix}
+            self.document({"error": {**error, "docs": PAGES.get(fault.code, "")}})
             return
         print(f"swarmd: {clean(fault.message)}", file=self._err)
         if fault.fix:
             print(f"  fix: {clean(fault.fix)}", file=self._err)
+        if fault.code in PAGES and fault.code != "usage":  # whose help is nearer
+            print(f"  see: {PAGES[fault.code]}", file=self._err)
 
 
 # A heading, or that and rich's options for its column.

@@ -68,7 +68,8 @@ def test_a_channel_by_command(command):
     assert command("channel", "topup", channel, "5")[1]["state"] == "final"
     (entry,) = command("channel", "list")[1]["channels"]
     assert (entry["deposit"], entry["paid"], entry["state"]) == ("15", "0.25", "open")
-    assert command("channel", "close", channel)[1]["step"] == "startClose"
+    assert command("channel", "close", channel)[0] == 2, "nobody is here to confirm it"
+    assert command("channel", "close", channel, "--yes")[1]["step"] == "startClose"
 
 
 @pytest.mark.parametrize(

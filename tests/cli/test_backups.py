@@ -56,6 +56,6 @@ def test_from_a_running_node_to_another_home(
 
 def test_a_restored_node_is_told_to_speak(swarmd: Swarmd, canned: Callable[..., Any]) -> None:
     calls = canned({"backup.speak": {"heard": 1, "needed": 2, "backup_ns": 3, "restored_ns": 4}})
-    assert "1 of 2 verifiers" in swarmd("backup speak").out
-    assert swarmd("--json backup speak").json["needed"] == 2
+    assert "1 of 2 verifiers" in swarmd("backup speak --yes").out
+    assert swarmd("--json backup speak --yes").json["needed"] == 2
     assert [op for op, _ in calls] == ["backup.speak"] * 2

@@ -102,7 +102,9 @@ def test_a_refusal_is_shown_with_its_fix(swarmd: Swarmd, canned: Canned) -> None
     assert (ran.code, ran.out, ran.err) == (4, "", "swarmd: the budget is 5\n  fix: lower --budget\n")
     ran = swarmd("need post x --budget 5 --json")
     assert (ran.code, ran.err) == (4, "")
-    assert ran.json == {"error": {"code": "too-poor", "message": "the budget is 5", "fix": "lower --budget"}}
+    assert ran.json == {
+        "error": {"code": "too-poor", "message": "the budget is 5", "fix": "lower --budget", "docs": ""}
+    }
 
 
 def test_a_refusal_cannot_write_to_the_terminal(swarmd: Swarmd, canned: Canned) -> None:

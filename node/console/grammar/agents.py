@@ -1,6 +1,6 @@
 """Agents: agent add|list|rm|on|off|stderr."""
 
-from swarmd.node.console.grammar.values import positive, seconds
+from swarmd.node.console.grammar.values import positive, seconds, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -39,7 +39,9 @@ def add(commands: Commands) -> None:
     )
     add.add_argument("--concurrency", type=positive, metavar="N", help="jobs at a time (default: 2)")
     add.add_argument("--replace", action="store_true", help="in place of the agent of that name")
-    agents.add("list", "agents:run_list", "list the agents of this host", "swarmd agent list --json")
+    watch_flag(
+        agents.add("list", "agents:run_list", "list the agents of this host", "swarmd agent list --json")
+    )
     for name, run, text in (
         ("rm", "agents:run_rm", "forget an agent"),
         ("on", "agents:run_enable", "let an agent take work again"),

@@ -1,5 +1,6 @@
 """Backups: create, verify, restore."""
 
+from swarmd.node.console.grammar.values import irrevocable
 from swarmd.node.console.parser import Commands, Parser
 
 
@@ -36,13 +37,14 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="speak at once: nobody has heard anything of this node since the backup",
     )
-    backup.add(
+    speak = backup.add(
         "speak",
         "backups:run_speak",
         "let a restored node speak, though it has not heard enough of the others",
         "swarmd backup speak",
         "For when they are gone for good. What it said after the backup and somebody still has, it may contradict.",
     )
+    irrevocable(speak, "what it says now may contradict what it said, which cuts it off for good")
 
 
 def _file_and_passphrase(parser: Parser, meaning: str) -> None:

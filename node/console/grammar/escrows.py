@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import duration_s
+from swarmd.node.console.grammar.values import duration_s, irrevocable
 from swarmd.node.console.parser import Commands
 
 
@@ -168,6 +168,7 @@ def _add_work(group: Commands) -> None:
         "release", "escrows:run_release", "pay all that is open", "swarmd escrow release 3kq7"
     )
     _escrow(release)
+    irrevocable(release, "all that is open is paid, for good")
     milestone = group.add(
         "milestone", "escrows:run_milestone", "pay one milestone", "swarmd escrow milestone 3kq7 draft"
     )
@@ -182,6 +183,7 @@ def _add_work(group: Commands) -> None:
     )
     _escrow(refund)
     refund.add_argument("--reason", metavar="TEXT")
+    irrevocable(refund, "what is open goes back, and the escrow ends")
 
 
 def _add_disputes(group: Commands) -> None:

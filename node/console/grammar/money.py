@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import duration_s
+from swarmd.node.console.grammar.values import duration_s, irrevocable, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -79,6 +79,8 @@ def _add_stake(commands: Commands) -> None:
         command = stake.add(name, f"money:run_stake_{name}", text, f"swarmd stake {name} 50")
         _amount(command)
         _key(command)
+        if name == "unbond":
+            irrevocable(command, "it counts as stake no longer, and comes back only after the delay")
     _key(
         stake.add(
             "withdraw",
@@ -91,12 +93,13 @@ def _add_stake(commands: Commands) -> None:
 
 def _add_settle(commands: Commands) -> None:
     settle = commands.group("settle", "settling payments on the chain", "swarmd settle status")
-    settle.add(
+    status = settle.add(
         "status",
         "money:run_settle_status",
         "say what waits, what is under way, and what is wrong with the chain",
         "swarmd settle status --json | jq .chain.trouble",
     )
+    watch_flag(status)
     settle.add("now", "money:run_settle_now", "settle what waits, however little", "swarmd settle now")
     added = settle.add(
         "add",
@@ -123,13 +126,14 @@ def _add_settle(commands: Commands) -> None:
     )
     withdraw.add_argument("amount", metavar="USDC", nargs="?", help="how much to ask for; without: take it")
     _key(withdraw)
-    settle.add(
+    deploy = settle.add(
         "deploy",
         "money:run_settle_deploy",
         "put the contracts on the chain from this account",
         "swarmd settle deploy",
         "Ask again until all have an address, then name those in chain_contracts on every node.",
     )
+    irrevocable(deploy, "new contracts are put on the chain, for gas of this account")
     receipt = commands.group(
         "receipt", "proofs that a payment was settled", "swarmd receipt verify proof.json"
     )
@@ -183,6 +187,8 @@ def _add_channel(commands: Commands) -> None:
     ):
         command = channel.add(name, f"money:run_channel_{name}", text, f"swarmd channel {name} 0x...")
         command.add_argument("channel", metavar="ID")
+        if name == "close":
+            irrevocable(command, "a channel that closes can't be paid through again")
     channel.add(
         "list", "money:run_channel_list", "list the channels of this node", "swarmd channel list --json"
     )

@@ -1,7 +1,7 @@
 """Needs and their tasks: need post|list|show|graph|watch, task list, challenge, why, proof."""
 
 from swarmd.node.console.grammar import proofs
-from swarmd.node.console.grammar.values import positive, timeout_flag
+from swarmd.node.console.grammar.values import positive, timeout_flag, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -61,6 +61,7 @@ def add(commands: Commands) -> None:
     listing = needs.add(
         "list", "needs:run_list", "list needs, newest first", "swarmd need list --state running"
     )
+    watch_flag(listing)
     listing.add_argument(
         "--state", help="only those in this state, such as open, running, finalized, refunded"
     )
@@ -92,6 +93,7 @@ def add(commands: Commands) -> None:
         "list tasks, those that moved last first",
         "swarmd task list --state claimed",
     )
+    watch_flag(several)
     several.add_argument("--need", help="only of this need: its id, or the beginning of it")
     several.add_argument(
         "--state",

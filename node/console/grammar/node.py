@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import positive
+from swarmd.node.console.grammar.values import positive, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -165,7 +165,9 @@ def add(commands: Commands) -> None:
     check.add_argument("file", help="a plain or signed list")
 
     commands.add("stop", "node:run_stop", "stop the running node", "swarmd stop")
-    commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
+    watch_flag(
+        commands.add("status", "node:run_status", "say how the node is", "swarmd status --json | jq .balance")
+    )
     commands.add(
         "sync",
         "syncing:run_sync",

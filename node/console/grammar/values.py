@@ -41,3 +41,18 @@ def timeout_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, metavar="S", help="give up waiting after so long, with exit code 5"
     )
+
+
+def irrevocable(parser: argparse.ArgumentParser, what: str) -> None:
+    """Ask before it is done; `what`: what can't be undone, as the question says it."""
+    parser.set_defaults(irrevocable=what)
+    parser.add_argument("--yes", action="store_true", help="do not ask: it can't be undone, and is meant")
+
+
+def watch_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch", dest="watch_again", action="store_true", help="again and again, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--interval", type=seconds, default=2.0, metavar="S", help="with --watch: so often (2)"
+    )

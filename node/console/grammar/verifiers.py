@@ -1,5 +1,6 @@
 """The verifier pool: join, leave, list, attest."""
 
+from swarmd.node.console.grammar.values import irrevocable
 from swarmd.node.console.parser import Commands
 
 
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
         "swarmd verifier leave --reason 'moving house'",
     )
     leave.add_argument("--reason", default="", help="for people")
+    irrevocable(leave, "the seat is given back, and a new one takes a new stake and some epochs")
     attest = group.add(
         "attest",
         "verifiers:run_attest",
