@@ -10,7 +10,8 @@ from swarmd.node.runner import Runner
 from swarmd.node.telemetry.histogram import Histogram
 from swarmd.node.transport.local import LocalCall
 from swarmd.node.views import money
-from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.didkey import public_key_of
+from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import S_NS
 
 MAX_ROWS: Final = 1_000
@@ -26,7 +27,16 @@ def analytics_ops(analytics: Analytics, runner: Runner) -> dict[str, Op]:
                 raise LocalFault("bad-args", f"{name} is a number from 1 to {most}")
         return report(analytics, runner, limit=limit, hours=hours)
 
-    return {"analytics": answer}
+    async def agent(call: LocalCall) -> Any:
+        """{did = our own}: one line of the leaderboard, whoever it is."""
+        did = call.args.get("did", runner.me)
+        try:
+            public_key_of(did if isinstance(did, str) else "")
+        except RemoteFault as fault:
+            raise LocalFault(fault.code, fault.message) from None
+        return _agent(runner, did, analytics.totals().agents.get(did, Counter()))
+
+    return {"analytics": answer, "analytics.agent": agent}
 
 
 def report(analytics: Analytics, runner: Runner, *, limit: int, hours: int) -> dict[str, Any]:

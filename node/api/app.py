@@ -17,7 +17,7 @@ from swarmd.node.api.models import Problem
 from swarmd.node.api.once import Once
 from swarmd.node.api.pages import Pages
 from swarmd.node.api.problems import internal, problem
-from swarmd.node.api.routes import agreement, content, dashboard, events, harmony, money, needs, node
+from swarmd.node.api.routes import agreement, content, dashboard, events, figures, harmony, money, needs, node
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
 from swarmd.node.api.uploads import Uploads
 from swarmd.node.version import version
@@ -65,10 +65,12 @@ def make_app(parts: Parts) -> FastAPI:
         harmony.routes(parts.ask, once),
         events.routes(parts.events),
         dashboard.routes(parts.ask),
+        figures.routes(parts.ask),
     ):
         app.include_router(router)
     _add_login(app, parts.sessions, parts.place, parts.cookie)
     _add_document(app)
+    app.add_api_route("/metrics", figures.metrics_route(parts.ask), include_in_schema=False)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
 
     async def others(scope: Scope, receive: Receive, send: Send) -> None:
