@@ -24,6 +24,7 @@ from swarmd.protocol.pool.attesting import hash_of
 
 log = logging.getLogger("swarmd.dispatch")
 
+_OF_NEED = (RunAgent, Judge, Arbitrate)
 MAX_JOBS = 512
 MAX_FETCHES = 64
 FETCH_RETRY_S = 5.0
@@ -113,7 +114,7 @@ class Dispatcher:
         except Exception as error:
             # The isolation boundary of an effect (P10): what we did not foresee in a peer's content or an
             # agent's answer costs this one, not the daemon.
-            log.exception("%s failed", key)
+            log.exception("%s%s failed", key, f" of {effect.need}" if isinstance(effect, _OF_NEED) else "")
             self._give_up(effect, f"internal: {type(error).__name__}")
         finally:
             self._running.discard(key)

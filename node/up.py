@@ -1,6 +1,5 @@
 """`swarmd up`: logging, the ready line, and the daemon to its end."""
 
-import json
 import logging
 import sys
 import time
@@ -11,33 +10,16 @@ from typing import Any
 from swarmd.node.daemon import Daemon, Settings, serve
 from swarmd.node.log_file import log_handler
 from swarmd.node.sd_notify import tell_service_manager
+from swarmd.node.telemetry.logs import JsonFormatter, TextFormatter
 from swarmd.node.version import version
 
 log = logging.getLogger(__name__)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts (ns), level, logger, message, and the error if there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "ts_ns": int(record.created * 1e9),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
 def set_up_logging(level: str, style: str, file: Path | None = None) -> None:
     """To stderr or a file, as text or one JSON object a line. Libraries speak from warnings up."""
     handler = logging.StreamHandler(sys.stderr) if file is None else log_handler(file)
-    if style == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

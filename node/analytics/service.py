@@ -72,6 +72,8 @@ class Analytics:
         self._cursor = self._store.cursor
         self._live: dict[str, Tally] = {}
         self._sums = Totals()  # of `_live`
+        self._open: dict[str, None] = {}  # of `_live`, those that have not ended
+        self._merged: Totals | None = None
         self._dirty: dict[str, None] = dict.fromkeys(runner.state.needs)
         self._dirty_since_ns = runner.now_ns() if self._dirty else 0
         self._epoch = -1
@@ -96,7 +98,9 @@ class Analytics:
 
     def totals(self) -> Totals:
         """Everything that is counted, of needs in memory and of closed ones."""
-        return self._closed.merged(self._sums)
+        if self._merged is None:
+            self._merged = self._closed.merged(self._sums)
+        return self._merged
 
     def _mark(self, envelope: Envelope) -> None:
         # All that the hot path pays.
@@ -134,7 +138,7 @@ class Analytics:
     def _next_to_sweep(self) -> list[str]:
         found = list(islice(self._sweep, SWEEP))
         if len(found) < SWEEP:
-            self._sweep = iter([name for name, tally in self._live.items() if not tally.ended])
+            self._sweep = iter(list(self._open))
         return found
 
     def _count(self, name: str) -> None:
@@ -149,8 +153,12 @@ class Analytics:
             self._sums.add(old, -1)
         self._sums.add(new)
         self._live[name] = new
+        self._merged = None
         if new.ended:
             self._unsaved[name] = new
+            self._open.pop(name, None)
+        else:
+            self._open[name] = None
         if self.level:
             self.since.opened += old is None
             if new.ended and (old is None or not old.ended):
@@ -176,6 +184,7 @@ class Analytics:
                 self._counted.append(name)
                 self._cursor = row
             self._closed.bound()
+            self._merged = None
             await trio.lowlevel.checkpoint()
         here = self._runner.state.needs
         for name in [each for each in (*self._live, *self._store.ended) if each not in here]:
@@ -195,6 +204,8 @@ class Analytics:
         if tally is not None:
             self._sums.add(tally, -1)
         self._unsaved.pop(name, None)
+        self._open.pop(name, None)
+        self._merged = None
 
     async def _save(self) -> None:
         if not (self._unsaved or self._counted or self._cursor != self._store.cursor):

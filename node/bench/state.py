@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from swarmd.node.bench import history
+from swarmd.node.bench import history, state_telemetry
 from swarmd.node.bench.processes import Measured, crew
 from swarmd.protocol.faults import LocalFault
 
@@ -58,11 +58,32 @@ async def receive(sizes: Sizes) -> dict[str, Any]:
     }
 
 
+async def telemetry(sizes: Sizes) -> dict[str, Any]:
+    """The receive path with the base policy: telemetry off, on and sampling nothing, on and sampling everything."""
+    frames = str(await _kept(sizes.received))
+    reports: dict[str, list[dict[str, Any]]] = {mode: [] for mode in state_telemetry.MODES}
+    with state_telemetry.sink() as url:
+        for _ in range(state_telemetry.ROUNDS):
+            for mode, most in state_telemetry.MODES.items():
+                given = None if most is None else {"url": url, "max_foreign_per_s": most}
+                report, others = await _received(
+                    frames, sizes.received, gated=True, replica=False, telemetry=given
+                )
+                reports[mode].append(report)
+    return {**state_telemetry.compared(reports), "telemetry_others_cpu_percent": others}
+
+
 async def _received(
-    frames: str, tasks: int, *, gated: bool, replica: bool
+    frames: str, tasks: int, *, gated: bool, replica: bool, telemetry: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], float | None]:
     with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
-        settings = {"frames": frames, "folder": folder, "gated": gated, "replica": replica}
+        settings = {
+            "frames": frames,
+            "folder": folder,
+            "gated": gated,
+            "replica": replica,
+            "telemetry": telemetry,
+        }
         async with crew() as processes:
             await processes.add(_RECEIVE, settings)
             measured: Measured = await processes.measure(timeout_s=_TIMEOUT_S)
@@ -162,4 +183,5 @@ PARTS: Mapping[str, Callable[[Sizes], Awaitable[dict[str, Any]]]] = {
     "receive": receive,
     "node": node,
     "fast": fast_sync,
+    "telemetry": telemetry,
 }

@@ -26,15 +26,34 @@ async def main(settings: Any, ready: Ready) -> dict[str, Any]:
     gc.set_threshold(50_000, 20, 50)  # as the daemon
     frames = list(history.read_frames(Path(settings["frames"])))
     node = StateNode(Path(settings["folder"]), _NUMBER, base_gate() if settings["gated"] else OpenGate())
+    exporter = _traced(node, settings["telemetry"]) if settings.get("telemetry") else None
     gc.freeze()
     async with trio.open_nursery() as nursery:
         replica = Replica(Path(settings["folder"]), node, nursery) if settings["replica"] else None
         if replica is not None:
             await replica.up()
         await ready("ready")
+        began_s = time.process_time()
         report = await _receive(node, frames, replica)
+        if exporter is not None:
+            exporter.stop(_PATIENCE_S)
+        report["process_cpu_s"] = time.process_time() - began_s
+        report["spans"] = dict(exporter.counts) if exporter is not None else {}
         nursery.cancel_scope.cancel()
     return report | {"cpu_s": time.process_time(), "rss_mb": rss_mb()}
+
+
+def _traced(node: StateNode, telemetry: dict[str, Any]) -> Any:
+    """The exporter of a node that traces so many needs of others a second."""
+    from swarmd.node.telemetry.export import Exporter
+    from swarmd.node.telemetry.tracing import Tracer
+
+    exporter = Exporter(telemetry["url"], {"service.name": "bench"}, "0")
+    node.runner.trace(
+        Tracer(node.did, 0.0, exporter, time.time_ns, max_foreign_per_s=telemetry["max_foreign_per_s"])
+    )
+    exporter.start()
+    return exporter
 
 
 class Replica:

@@ -109,6 +109,7 @@ class Tracer:
     ratio: float
     sink: Sink
     clock_ns: Callable[[], int]
+    max_foreign_per_s: int = MAX_FOREIGN_TRACES_PER_S
     threads: "OrderedDict[str, _Thread | None]" = field(default_factory=OrderedDict)
     over_limit: int = 0  # traces of others not followed since there were too many
     _contexts: "OrderedDict[bytes, int]" = field(default_factory=OrderedDict)  # envelope -> our span about it
@@ -302,7 +303,7 @@ class Tracer:
         if second != self._second:
             self._second, self._foreign = second, 0
         self._foreign += 1
-        if self._foreign <= MAX_FOREIGN_TRACES_PER_S:
+        if self._foreign <= self.max_foreign_per_s:
             return False
         self.over_limit += 1
         return True
