@@ -147,6 +147,7 @@ class Dispatcher:
             input=values,
             timeout_s=max(0.05, self._left_s(effect.until_ns)),
             purpose=purpose,
+            traceparent=self._runner.traceparent_of(effect.job_id),
         )
 
     async def _work(self, effect: RunAgent) -> None:

@@ -235,6 +235,7 @@ class Job:
     input: Mapping[str, Any]  # argument -> JSON value
     timeout_s: float
     purpose: str = "work"  # "work" | "verify"
+    traceparent: str = ""  # W3C, of the span of this job, where its need is traced
 
 
 @dataclass(frozen=True, slots=True)

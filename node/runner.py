@@ -157,6 +157,10 @@ class Runner:
         """From now on, make spans of what happens."""
         self.tracer = self.voice.tracer = tracer
 
+    def traceparent_of(self, job_id: str) -> str:
+        """For the agent that does a job; "" where it is not traced."""
+        return self.tracer.traceparent_of(job_id) if self.tracer is not None else ""
+
     @property
     def gate(self) -> PolicyGate:
         """The policy in force."""

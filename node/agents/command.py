@@ -50,7 +50,7 @@ class CommandRunner:
         try:
             async with private_folder(self._scratch) as folder:
                 cwd = Path(record.cwd) if record.cwd else folder
-                env = clean_environment(folder, dict(record.env))
+                env = clean_environment(folder, traced(job) | dict(record.env))
                 done = await run_process(
                     self._launcher, record.argv, stdin=stdin, env=env, cwd=cwd, limits=limits
                 )
@@ -96,6 +96,12 @@ def job_document(job: Job) -> dict[str, Any]:
         "input": dict(job.input),
         "purpose": job.purpose,
     }
+
+
+def traced(job: Job) -> dict[str, str]:
+    """How OpenTelemetry hands a trace to a process. Not in the job's document, so that what an agent makes of that
+    does not depend on whether anybody traces."""
+    return {"TRACEPARENT": job.traceparent} if job.traceparent else {}
 
 
 def clean_environment(folder: Path, extra: Mapping[str, str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ def agent_ops(agents: Agents) -> Mapping[str, Callable[[LocalCall], Awaitable[An
     - `agent.stderr` {name}: {"stderr": text}, the last 64 KiB of its last run.
     - `agent.attach` {name, capabilities, concurrency}: {"name", "capabilities", "concurrency"}. From then
       on the connection gets `{"job": {"id", "need", "task", "capability", "input", "purpose",
-      "timeout_s"}}` and `{"cancel": id}`.
+      "timeout_s"}}` (and "traceparent" where the need is traced) and `{"cancel": id}`.
     - `agent.result` {results: [{"job": id, "output"} or {"job": id, "error", "detail"}]}: how many.
     - `agent.detach` {}: jobs in flight end with "agent-gone"; the connection stays.
     """

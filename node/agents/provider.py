@@ -122,6 +122,8 @@ class AttachedProvider:
         self._next += 1
         number = self._next
         document = job_document(job) | {"id": number, "timeout_s": timeout_s}
+        if job.traceparent:
+            document["traceparent"] = job.traceparent
         waiting = self._waiting[number] = _Waiting(job.job_id)
         try:
             self.connection.send({"job": document})

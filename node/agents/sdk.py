@@ -52,6 +52,7 @@ class Task:
     capability: str
     purpose: str  # "work", or "verify": somebody else's result is being checked
     timeout_s: float
+    traceparent: str = ""  # W3C: of the daemon's span of this job, "" where it is not traced
 
 
 TaskFunction = Callable[[Task], Any]
@@ -216,7 +217,7 @@ class _Session:
         if offer is None:
             return {"error": "crashed", "detail": f"this agent does not serve {job['capability']}"}
         fields = ("input", "need", "task", "capability", "purpose", "timeout_s")
-        task = Task(**{name: job[name] for name in fields})
+        task = Task(**{name: job[name] for name in fields}, traceparent=job.get("traceparent", ""))
         cpu_ms = 0
         try:
             if offer.inline:

@@ -229,6 +229,12 @@ class Tracer:
         if held:
             self._hold(name, held)
 
+    def traceparent_of(self, job_id: str) -> str:
+        """Of a job that `began` and goes on; "" of one that is not traced."""
+        for each in self._open.get(job_id, ()):
+            return write_traceparent(each.span.trace_id, each.span.span_id, sampled=True)
+        return ""
+
     # The turn ------------------------------------------------------------------------------------------
 
     def commit(self, state: State) -> None:

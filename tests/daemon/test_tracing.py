@@ -2,6 +2,7 @@
 
 import http.server
 import socket
+import sys
 import threading
 from collections import Counter, defaultdict
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from swarmd.node.agents.sdk import Agent
 from swarmd.node.telemetry.service import TelemetrySettings
 from swarmd.protocol.envelope import trace_id_of
 
@@ -83,7 +85,14 @@ def ancestors(span, by_id):
 
 async def test_one_trace_spans_daemons_from_need_to_chain(mesh, task, echo, collector, wait_until):
     three = await mesh(3, telemetry=TelemetrySettings(collector.url, metrics_interval_s=1.0))
-    await three[2].attach(echo())
+    agent, told = Agent("echo"), []
+
+    @agent.task("echo", price="0.01", inline=True)
+    def repeat(job):
+        told.append((job.purpose, job.traceparent))
+        return {"text": job.input["text"]}
+
+    await three[2].attach(agent)
     await three.until_met()
     need = await three[0].post(task(), title=SECRET)
     assert (await three[0].finish(need))["state"] == "FINALIZED"
@@ -130,6 +139,10 @@ async def test_one_trace_spans_daemons_from_need_to_chain(mesh, task, echo, coll
     line = [span.name for span in ancestors(commit, by_id)]
     assert line[:2] == ["agent run", "CLAIM publish"] and "PROPOSE publish" in line
     assert owner_of[commit.span_id] == three[2].did
+    (run,) = [span for span in by_id.values() if span.name == "agent run"]
+    assert dict(told)["work"] == f"00-{trace_id_of(need)}-{run.span_id.hex()}-01", (
+        "the agent can go on with it"
+    )
     (anchor,) = [span for span in by_id.values() if span.name == "chain anchor"]
     assert any(span.name.startswith(("FINALIZE", "ledger")) for span in ancestors(anchor, by_id))
     assert plain(anchor.attributes)["swarmd.block"] >= 1
@@ -198,3 +211,11 @@ async def test_a_dead_collector_harms_nothing(mesh, task, echo, answers):
             for node in two:
                 await node.stop()
         assert not exporter.counts["spans_exported"]
+
+
+async def test_a_command_gets_the_trace_of_its_job_in_its_environment(mesh, task, collector, wait_until):
+    one = await mesh(1, telemetry=TelemetrySettings(collector.url))
+    tells = "import json, os; print(json.dumps(os.environ.get('TRACEPARENT', '-').split('-')[1]))"
+    await one[0].add_command("env", "echo", sys.executable, "-c", tells)
+    need = await one[0].post(task())
+    assert (await one[0].finish(need))["values"]["t"] == trace_id_of(need)
