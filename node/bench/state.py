@@ -185,3 +185,5 @@ PARTS: Mapping[str, Callable[[Sizes], Awaitable[dict[str, Any]]]] = {
     "fast": fast_sync,
     "telemetry": telemetry,
 }
+# Of the node as it is by default: telemetry is off.
+DEFAULT_PARTS = tuple(part for part in PARTS if part != "telemetry")

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 from swarmd.node.bench.machine import machine
-from swarmd.node.bench.state import PARTS, Sizes
+from swarmd.node.bench.state import DEFAULT_PARTS, PARTS, Sizes
 from swarmd.node.console.output import Output, facts
 from swarmd.protocol.faults import LocalFault
 
@@ -50,9 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--parts",
-        default=",".join(PARTS),
+        default=",".join(DEFAULT_PARTS),
         metavar="LIST",
-        help=f"what to measure, of {','.join(PARTS)} (default: all)",
+        help=f"what to measure, of {','.join(PARTS)} (default: {','.join(DEFAULT_PARTS)})",
     )
 
 
