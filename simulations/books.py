@@ -334,7 +334,7 @@ def _escrow(books: Books, lock: Lock, outcome: Outcome) -> None:
     for task, (worker, price) in outcome.paid.items():
         held -= price
         purse.locked -= price
-        if task == trades.HOME:
+        if task.startswith(trades.HOME):
             purse.available += price
             continue
         payee = books.purses.setdefault(worker, Purse())

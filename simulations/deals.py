@@ -370,10 +370,11 @@ class Account:
 
     def payments(self) -> dict[str, tuple[str, int]]:
         given = {name: (self.seller, amount - amount * 5 // 1_000) for name, amount in self.gross().items()}
-        home = sum(part.amount for part in self.parts.values() if part.fate == "home")
-        home += self.shares[1] if self.shares is not None else 0
-        if home and not self.broke:
-            given[HOME] = (self.buyer, home)
+        home = {f"milestone/{name}": p.amount for name, p in self.parts.items() if p.fate == "home"}
+        if self.shares is not None:
+            home["split"] = self.shares[1]
+        if not self.broke:
+            given |= {f"{HOME}/{name}": (self.buyer, amount) for name, amount in home.items()}
         return {name: payment for name, payment in given.items() if payment[1]}
 
 

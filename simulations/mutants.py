@@ -535,8 +535,8 @@ MUTANTS: dict[str, Mutant] = {
     "split-loses-a-unit": Mutant(
         "a unit of what a panel splits is nobody's",
         "escrow.machine",
-        "deal.returned += left - deal.split",
-        "deal.returned += left - deal.split - 1",
+        'deal.home["split"] = left - deal.split',
+        'deal.home["split"] = left - deal.split - 1',
     ),
     "paid-without-what-it-waits-for": Mutant(
         "an escrow pays before all is ready",

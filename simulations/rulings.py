@@ -179,8 +179,13 @@ class Rulings:
                     found.money[account.purse] = Outcome("", account.payments(), None)
                 continue
             paid, fee = account.payments(), account.fee()
-            home = paid.get(deals.HOME, ("", 0))[1]
-            dealt[thread] = (account.end, sum(a for n, (_, a) in paid.items() if n != deals.HOME), home, fee)
+            home = sum(amount for name, (_, amount) in paid.items() if name.startswith(deals.HOME))
+            dealt[thread] = (
+                account.end,
+                sum(a for n, (_, a) in paid.items() if not n.startswith(deals.HOME)),
+                home,
+                fee,
+            )
             if account.purse and not account.broke:
                 if fee:
                     paid["fee"] = (deals.FEES, fee)

@@ -23,6 +23,7 @@ _MILESTONES: tuple[Column, ...] = (
     "because",
     "delivery",
 )
+_HISTORY: tuple[Column, ...] = ("at", "by", "said", "")
 _OFFERS: tuple[Column, ...] = ("by", ("amount", RIGHT), "stands", "accepted by", "note", ("offer", WHOLE))
 
 
@@ -229,9 +230,14 @@ def _shown(ctx: Context, found: dict[str, Any]) -> int:
             out.note(
                 f"{short_did(vote['by'])} gives the seller {vote['seller_bp'] / 100:g} %: {clean(vote['reason'])}"
             )
-    for void in found.get("void", ()):
-        out.note(f"without effect: {clean(void['reason'])}", "dim")
+    if found["history"]:
+        out.print(table(_HISTORY, [_said(each) for each in found["history"]]))
     return OK
+
+
+def _said(each: dict[str, Any]) -> tuple[object, ...]:
+    text = f"without effect: {each['void']}" if each["void"] else each["text"]
+    return (_when(each["at_ns"]), short_did(each["by"]), each["op"], text)
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, object]]:

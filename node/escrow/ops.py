@@ -54,7 +54,11 @@ class EscrowOps:
         reply = self._runner.tell(lambda at_ns: Commanded(op, args, at_ns), reply=True)
         assert reply is not None
         thread = await reply.wait()
-        return views.detail(self._runner.state, thread)
+        return self._detail(thread)
+
+    def _detail(self, name: str) -> dict[str, Any]:
+        state = self._runner.state
+        return {**views.detail(state, name), "history": views.history(state, name, self._runner.thread(name))}
 
     def _name(self, call: LocalCall) -> str:
         return views.find(self._runner.state, arguments.text(call.args, "escrow"))
@@ -174,7 +178,7 @@ class EscrowOps:
         return await self._say("escrow.refund", args)
 
     async def _show(self, call: LocalCall) -> Any:
-        return views.detail(self._runner.state, self._name(call))
+        return self._detail(self._name(call))
 
     async def _list(self, call: LocalCall) -> Any:
         """Those that this node has a part in, or `all`; who has more at stake comes first."""

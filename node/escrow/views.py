@@ -1,9 +1,11 @@
 """Escrows as operators and programs see them: plain maps, amounts as decimal USDC, ids as text."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cids import cid_text
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.escrow.deal import Deal, Dispute, Offer, Submission
 from swarmd.protocol.escrow.fees import priority_of, rating, tier_of
 from swarmd.protocol.escrow.money import money_of, stake_of
@@ -109,8 +111,25 @@ def detail(state: State, name: str) -> dict[str, Any]:
         "milestones": [_milestone(deal, each) for each in terms.milestones] if deal.terms else [],
         "ready": sorted(deal.ready),
         "dispute": _dispute(deal.dispute) if deal.dispute is not None else None,
-        "void": [{"id": cid_text(ref), "reason": why} for ref, why in sorted(deal.void.items())],
     }
+
+
+def history(state: State, name: str, said: Iterable[Envelope]) -> list[dict[str, Any]]:
+    """Who said what of an escrow and when, as far back as the journal goes; `void`: why it was without effect, or None."""
+    record = state.escrows.records.get(name)
+    void = record.deal.void if record is not None else {}
+    spent = record.fixed.spent if record is not None else frozenset()
+    return [
+        {
+            "id": cid_text(envelope.id),
+            "at_ns": envelope.ts_ns,
+            "by": envelope.sender,
+            "op": envelope.payload.get("op", ""),
+            "text": envelope.payload.get("reason") or envelope.payload.get("note") or "",
+            "void": void.get(envelope.id, "void when a checkpoint had it" if envelope.id in spent else None),
+        }
+        for envelope in said
+    ]
 
 
 def reputation(state: State, did: str) -> int:

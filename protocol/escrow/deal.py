@@ -82,7 +82,7 @@ class Deal:
     """One escrow. `open`: milestones whose money is neither paid nor given back; `approved`: those of them that are to be
     paid once all of `terms.after` is `ready`; `paid`: name -> (minor units, what released it).
 
-    `split`: what the panel gave the seller of the rest, or -1. `returned`: what went back to the buyer. `fault`: whose fault
+    `split`: what the panel gave the seller of the rest, or -1. `home`: what went back to the buyer, by milestone or split. `fault`: whose fault
     the end is, "" for nobody's. `steps`: what moved it, in the order in which it did; `void`: envelope -> why it did not.
     """
 
@@ -103,7 +103,7 @@ class Deal:
     ready: set[str] = field(default_factory=set)
     dispute: Dispute | None = None
     split: int = -1
-    returned: int = 0
+    home: dict[str, int] = field(default_factory=dict)
     uncovered: bool = False  # the money never came
     fault: str = ""
     reason: str = ""
@@ -131,6 +131,11 @@ class Deal:
         """Fees on all payments to the seller: each rounded down."""
         return sum(fee_of(amount) for amount, _ in self.paid.values()) + fee_of(max(self.split, 0))
 
+    @property
+    def returned(self) -> int:
+        """What went back to the buyer."""
+        return sum(self.home.values())
+
     def payments(self) -> dict[str, tuple[str, int]]:
         """What its purse pays: name -> (account, minor units). The fees stay in it until a checkpoint ends it."""
         if self.uncovered:
@@ -141,8 +146,8 @@ class Deal:
         }
         if self.split >= 0:
             found["split"] = (self.seller, self.split - fee_of(self.split))
-        if self.returned:
-            found[RETURN] = (self.buyer, self.returned)
+        # Each under a name of its own: a payment that was made never changes.
+        found |= {f"{RETURN}/{name}": (self.buyer, amount) for name, amount in self.home.items()}
         return {name: payment for name, payment in found.items() if payment[1]}
 
     def parties(self) -> frozenset[str]:

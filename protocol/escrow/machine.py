@@ -350,8 +350,13 @@ def _resolve(deal: Deal, said: Envelope) -> None:
 def _split(deal: Deal, seller_bp: int, why: str) -> None:
     left = sum(deal.open.values())
     deal.split = termsheet.split_of(left, seller_bp)
-    deal.returned += left - deal.split
+    deal.home["split"] = left - deal.split
     _close(deal, RESOLVED, why)
+
+
+def _milestone(name: str) -> str:
+    """The name of what is paid, or goes back, of a milestone: not to be mistaken for a split."""
+    return f"milestone/{name}"
 
 
 def _close(deal: Deal, state: str, why: str) -> None:
@@ -371,7 +376,7 @@ def _refund(deal: Deal, said: Envelope) -> None:
     _about_this(deal, said)
     if said.sender != deal.seller:
         raise Void("only the seller gives back what is funded; at the deadline it goes back by itself")
-    deal.returned += sum(deal.open.values())
+    deal.home |= {_milestone(name): amount for name, amount in deal.open.items()}
     deal.fault = deal.seller
     _close(deal, REFUNDED, said.payload["reason"] or "given back by the seller")
 
@@ -419,7 +424,8 @@ def without_money(deal: Deal) -> None:
     """It ends because its money never came: nothing was paid, whatever was said."""
     deal.uncovered, deal.fault = True, deal.buyer
     deal.paid.clear()
-    deal.split, deal.returned = -1, 0
+    deal.split = -1
+    deal.home.clear()
     _close(deal, EXPIRED, "the money never came")
 
 
@@ -449,7 +455,7 @@ def _overdue(deal: Deal) -> bool:
     if not late:
         return False
     for name in late:
-        deal.returned += deal.open.pop(name)
+        deal.home[_milestone(name)] = deal.open.pop(name)
         deal.approved.pop(name, None)
     if not deal.open:
         deal.fault = "" if waits else deal.seller

@@ -1,6 +1,9 @@
 """The ledger's side of escrows: what is locked for them, and who has how much at stake."""
 
+from swarmd.protocol import kinds
 from swarmd.protocol.escrow.deal import Deal
+from swarmd.protocol.escrow.ids import purse_of
+from swarmd.protocol.escrow.record import Record
 from swarmd.protocol.ledger.accounts import Escrow
 from swarmd.protocol.state import State
 
@@ -11,9 +14,11 @@ def money_of(state: State, deal: Deal) -> Escrow | None:
     return found if found is not None and found.state != "waiting" else None
 
 
-def settle(state: State, deal: Deal) -> None:
+def settle(state: State, record: Record) -> None:
     """Bring the ledger in line with what an escrow has come to. A change of what was paid before derives it anew."""
-    for name in [name for name, purse in state.escrows.purses.items() if purse.thread == deal.id]:
+    deal = record.deal
+    funds = (e for e in record.said.values() if e.kind == kinds.ESCROW and e.payload["op"] == "fund")
+    for name in sorted({deal.purse, *map(purse_of, funds)} & state.escrows.purses.keys()):
         state.ledger.settle(name, deal.payments() if name == deal.purse else {}, None)
 
 
@@ -22,7 +27,7 @@ def funded(state: State, name: str) -> None:
     purse = state.escrows.purses.get(name)
     record = state.escrows.records.get(purse.thread) if purse is not None else None
     if record is not None:
-        settle(state, record.deal)
+        settle(state, record)
 
 
 def stake_of(state: State, did: str) -> int:

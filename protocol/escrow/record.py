@@ -109,7 +109,7 @@ def digest(escrows: Escrows) -> bytes:
         [
             [
                 name,
-                [_step_row(step) for step in record.fixed.steps],
+                [[s.at_ns, s.covered] if isinstance(s, Tick) else s.id for s in record.fixed.steps],
                 [sorted(record.fixed.spent), sorted(record.said)],
                 record.deal.state,
             ]

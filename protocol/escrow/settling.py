@@ -45,7 +45,7 @@ def settle(state: State, at_ns: int) -> Settled:
             apply(deal, Tick(at_ns, covered))
         elif deal.purse and not covered:
             without_money(deal)
-        settle_money(state, deal)
+        settle_money(state, record)
         if deal.state in ENDS:
             ended[name] = _close(state, deal, epoch)
             _remember(standings, deal)

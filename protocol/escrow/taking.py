@@ -68,7 +68,7 @@ def take(state: State, envelope: Envelope, out: list[Effect]) -> None:
         if envelope.sender != state.me:
             out.append(Report(envelope.sender, refusal))
         return
-    money.settle(state, record.deal)
+    money.settle(state, record)
 
 
 def _refusal(state: State, record: Record | None, envelope: Envelope) -> str:

@@ -16,7 +16,7 @@ from swarmd.protocol.cbor import encode
 from swarmd.protocol.faults import CorruptState
 
 GENESIS_HEAD = bytes(32)
-# A payment of this name is the owner's own money coming home: neither spent nor earned. No task can have the name.
+# Payments whose names begin so are the owner's own money coming home: neither spent nor earned. No task can have the name.
 RETURN = "escrow/return"
 
 
@@ -302,7 +302,7 @@ class Ledger:
             escrow.held -= amount
             escrow.paid[task] = (worker, amount)
             owner.locked -= amount
-            if task == RETURN:
+            if task.startswith(RETURN):
                 owner.available += amount
                 credited.append(escrow.owner)
                 self.stirred[escrow.owner] = None

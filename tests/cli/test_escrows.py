@@ -17,7 +17,7 @@ SHOWN = {
     "offers": [{"offer": CID, "by": DID, "amount": "50", "expires_ns": 1, "accepted_by": [DID], "note": "please"}],
     "milestones": [{"name": "draft", "amount": "20", "state": "paid", "because": "released by the buyer", "delivery": None}],
     "dispute": {"claims": [{"by": DID, "reason": "half", "evidence": [CID]}], "votes": [{"by": DID, "seller_bp": 7250, "reason": "ok"}]},
-    "void": [{"id": CID, "reason": "not the buyer"}],
+    "history": [{"id": CID, "at_ns": 1, "by": DID, "op": "release", "text": "", "void": "not the buyer"}],
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import pytest
 from swarmd.protocol.cids import cid_text, raw_cid
 from swarmd.protocol.digest import mesh_digest
+from swarmd.protocol.faults import LocalFault
 
 GENESIS = {"epoch_s": 0, "alpha_permille": 1000}
 CID = cid_text(raw_cid(b"the manual in French"))
@@ -18,6 +19,17 @@ async def all_see(nodes, escrow, wait_until, what, **expected):
         )
 
     await wait_until(lambda: all(shown(node) for node in nodes), what)
+
+
+async def end_epoch(nodes):
+    """By the one whose turn it is."""
+    for node in nodes:
+        try:
+            await node.call("checkpoint.advance")
+            return
+        except LocalFault as fault:
+            assert fault.code == "not-our-turn"
+    pytest.fail("it is nobody's turn to end the epoch")
 
 
 @pytest.mark.property_id("P9")
@@ -61,12 +73,14 @@ async def test_two_owners_negotiate_deliver_and_release(mesh, wait_until):
     assert (
         await bob.refused("escrow.refund", escrow=escrow)
     ).message == "an escrow that is released takes no refund"
-    await three[0].call("checkpoint.advance")
+    await end_epoch(three)
     await wait_until(
         lambda: all(escrow in node.state.escrows.ended for node in three), "a checkpoint closes it"
     )
     shown = await cee.call("escrow.show", escrow=escrow)
     assert (shown["state"], shown["final"], shown["fee"], shown["held"]) == ("released", True, "0.3", "0")
+    said = [step["op"] for step in shown["history"] if step["void"] is None]
+    assert said == ["create", "offer", "accept", "fund", "submit", "release", "release"]
     assert (await bob.call("escrow.reputation"))["reputation"] == 66
     assert (await ann.refused("escrow.release", escrow=escrow)).code == "escrow-ended"
     listed = await ann.call("escrow.list")

@@ -395,6 +395,21 @@ def test_what_is_not_delivered_by_the_deadline_goes_back(table):
     adds_up(deal)
 
 
+def test_what_goes_back_later_is_a_payment_of_its_own(table):
+    """A payment that a checkpoint has never changes: the second return must not hide behind the first."""
+    parts = [{"name": "draft", "amount": 40 * USDC}, {"name": "print", "amount": 60 * USDC}]
+    t = table(milestones=parts, review_s=3_600)
+    fund = t.funded()
+    t.submit(fund, milestone="draft")
+    first = t.checkpoint(3_700).payments()
+    assert first == {"escrow/return/milestone/print": (t.did("ann"), 60 * USDC)}
+    t.say("bob", "refund", [fund.id], reason="")
+    deal = t.deal()
+    assert (deal.state, deal.returned) == ("refunded", 100 * USDC)
+    assert first.items() <= deal.payments().items() and get(deal, t.did("ann")) == 100 * USDC
+    adds_up(deal)
+
+
 def test_money_that_never_came_pays_nobody(table):
     t = table()
     fund = t.funded()
