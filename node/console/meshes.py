@@ -165,3 +165,9 @@ def run_bench_compare(ctx: Context) -> int:
     from swarmd.node.bench.table_main import main_compare
 
     return main_compare(ctx.args, ctx.out)
+
+
+def run_bench_dashboard(ctx: Context) -> int:
+    from swarmd.node.bench.dashboard import main
+
+    return main(ctx.args.needs, ctx.args.runs, ctx.out)

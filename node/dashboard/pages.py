@@ -166,7 +166,7 @@ def statement(state: State, did: str, offset: int, limit: int) -> dict[str, Any]
     for name in reversed(state.needs):
         need = state.needs[name]
         escrow = state.ledger.escrows.get(name)
-        if escrow is None:
+        if escrow is None or (need.owner != did and all(worker != did for worker, _ in escrow.paid.values())):
             continue
         common = {"need": name, "title": need.title, "state": escrow.state, "task": ""}
         if need.owner == did:

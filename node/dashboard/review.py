@@ -62,8 +62,7 @@ def _node(trouble: str, chain: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _challenges(state: State) -> Iterator[dict[str, Any]]:
-    for name in _open_to_challenge(state):
-        need = state.needs[name]
+    for name, need in [each for each in state.needs.items() if each[1].challenges]:
         for made in need.challenges.values():
             if challenging.outcome(need, made) != challenging.PENDING:
                 continue
@@ -81,12 +80,6 @@ def _challenges(state: State) -> Iterator[dict[str, Any]]:
                 at_ns=made.ts_ns,
                 challenge=cid_text(made.id),
             )
-
-
-def _open_to_challenge(state: State) -> Iterator[str]:
-    for name, need in state.needs.items():
-        if need.challenges:
-            yield name
 
 
 def _needs(state: State) -> Iterator[dict[str, Any]]:

@@ -76,6 +76,7 @@ def test_the_commands_that_there_are() -> None:
         "bench compare",
         "bench policy",
         "bench start",
+        "bench dashboard",
         "bench decide",
         "bench growth",
         "bench heal",

@@ -117,6 +117,17 @@ def add(commands: Commands) -> None:
         "From a checkout with git. A ratio above 1: this one is better.",
     )
     compare.fill = later("meshes:bench_compare_arguments")
+    dashboard = bench.add(
+        "dashboard",
+        "meshes:run_bench_dashboard",
+        "measure how long a browser waits for the first view of a node with many needs",
+        "swarmd bench dashboard --needs 10000 --json",
+        "Needs Chromium, and a checkout with its tools (make setup). Exit code 1 if the median is over 300 ms.",
+    )
+    dashboard.add_argument(
+        "--needs", type=positive, default=10_000, metavar="N", help="in its history (10000)"
+    )
+    dashboard.add_argument("--runs", type=positive, default=15, metavar="N", help="views, each uncached (15)")
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )

@@ -222,6 +222,11 @@ function App() {
   const first = useRef(true);
   useKeys(() => setOpen(false));
   useEffect(fetchRest, []);
+  const shown = overview.data !== null && Boolean(Page);
+  useEffect(() => {
+    // For `swarmd bench dashboard`: what the node says is on the page from here on.
+    if (shown) performance.mark("first-view");
+  }, [shown]);
   useEffect(() => {
     const entry = PAGES.find((each) => each.id === at.page);
     document.title = (entry ? entry.name + " · " : "") + "swarmd";
