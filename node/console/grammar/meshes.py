@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         "heal",
         "meshes:run_bench_heal",
         "part five daemons 2|3 in network namespaces, and measure how soon they agree again",
-        "sudo swarmd bench heal --json",
+        "swarmd bench heal --json",
         "Linux, root and nftables, as swarmd chaos run. Counts from when the network lets everything through to one digest of\n"
         "the mesh on all five. Exit code 1 if a need was decided twice, money was made or lost, or any other property broken.",
     )
