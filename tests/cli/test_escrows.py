@@ -36,11 +36,11 @@ SHOWN = {
         (f"submit abcd {CID} --milestone a", "submit", {"escrow": "abcd", "cid": CID, "milestone": "a"}),
         ("score abcd 92 --reason good", "score", {"escrow": "abcd", "score": 92, "reason": "good"}),
         ("ready abcd dataset", "ready", {"escrow": "abcd", "name": "dataset"}),
-        ("release abcd", "release", {"escrow": "abcd"}),
+        ("release abcd --yes", "release", {"escrow": "abcd"}),
         ("milestone abcd a b", "release", {"escrow": "abcd", "milestones": ["a", "b"]}),
         ("dispute abcd --reason bad --evidence X", "dispute", {"escrow": "abcd", "reason": "bad", "evidence": ["X"]}),
         ("resolve abcd --seller-percent 72.5", "resolve", {"escrow": "abcd", "seller_bp": 7250}),
-        ("refund abcd", "refund", {"escrow": "abcd"}),
+        ("refund abcd --yes", "refund", {"escrow": "abcd"}),
         ("show abcd", "show", {"escrow": "abcd"}),
     ],
 )  # fmt: skip
@@ -118,7 +118,7 @@ def test_an_escrow_of_a_real_daemon(swarmd: Swarmd, live: Path, tmp_path: Path) 
     ran = swarmd(f"escrow submit {name} {spec}")
     assert ran.code == 4 and "takes no submit" in ran.err
     assert name in swarmd("escrow list -q").out.split()
-    assert swarmd(f"escrow refund {name} --reason 'changed my mind' --json").json["state"] == "refunded"
+    assert swarmd(f"escrow refund {name} --yes --reason 'changed my mind' --json").json["state"] == "refunded"
     shown = swarmd(f"escrow show {name}").out
     assert "refunded" in shown and "changed my mind" in shown
     assert swarmd("escrow create --title t --amount 0.0000001").code == 2
