@@ -6,7 +6,6 @@
 Whatever ends one of them ends all, in order: no new input, the turn at hand commits, connections close.
 """
 
-import gc
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +52,7 @@ from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.doctor import time_answer
 from swarmd.node.escrow.ops import EscrowOps
+from swarmd.node.garbage import Garbage
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.home_lock import home_lock
 from swarmd.node.jobs import Content
@@ -634,17 +634,26 @@ def load_gate(settings: Settings) -> WasmGate:
 
 def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: None) -> None:
     """Run a daemon to its end. LocalFault for what an operator can mend, CorruptState for what nobody should ignore."""
-    # The state is a large, long-lived, acyclic heap: looking through it for cycles often is CPU for nothing.
-    gc.set_threshold(50_000, 20, 50)
-    with home_lock(settings.home):
-        daemon = Daemon(settings)
-        gc.freeze()
-        try:
-            trio.run(daemon.run, on_ready, strict_exception_groups=True)
-        except* (LocalFault, CorruptState) as group:
-            raise _first(group) from None
-        finally:
-            daemon.close()
+    garbage = Garbage()
+    garbage.start()
+    try:
+        with home_lock(settings.home):
+            daemon = Daemon(settings)
+            try:
+                trio.run(_serve, daemon, on_ready, garbage, strict_exception_groups=True)
+            except* (LocalFault, CorruptState) as group:
+                raise _first(group) from None
+            finally:
+                daemon.close()
+    finally:
+        garbage.stop()
+
+
+async def _serve(daemon: Daemon, on_ready: Callable[[Daemon], None], garbage: Garbage) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(garbage.watch)
+        await daemon.run(on_ready)
+        nursery.cancel_scope.cancel()
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Exception:

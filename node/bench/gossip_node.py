@@ -1,6 +1,5 @@
 """One node of `swarmd bench gossip`: the daemon's own sealing, transport and decoding, without engine and disk."""
 
-import gc
 import os
 import time
 from typing import Any
@@ -9,6 +8,7 @@ import trio
 from nacl.signing import SigningKey
 from swarmd.node.bench.envelopes import EnvelopeMaker, arrivals
 from swarmd.node.bench.processes import Ready, serve
+from swarmd.node.garbage import Garbage
 from swarmd.node.sealing import FlushWindow, seal
 from swarmd.node.transport.p2p import P2PTransport
 from swarmd.protocol.batch import parse_flush
@@ -92,14 +92,13 @@ class Publisher:
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)  # as the daemon
+    Garbage().start()  # as the daemon
     seed = os.urandom(32)
     receiver = Receiver()
     transport = P2PTransport(seed, "bench", static_peers=settings["peers"], frames_are_signed=True)
     publisher = Publisher(transport, SigningKey(seed), settings["size_bytes"])
     async with trio.open_nursery() as nursery:
         await nursery.start(transport.run, receiver)
-        gc.freeze()
         await ready(transport.addrs[0])
         peers = len(transport.peers())
         began_cpu_s = time.process_time()

@@ -4,7 +4,6 @@
 bench's verifiers, and holds the last flushes of it as what came after the cut. `joins` has an empty journal.
 """
 
-import gc
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -20,6 +19,7 @@ from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.checkpoint.service import Checkpoints
 from swarmd.node.content.store import SqliteBlockStore
+from swarmd.node.garbage import Garbage
 from swarmd.node.ports import PeerGone
 from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.protocol import kinds
@@ -110,7 +110,7 @@ async def _prepare(node: StateNode, keeper: Keeper, frames: Iterator[bytes], ops
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)  # as the daemon
+    Garbage().start()  # as the daemon
     node = StateNode(Path(settings["folder"]), settings["number"], base_gate())
     transport = P2PTransport(bytes(node.key), "bench", static_peers=settings["peers"], frames_are_signed=True)
     peer = Peer(node, transport)

@@ -4,7 +4,6 @@ As a process it plays one of two roles. `serves` has some more of the history an
 syncs that from the other, again and again, then posts needs of its own and asks its views.
 """
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +18,7 @@ from swarmd.node.bench import history
 from swarmd.node.bench.processes import Ready, percentiles, serve
 from swarmd.node.bench.state_views import query_views, rss_mb
 from swarmd.node.content.store import SqliteBlockStore
+from swarmd.node.garbage import Garbage
 from swarmd.node.journal import Journal
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import PolicyGate, Verdict
@@ -139,7 +139,7 @@ class Peer:
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)  # as the daemon
+    Garbage().start()  # as the daemon
     frames = history.read_frames(Path(settings["frames"]))
     node = StateNode(Path(settings["folder"]), settings["number"], base_gate())
     transport = P2PTransport(bytes(node.key), "bench", static_peers=settings["peers"], frames_are_signed=True)
@@ -150,7 +150,6 @@ async def main(settings: Any, ready: Ready) -> dict[str, Any]:
         began_s = time.perf_counter()
         await node.load(frames, settings["ops"])
         report = {"ops": node.ops, "load_s": round(time.perf_counter() - began_s, 1)}
-        gc.freeze()
         if settings["peers"]:
             nursery.start_soon(node.runner.run)
             report |= await _asks(node, peer, transport, settings)

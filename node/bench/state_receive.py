@@ -4,7 +4,6 @@ A process on one thread, and beside it the replica's. Both are reported in CPU t
 whoever else is busy, and the whole by the clock too.
 """
 
-import gc
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from swarmd.node.bench import history
 from swarmd.node.bench.processes import Ready, percentiles, serve
 from swarmd.node.bench.state_node import FRAMES_A_TURN, OpenGate, StateNode, base_gate
 from swarmd.node.bench.state_views import rss_mb
+from swarmd.node.garbage import Garbage
 from swarmd.node.state.replica_host import ReplicaHost
 
 _NUMBER = history.MEMBERS
@@ -23,11 +23,10 @@ _PATIENCE_S = 120.0
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)  # as the daemon
+    Garbage().start()  # as the daemon
     frames = list(history.read_frames(Path(settings["frames"])))
     node = StateNode(Path(settings["folder"]), _NUMBER, base_gate() if settings["gated"] else OpenGate())
     exporter = _traced(node, settings["telemetry"]) if settings.get("telemetry") else None
-    gc.freeze()
     async with trio.open_nursery() as nursery:
         replica = Replica(Path(settings["folder"]), node, nursery) if settings["replica"] else None
         if replica is not None:
