@@ -223,7 +223,7 @@ def machine_of(author_of):
 def test_random_people_never_make_or_lose_money(machine_of):
     run = machine_of.TestCase
     run.settings = settings(
-        max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run().runTest()
 
