@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from swarmd.node.spending import parse_limit, parse_limits
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
@@ -37,6 +38,24 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(type(each) is str and each for each in value):
         raise ValueError("must be a list of texts")
     return tuple(value)
+
+
+def _usdc(value: object) -> str:
+    text = _text(value)
+    try:
+        parse_limit(text)
+    except LocalFault as fault:
+        raise ValueError(fault.message) from None
+    return text
+
+
+def _shares(value: object) -> tuple[str, ...]:
+    found = _texts(value)
+    try:
+        parse_limits(found)
+    except LocalFault as fault:
+        raise ValueError(fault.message) from None
+    return found
 
 
 def _dids(value: object) -> tuple[str, ...]:
@@ -194,6 +213,16 @@ class Config:
     )
     withdraw_delay_s: float = _setting(
         600.0, _seconds(0, 30 * 86_400), "How old a withdrawal must be before the vault's node pays it."
+    )
+    spending_per_need: str = _setting("", _usdc, "The most that one need of this node may cost, in USDC.")
+    spending_per_day: str = _setting(
+        "", _usdc, "The most that needs of this node may cost in 24 hours, in USDC; empty: no limit."
+    )
+    spending_per_agent: tuple[str, ...] = _setting(
+        (), _shares, 'The same for each agent (swarmd need post --agent): "planner=5"; "*=1" for any other.'
+    )
+    spending_per_capability: tuple[str, ...] = _setting(
+        (), _shares, 'The same for what is asked for, by the most its tasks may cost: "text.summarize=20".'
     )
     policy_path: str = _setting(
         "",

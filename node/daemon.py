@@ -32,6 +32,7 @@ from swarmd.node.bridges.hybrid import DEFAULT_PREFER_P2P_S, HybridInbox
 from swarmd.node.bridges.nats import NatsBridge
 from swarmd.node.chain import RpcSettings, make_chain
 from swarmd.node.chain.money import MoneyDesk
+from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.checkpoint.ops import checkpoint_ops
 from swarmd.node.checkpoint.pruning import KEEP_EPOCHS, MAX_COLD_BYTES, Pruner
 from swarmd.node.checkpoint.records import Records
@@ -55,6 +56,7 @@ from swarmd.node.escrow.ops import EscrowOps
 from swarmd.node.garbage import Garbage
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.home_lock import home_lock
+from swarmd.node.invoices import InvoiceOps
 from swarmd.node.jobs import Content
 from swarmd.node.joining import genesis_answer
 from swarmd.node.journal import Journal
@@ -77,6 +79,7 @@ from swarmd.node.settling.service import MeshSettlement
 from swarmd.node.settling.terms import Terms as SettleTerms
 from swarmd.node.settling.wire import REQUESTS as SETTLE_REQUESTS
 from swarmd.node.setup import GENESIS_FILE, load_genesis
+from swarmd.node.spending import SpendingLimits
 from swarmd.node.state.ops import state_ops
 from swarmd.node.state.replica_host import ReplicaHost
 from swarmd.node.state.sync import Sync
@@ -136,6 +139,7 @@ class Settings:
     content: ContentSettings = ContentSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     api: ApiSettings = ApiSettings()
+    spending: SpendingLimits = SpendingLimits()
     settlement: SettleTerms = SettleTerms()
     settle_interval_s: float = 15.0
     balances: BalanceSettings = BalanceSettings()
@@ -202,6 +206,7 @@ class Daemon:
             new_state=self._new_state,
             on_out=self._on_out,
         )
+        self.runner.voice.limits = settings.spending
         self._clock_ns.not_before(self.runner.state.now_ns)
         self.telemetry = Telemetry(settings.telemetry, self.runner)
         self.analytics = Analytics(home, self.runner)
@@ -286,6 +291,7 @@ class Daemon:
                 **self.money.ops(),
                 **self.balances.ops(),
                 **self.silence.ops(),
+                **InvoiceOps(self.runner, self._archived, self.settling.settlement_of).ops(),
                 **ContentOps(
                     self.blocks,
                     self._content_roots,
@@ -331,6 +337,9 @@ class Daemon:
         self.api.http = self.http.status
         if self.arbiter is not None:
             self.api.arbiter = self.arbiter.status
+
+    def _archived(self) -> Archive | None:
+        return self.checkpoints.archive
 
     def _content_roots(self) -> Iterator[bytes]:
         yield from roots_of_needs(self.runner.state)

@@ -1,5 +1,6 @@
 """From a need as people write it (JSON) to the payload of a NEED: inputs become content, prices become minor units."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,13 @@ from swarmd.protocol.canonical_json import BadJson, canonical_json
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.cids import parse_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.kinds import TASK_ID
 from swarmd.protocol.limits import MAX_INLINE_BYTES
 
 DEFAULT_DEADLINE_S = 300
 MAX_INLINE_BLOCKS = 16
 Add = Callable[[bytes], tuple[bytes, int]]
-_SPEC_KEYS = {"title", "budget", "deadline_s", "tasks", "pay"}
+_SPEC_KEYS = {"title", "budget", "deadline_s", "tasks", "pay", "agent"}
 _TASK_KEYS = {"id", "capability", "input", "max_price", "verify", "after"}
 
 
@@ -56,6 +58,9 @@ class SpecReader:
             raise _bad("title", "must be text")
         if spec.get("pay") not in (None, "at_once"):
             raise _bad("pay", '"at_once", or nothing')
+        agent = spec.get("agent")
+        if agent is not None and (not isinstance(agent, str) or not re.fullmatch(TASK_ID, agent)):
+            raise _bad("agent", "a name: letters, digits, '.', '_', '-', at most 64")
         return {
             "title": title,
             "budget": budget,
@@ -63,6 +68,7 @@ class SpecReader:
             "tasks": [self._task(task, f"tasks[{i}]", share) for i, task in enumerate(tasks)],
             "inline": self.inline,
             **({"pay": spec["pay"]} if spec.get("pay") else {}),
+            **({"agent": agent} if agent is not None else {}),
         }
 
     def _amount(self, value: Any, where: str) -> int:

@@ -2,12 +2,13 @@
 
 import logging
 from collections import deque
+from typing import Any
 
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, recorded
 from swarmd.node.ports import Verdict
 from swarmd.node.sealing import seal
-from swarmd.node.spending import DAY_NS, Spending
+from swarmd.node.spending import DAY_NS, Spending, SpendingLimits
 from swarmd.node.telemetry.tracing import Tracer
 from swarmd.protocol import kinds
 from swarmd.protocol.batch import Sign
@@ -26,6 +27,15 @@ class PreflightDenied(LocalFault):
         super().__init__("denied-by-policy", reasons, fix="change the need, or the policy of this node")
 
 
+class OverBudget(PreflightDenied):
+    """A need of ours would go over what the operator lets this node spend."""
+
+    def __init__(self, why: str) -> None:
+        LocalFault.__init__(
+            self, "over-budget", why, fix="ask for less, wait, or raise the spending limits in swarmd.toml"
+        )
+
+
 class Voice:
     """`unsealed`: said and on record, and not in a batch yet. Follows the runner's transactions and restores."""
 
@@ -36,6 +46,7 @@ class Voice:
         self._gates = gates
         self._journal = journal
         self.tracer: Tracer | None = None
+        self.limits = SpendingLimits()
         self.unsealed: list[Envelope] = []
         # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
         self._verdicts: dict[bytes, Verdict] = {}
@@ -48,6 +59,10 @@ class Voice:
         self._forget(now_ns)
         unsealed = {each.id for each in self.unsealed}
         return [each for each in self._needs if each.id not in unsealed] + self.unsealed
+
+    def spending(self, now_ns: int) -> dict[str, Any]:
+        """As `Spending.report`."""
+        return self._spending.report(now_ns, self.limits)
 
     def _forget(self, now_ns: int) -> None:
         while self._needs and self._needs[0].ts_ns <= now_ns - DAY_NS:
@@ -106,6 +121,8 @@ class Voice:
             eval_digest=bytes(32),
             trace=trace,
         )
+        if draft.kind == kinds.NEED and (why := self._spending.refusal(envelope, self.limits)):
+            raise OverBudget(why)
         local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None
         verdict = self._gates.preflight(envelope, local)
         if verdict.allow:

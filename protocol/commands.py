@@ -37,7 +37,7 @@ def next_need_id(state: State) -> str:
 
 def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
     """args: title, budget (minor units), deadline_s, tasks (payload form), inline (small blocks), pay ("at_once") if
-    results shall not be held for the challenge window."""
+    results shall not be held for the challenge window, agent (a name) it is posted for."""
     budget, deadline_s = args["budget"], args["deadline_s"]
     if not 0 < deadline_s <= limits.MAX_DEADLINE_S:
         raise LocalFault("bad-deadline", f"1 to {limits.MAX_DEADLINE_S} seconds, not {deadline_s}")
@@ -50,8 +50,9 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     }
     if args["inline"]:
         payload["inline"] = args["inline"]
-    if args.get("pay"):
-        payload["pay"] = args["pay"]
+    for name in ("pay", "agent"):
+        if args.get(name):
+            payload[name] = args[name]
     try:
         kinds.check_payload(kinds.NEED, payload)
         specs = [task_spec(task) for task in args["tasks"]]

@@ -120,6 +120,7 @@ SCHEMAS: Mapping[str, schema.Check] = {
         },
         {
             "inline": schema.list_of(schema.blob(0, limits.MAX_INLINE_BYTES), 0, 16),
+            "agent": _name,  # for which of its owner's agents it is posted
             "pay": schema.one_of("at_once"),  # results are not held for a challenge window
         },
     ),

@@ -23,6 +23,7 @@ _STATUS: Mapping[str, int] = {
     "wrong-origin": 403,
     "csrf": 403,
     "not-party": 403,
+    "over-budget": 403,
     "not-payer": 403,
     "not-a-member": 403,
     "expelled": 403,

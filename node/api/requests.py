@@ -36,6 +36,7 @@ class NeedSpec(Body):
     budget: USDC
     title: str | None = Field(None, max_length=1_000)
     deadline_s: int | None = Field(None, description="seconds from now")
+    agent: str | None = Field(None, max_length=64)
     pay: str | None = Field(None, max_length=16)
 
 

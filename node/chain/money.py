@@ -338,6 +338,32 @@ class MoneyDesk:
             found["mesh"] |= self.mesh_status()
         return {"chain": chain, "waits_for": self.waits, **found}
 
+    async def diagnose(self) -> dict[str, Any]:
+        """What `doctor.chain` answers: as much as can be found out now."""
+        from swarmd.node.chain.desk import CALL_GAS
+        from swarmd.node.chain.troubles import chain_findings, gas_finding, mesh_findings
+        from swarmd.node.doctor import Diagnosis
+
+        found = Diagnosis("up")
+        status = self._chain.status()
+        found.findings += chain_findings(status)
+        is_shared = self._chain.kind != "embedded"
+        if status["account"] and not status["trouble"]:
+
+            def look(machine: "AnchorMachine") -> tuple[int, int, Mapping[str, Any]]:
+                mesh = self._of(machine).mesh.status(_now_s()) if is_shared else {}
+                fees = machine.client.fees()
+                return machine.client.balance(machine.signer.account), fees.max_fee_wei, mesh
+
+            try:
+                balance_wei, fee_wei, mesh = await self._chain.with_machine(look)
+            except LocalFault as fault:
+                found.add("settlement", None, fault.message, fault.fix)
+            else:
+                found.findings.append(gas_finding(balance_wei, fee_wei, CALL_GAS))
+                found.findings += mesh_findings(mesh, is_shared=is_shared)
+        return found.document()
+
     async def visit(self, op: str, args: Mapping[str, Any]) -> Any:
         """As `handle`, while no daemon runs."""
         found = _readable(await self._chain.visit(lambda machine: OPERATIONS[op](self._of(machine), args)))
@@ -350,7 +376,10 @@ class MoneyDesk:
 
             return answer
 
-        return {op: make(op) for op in OPERATIONS}
+        async def diagnose(call: LocalCall) -> Any:
+            return await self.diagnose()
+
+        return {**{op: make(op) for op in OPERATIONS}, "doctor.chain": diagnose}
 
     def close(self) -> None:
         money, self._money = self._money, None

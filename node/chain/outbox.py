@@ -101,6 +101,7 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self.reorged = 0  # requests whose block was taken from them, since the start
         try:
             self._db = connect(path)
             try:
@@ -316,6 +317,7 @@ class Outbox:
                 deep = head - receipt.block_number >= confirmations
                 after = _with_receipt(request, receipt, deep, explain)
             elif request.state == "mined":  # a reorg took its block
+                self.reorged += 1
                 after = replace(request, state="sent", block_number=None, block_hash=None)
             elif request.nonce is not None and request.nonce < used_nonces:
                 # Another transaction of this account took the nonce: ours can never be mined. Sign it afresh.

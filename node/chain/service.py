@@ -18,6 +18,7 @@ import trio
 from swarmd.node.chain.client import Unavailable
 from swarmd.node.chain.outbox import Outbox, pack_anchor
 from swarmd.node.chain.requests import ANCHOR, CALL
+from swarmd.node.chain.troubles import fix_of
 from swarmd.node.ports import AnchorSeen
 from swarmd.protocol.faults import CorruptState, LocalFault
 
@@ -182,6 +183,8 @@ class ChainService:
             "state": self._state,
             "trouble": self._trouble,
             "error": self._error,
+            "fix": fix_of(self._trouble) if self._trouble else "",
+            "reorged": 0 if outbox is None else outbox.reorged,
             "requests": {} if outbox is None else dict(outbox.counts()),
         }
 

@@ -1,4 +1,4 @@
-"""`swarmd doctor`: all that may be wrong with a node; `doctor net` and `content` in depth. It asks the daemon what is wrong, or finds out itself while that is down."""
+"""`swarmd doctor`: all that may be wrong with a node; `doctor net`, `content` and `chain` in depth. It asks the daemon what is wrong, or finds out itself while that is down."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +23,10 @@ def run_content(ctx: Context) -> int:
     return _run(ctx, "doctor.content", _content_offline)
 
 
+def run_chain(ctx: Context) -> int:
+    return _run(ctx, "doctor.chain", _chain_offline)
+
+
 def _run(ctx: Context, op: str, alone: Callable[[Context], dict[str, Any]]) -> int:
     """What the daemon finds, or `alone` finds while it is down."""
     try:
@@ -37,6 +41,20 @@ def _run(ctx: Context, op: str, alone: Callable[[Context], dict[str, Any]]) -> i
     else:
         show(ctx, found)
     return OK if found["ok"] else FAILED
+
+
+def _chain_offline(ctx: Context) -> dict[str, Any]:
+    """Open the chain as the daemon would, and say what that meets."""
+    from swarmd.node.console.money import ask
+    from swarmd.node.doctor import Diagnosis
+
+    found = Diagnosis("down")
+    try:
+        wallet = ask(ctx, "wallet")
+        found.add("chain", True, f"chain {wallet['chain_id']} answers, the account is {wallet['address']}")
+    except LocalFault as fault:
+        found.add(f"chain {fault.code}", False, fault.message, fault.fix)
+    return found.document()
 
 
 def _content_offline(ctx: Context) -> dict[str, Any]:

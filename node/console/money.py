@@ -216,6 +216,7 @@ def _settlement(ctx: Context, found: dict[str, Any]) -> int:
         rows.append(("chain", f"{chain.get('kind', '')} {chain.get('state', '')}".strip()))
         if chain.get("error"):
             rows.append(("trouble", clean(chain["error"])))
+            rows.append(("what helps", clean(chain.get("fix", ""))))
         for endpoint in chain.get("endpoints", ()):
             text = f"{clean(endpoint['url'])} {endpoint['state']}, block {endpoint['head']}"
             rows.append(("endpoint", f"{text} {clean(endpoint['error'])}".strip()))

@@ -40,6 +40,7 @@ def need_spec(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
         ("title", args.title),
         ("budget", args.budget),
         ("deadline_s", args.deadline),
+        ("agent", args.agent),
         ("pay", "at_once" if args.pay_at_once else None),
     ):
         if value is not None:

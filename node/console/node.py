@@ -148,6 +148,7 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.console.money import rpc_settings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
+    from swarmd.node.spending import SpendingLimits, parse_limit, parse_limits
     from swarmd.node.telemetry.service import TelemetrySettings
 
     log_file = Path(ctx.args.log_file).absolute() if ctx.args.log_file else None
@@ -159,6 +160,12 @@ def run_up(ctx: Context) -> int:
         chain_id=config.chain_id,
         rpc=rpc_settings(config),
         keystore_passphrase=ctx.env.get(PASSPHRASE_VARIABLE, ""),
+        spending=SpendingLimits(
+            parse_limit(config.spending_per_need),
+            parse_limit(config.spending_per_day),
+            parse_limits(config.spending_per_agent),
+            parse_limits(config.spending_per_capability),
+        ),
         policy_path=config.policy_path,
         policy_signers=config.policy_signers,
         lease_ttl_s=config.lease_ttl_s,

@@ -273,6 +273,12 @@ class MeshSettlement:
         proofs = parse_proofs(answer if type(answer) is dict else {})
         self.counters["proofs"] += await self._desk(lambda desk: desk.keep_proofs(proofs))
 
+    async def settlement_of(self, need: str) -> dict[bytes, str]:
+        """Where the payments of a need are: receipt -> certified, waiting, the state of its epoch, settled."""
+        if not self.is_shared or self._money.chain.status()["account"] == "":
+            return {}
+        return await self._desk(lambda desk: {due.id: desk.state_of(due) for due in desk.dues.of_need(need)})
+
     def status(self) -> dict[str, Any]:
         return {"waits_for": self.waits, "counters": dict(self.counters)}
 

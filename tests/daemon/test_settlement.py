@@ -19,6 +19,7 @@ from swarmd.node.chain.outbox import Outbox
 from swarmd.node.chain.rpc import RpcChain
 from swarmd.node.chain.secret_file import write_secret
 from swarmd.node.settling.terms import Terms
+from swarmd.node.spending import SpendingLimits
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
@@ -155,6 +156,13 @@ async def test_a_need_is_paid_between_accounts_and_its_payee_has_the_proof(settl
         signed = [(await node.call("settle.status"))["mesh"]["counters"] for node in (owner, other)]
         assert signed[0]["signed"] == 1 and signed[1]["signed-by-others"] == 1
 
+        invoice = await owner.call("invoice.show", need=need)
+        (line,) = invoice["lines"]
+        assert (invoice["state"], invoice["budget"], invoice["charged"]) == ("closed", "1", "0.05")
+        assert (line["charged_by"], line["amount"], line["settlement"]) == (worker.did, "0.05", "settled")
+        proof = await worker.call("receipt.show", id=line["receipt"])
+        assert (await owner.call("receipt.verify", proof=proof))["amount"] == "0.05"
+
         # A stranger is refused, counted and scored.
         someone = stranger(three.genesis)
         async with someone.connected(owner):
@@ -184,3 +192,45 @@ async def test_a_need_is_paid_between_accounts_and_its_payee_has_the_proof(settl
             assert someone.score(owner) < 1.0
         counters = (await owner.call("settle.status"))["mesh"]["counters"]
         assert counters["refused-not-publisher"] == 1
+
+
+async def test_invoices_and_limits_of_needs(mesh, task, echo):
+    limits = SpendingLimits(per_day=1_500_000, per_agent={"planner": 600_000})
+    with trio.fail_after(LIMIT_S):
+        three = await mesh(3, spending=limits)
+        owner, worker, other = three
+        await worker.attach(echo(price="0.05"))
+        await three.until_met()
+        need = await owner.post(task(), budget="0.50", agent="planner")
+        assert (await owner.finish(need))["state"] == "FINALIZED"
+        assert (
+            await owner.refused("need.post", spec={"budget": "0.2", "agent": "planner", "tasks": [task()]})
+        ).code == ("over-budget")
+        fault = await owner.refused("need.post", spec={"budget": "1.01", "tasks": [task()]})
+        assert fault.code == "over-budget" and "1.5 are allowed a day, 0.5 of it are used" in fault.message
+        for budget, code in (
+            ("-1", "bad-need"),
+            ("0.0000001", "bad-need"),
+            ("many", "bad-need"),
+            (1, "bad-need"),
+        ):
+            spec = {"budget": budget, "tasks": [task()]}
+            assert (await owner.refused("need.post", spec=spec)).code == code
+        assert (
+            await owner.refused("need.post", spec={"budget": "1", "agent": "no agent", "tasks": [task()]})
+        ).code == ("bad-need")
+        listed = (await owner.call("invoice.list"))["invoices"]
+        assert [(row["need"], row["charged"]) for row in listed] == [(need, "0.05")]
+        assert (await other.call("invoice.list"))["invoices"] == []
+        assert len((await other.call("invoice.list", all=True))["invoices"]) == 1
+        before = await owner.call("invoice.show", need=need)
+        assert (before["agent"], before["charged"], before["returned"]) == ("planner", "0.05", "0.45")
+        assert (await owner.refused("invoice.show", need="need-none")).code == "unknown-need"
+        spent = await owner.call("spending")
+        assert spent["day"] == {"spent": "0.5", "limit": "1.5"}
+        assert spent["agents"]["planner"] == {"spent": "0.5", "limit": "0.6"}
+        await end_epoch(three)
+        while need in owner.state.needs:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+        after = await owner.call("invoice.show", need=need)  # brought back from what closed it
+        assert {**after, "anchor": ""} == {**before, "anchor": ""}

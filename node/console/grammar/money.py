@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import duration_s, irrevocable, watch_flag
+from swarmd.node.console.grammar.values import duration_s, irrevocable, positive, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     _add_stake(commands)
     _add_settle(commands)
     _add_channel(commands)
+    _add_invoices(commands)
 
 
 def _add_wallet(commands: Commands) -> None:
@@ -191,4 +192,33 @@ def _add_channel(commands: Commands) -> None:
             irrevocable(command, "a channel that closes can't be paid through again")
     channel.add(
         "list", "money:run_channel_list", "list the channels of this node", "swarmd channel list --json"
+    )
+
+
+def _add_invoices(commands: Commands) -> None:
+    invoice = commands.group(
+        "invoice", "what needs were charged, and what may be spent", "swarmd invoice list"
+    )
+    listed = invoice.add(
+        "list",
+        "invoices:run_list",
+        "list what this node's needs were charged",
+        "swarmd invoice list --json | jq '.invoices[] | .charged'",
+    )
+    listed.add_argument("--all", action="store_true", help="of everybody's needs")
+    listed.add_argument("--limit", type=positive, default=50, metavar="N", help="at most so many (50)")
+    show = invoice.add(
+        "show",
+        "invoices:run_show",
+        "say what a need was charged, by whom, and which receipts say so",
+        "swarmd invoice show need-abc",
+        "With the receipt's id: swarmd receipt show prints the proof of what is settled on the chain.",
+    )
+    show.add_argument("need", metavar="NEED", help="a need's id, or the beginning of it")
+    invoice.add(
+        "limits",
+        "invoices:run_limits",
+        "say what was spent in 24 hours, and what may be",
+        "swarmd invoice limits --json",
+        "The limits are spending_per_* in swarmd.toml. A need that goes over one is refused before anything is said.",
     )

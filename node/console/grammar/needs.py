@@ -49,6 +49,9 @@ def add(commands: Commands) -> None:
         "--verify", metavar="HOW", help="how results are judged: reexec, schema=@FILE, command=NAME"
     )
     post.add_argument(
+        "--agent", metavar="NAME", help="for which agent of this host it is, whose limit then counts"
+    )
+    post.add_argument(
         "--pay-at-once",
         action="store_true",
         help="pay results as they are accepted; they cannot be challenged then",

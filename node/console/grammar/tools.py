@@ -53,6 +53,14 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "--log-lines", type=positive, default=2_000, metavar="N", help="of the log's end (2000)"
     )
+    doctor.add(
+        "chain",
+        "doctor:run_chain",
+        "say what is wrong with the chain and with settling on it, and what helps",
+        "swarmd doctor chain --json | jq .checks",
+        "Out of gas, stuck, endpoints that are down or behind, payments that were left out and why. Exit code 1 if "
+        "something is wrong.",
+    )
     topics = commands.group("topic", "what is said in the mesh, as it is said", "swarmd topic watch")
     watch = topics.add(
         "watch",
