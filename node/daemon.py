@@ -74,6 +74,7 @@ from swarmd.node.pool.ops import VerifierOps
 from swarmd.node.ports import AnchorSeen, Transport
 from swarmd.node.proof_ops import proof_ops
 from swarmd.node.runner import Runner
+from swarmd.node.settling.ops import slash_ops
 from swarmd.node.settling.own import load_own
 from swarmd.node.settling.service import MeshSettlement
 from swarmd.node.settling.terms import Terms as SettleTerms
@@ -299,12 +300,15 @@ class Daemon:
                     self.content_host.on_here,
                 ).ops(),
                 **state_ops(self.runner, self.replica.status),
-                **ConsensusOps(
-                    self.runner,
-                    self.transport,
-                    self.arbiter.status if self.arbiter else lambda: None,
-                    self.arbiter.on_record if self.arbiter else None,
+                **(
+                    consensus := ConsensusOps(
+                        self.runner,
+                        self.transport,
+                        self.arbiter.status if self.arbiter else lambda: None,
+                        self.arbiter.on_record if self.arbiter else None,
+                    )
                 ).ops(),
+                **slash_ops(self.settling, consensus.against),
                 **VerifierOps(self.runner, attestation).ops(),
                 **EscrowOps(self.runner).ops(),
                 **checkpoint_ops(self.checkpoints, self.runner),

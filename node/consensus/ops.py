@@ -93,6 +93,13 @@ class ConsensusOps:
             return certificates.of_result(terms, journal, self._need(call), task)
         return certificates.of_decision(terms, journal, self._need(call))
 
+    def against(self, who: str, name: str | None) -> dict[str, Any]:
+        """The certificate that convicts a node: of its forked chain, or of contradicting itself about a need that is here."""
+        terms, journal = self._runner.state.terms, self._runner.journal
+        if name is None:
+            return certificates.of_fork(terms.genesis, journal, _did(who))
+        return certificates.of_contradiction(terms, journal, find_need(self._runner.state, name), _did(who))
+
     def _need(self, call: LocalCall) -> Need:
         text = call.args.get("need")
         if not isinstance(text, str):

@@ -194,6 +194,22 @@ def run_stake_withdraw(ctx: Context) -> int:
     return _show(ctx, ask(ctx, "stake.withdraw", key=ctx.args.key), "state", "bonded", "unbonding")
 
 
+def run_stake_slash(ctx: Context) -> int:
+    args = ctx.args
+    if (args.who is None) == (args.evidence is None):
+        raise UsageFault("name a node, or --evidence FILE", fix="swarmd stake slash --help")
+    given = (
+        {"who": args.who, "need": args.need}
+        if args.evidence is None
+        else {"evidence": _read_json(args.evidence)}
+    )
+    with ctx.client(TIMEOUT_S) as client:
+        found = client.call(
+            "stake.slash", {name: value for name, value in given.items() if value is not None}
+        )
+    return _show(ctx, found, "state", "amount")
+
+
 # Settlement
 
 

@@ -15,9 +15,11 @@ from swarmd.node.settling.book import MeshBook
 from swarmd.node.settling.dues import DUES, Due, Dues
 from swarmd.node.settling.guard import Guard
 from swarmd.node.settling.own import load_own, save_own
+from swarmd.node.settling.slashing import Verdict, charge_of, judge, slash, verifiers
 from swarmd.node.settling.terms import Terms
-from swarmd.node.settling.wire import MAX_EPOCH_RECEIPTS, Proposal, Refused
+from swarmd.node.settling.wire import MAX_EPOCH_RECEIPTS, Charge, Proposal, Refused
 from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.ledger.binding import Binding
 from swarmd.protocol.ledger.netting import ReceiptProof, receipt_of
 
@@ -192,6 +194,34 @@ class MeshDesk:
             bindings=self.bindings,
             now_s=now_s,
         )
+
+    # Slashing
+
+    def charge(self, evidence: bytes) -> Charge:
+        return charge_of(self.desk, evidence)
+
+    def judge(self, genesis: Genesis, charge: Charge) -> Verdict:
+        """As `slashing.judge`, over our bindings."""
+        return judge(self.desk, genesis, charge, self.bindings)
+
+    def vote(self, genesis: Genesis, charge: Charge) -> bytes:
+        """Our signature under a charge that we have checked: 65 bytes."""
+        return self.desk.machine.signer.sign_digest(self.judge(genesis, charge).digest)
+
+    def jury(self) -> list[tuple[bytes, tuple[str, ...]]]:
+        """The registry's verifiers and the nodes that are bound to them."""
+        return [(account, tuple(self.bindings.owners(account))) for account in verifiers(self.desk)[0]]
+
+    def slash(self, verdict: Verdict, votes: dict[bytes, bytes]) -> dict[str, Any]:
+        sent = slash(self.desk, verdict, votes)
+        return {
+            **sent.document(),
+            "who": verdict.who,
+            "account": checksum(verdict.offender),
+            "amount": verdict.amount,
+            "offence": verdict.offence.hex(),
+            "signatures": len(votes),
+        }
 
     # Proofs
 

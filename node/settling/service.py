@@ -6,7 +6,7 @@ Idle while the chain is the embedded one, which nobody else has, and before `swa
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +21,10 @@ from swarmd.node.settling.wire import (
     MAX_PROOFS,
     PROOF,
     SIGN,
+    SLASH,
     Refused,
     parse_ask,
+    parse_charge,
     parse_proofs,
     parse_sign,
     parse_signed,
@@ -32,6 +34,7 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 
 if TYPE_CHECKING:  # they load what is heavy of the chain
     from swarmd.node.settling.desk import Ask, MeshDesk
+    from swarmd.node.settling.slashing import Verdict
 
 log = logging.getLogger("swarmd.settling")
 T = TypeVar("T")
@@ -192,10 +195,15 @@ class MeshSettlement:
         return True
 
     async def _answer(self, ask: "Ask") -> tuple[bytes | tuple[str, list[bytes]] | None, str]:
-        """Of the first node of the payer's that answers; None if none does."""
         consents = [[account, signature] for account, signature in sorted(ask.consents.items())]
         body = encode({"t": SIGN, "proposal": ask.proposal.to_map(), "consents": consents})
-        for did in ask.dids:
+        return await self._request(ask.dids, body)
+
+    async def _request(
+        self, dids: Iterable[str], body: bytes
+    ) -> tuple[bytes | tuple[str, list[bytes]] | None, str]:
+        """A signature or a refusal of the first node that answers, and which; None if none does."""
+        for did in dids:
             peer = self._peer_of(did)
             if not peer:
                 continue
@@ -227,12 +235,10 @@ class MeshSettlement:
             found = await self._desk(lambda desk: desk.proofs(names))
             self.counters["proofs-given"] += len(found)
             return encode({"proofs": [proof_to_list(proof) for proof in found]})
-        proposal, consents = parse_sign(message)
+        work = self._signing(did, message)
         await self._bindings()  # who asks may have bound itself a moment ago
         try:
-            signature = await self._desk(
-                lambda desk: desk.sign(proposal, consents, author=did, now_s=_now_s())
-            )
+            signature = await self._desk(work)
         except Refused as refusal:
             self.counters[f"refused-{refusal.code}"] += 1
             return _refusal(refusal.code, refusal.why, refusal.receipts)
@@ -244,6 +250,55 @@ class MeshSettlement:
             raise
         self.counters["signed"] += 1
         return encode({"signature": signature})
+
+    def _signing(self, did: str, message: dict[str, Any]) -> "Callable[[MeshDesk], bytes]":
+        """What a request asks us to sign. RemoteFault if it is not well-formed."""
+        if message["t"] == SLASH:
+            charge, genesis = parse_charge(message), self._runner.genesis
+            return lambda desk: desk.vote(genesis, charge)
+        proposal, consents = parse_sign(message)
+        return lambda desk: desk.sign(proposal, consents, author=did, now_s=_now_s())
+
+    # Slashing ------------------------------------------------------------------------------------------
+
+    async def slash(self, evidence: bytes) -> dict[str, Any]:
+        """Ask the registry's verifiers to sign what `evidence` shows, and bring it to the chain.
+
+        LocalFault `quorum-missed` and others of `slashing.slash`; whatever the evidence does not show, by its code.
+        """
+        if not self.is_shared:
+            raise LocalFault(
+                "no-shared-chain", "the embedded chain is this host's alone", fix="set chain_kind"
+            )
+        genesis = self._runner.genesis
+        try:
+            charge = await self._desk(lambda desk: desk.charge(evidence))
+            verdict = await self._desk(lambda desk: desk.judge(genesis, charge))
+        except (RemoteFault, Refused) as fault:
+            why = fault.message if isinstance(fault, RemoteFault) else fault.why
+            raise LocalFault(fault.code, why, fix="swarmd consensus evidence") from None
+        votes: dict[bytes, bytes] = {}
+        mine = self._runner.me
+
+        async def ask(account: bytes, dids: tuple[str, ...]) -> None:
+            if mine in dids:
+                votes[account] = await self._desk(lambda desk: desk.vote(genesis, charge))
+                return
+            answer, peer = await self._request(dids, encode(charge.to_map()))
+            if not isinstance(answer, bytes):
+                self.counters["slash-refused" if answer else "silent"] += 1
+                return
+            signature = answer
+            try:
+                await trio.to_thread.run_sync(_check_vote, verdict, account, signature)
+                votes[account] = signature
+            except RemoteFault as fault:
+                self._transport.report(peer, fault.code)
+
+        async with trio.open_nursery() as nursery:
+            for account, dids in await self._desk(lambda desk: desk.jury()):
+                nursery.start_soon(ask, account, dids)
+        return await self._desk(lambda desk: desk.slash(verdict, votes))
 
     # Proofs --------------------------------------------------------------------------------------------
 
@@ -285,6 +340,12 @@ class MeshSettlement:
 
 def _refusal(code: str, why: str, receipts: tuple[bytes, ...] = ()) -> bytes:
     return encode({"refused": code, "why": why, "receipts": list(receipts)})
+
+
+def _check_vote(verdict: "Verdict", account: bytes, signature: bytes) -> None:
+    from swarmd.node.settling.slashing import check_vote
+
+    check_vote(verdict, account, signature)
 
 
 def _now_s() -> int:

@@ -1,8 +1,8 @@
-"""The two requests of settlement on the peers' request streams, canonical CBOR (docs/wire.md).
+"""The requests of settlement on the peers' request streams, canonical CBOR (docs/wire.md).
 
 `{"t": "settle.sign", "proposal": {...}, "consents": [[account, signature]...]}` is answered by `{"signature": 65 bytes}`
 or `{"refused": code, "why": text, "receipts": [id...]}`; `{"t": "settle.proof", "receipts": [id...]}` by
-`{"proofs": [[chain id, contract, publisher, epoch, leaf, index, count, path]...]}`.
+`{"proofs": [[chain id, contract, publisher, epoch, leaf, index, count, path]...]}`.`{"t": "settle.slash", "chain": id, "contract": StakeRegistry, "roster_epoch": n, "evidence": JSON}` is answered as `settle.sign`.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.eip712 import ADDRESS_BYTES, SIGNATURE_BYTES
 from swarmd.protocol.ledger.netting import Netting, PaymentReceipt, ReceiptProof, net, receipt_of
 
-SIGN, PROOF = "settle.sign", "settle.proof"
-REQUESTS = frozenset((SIGN, PROOF))
+SIGN, PROOF, SLASH = "settle.sign", "settle.proof", "settle.slash"
+REQUESTS = frozenset((SIGN, PROOF, SLASH))
+MAX_EVIDENCE_BYTES = 1_048_576
 MAX_EPOCH_RECEIPTS = 4_096  # their leaves fit into a message
 MAX_LEAF_BYTES = 1_024
 MAX_PROOFS = 64
@@ -43,6 +44,15 @@ _sign = schema.record(
     }
 )
 _ask = schema.record({"t": schema.one_of(PROOF), "receipts": schema.list_of(_digest, 1, MAX_PROOFS)})
+_slash = schema.record(
+    {
+        "t": schema.one_of(SLASH),
+        "chain": _uint,
+        "contract": _account,
+        "roster_epoch": _uint,
+        "evidence": schema.blob(2, MAX_EVIDENCE_BYTES),
+    }
+)
 _refusal = schema.record(
     {
         "refused": schema.pattern(r"[a-z][a-z0-9-]{0,63}", "a code"),
@@ -123,6 +133,31 @@ def parse_ask(message: Mapping[str, Any]) -> list[bytes]:
     _ask(message, PROOF)
     found: list[bytes] = message["receipts"]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a verifier is asked to sign: the stake of whom `evidence` (JSON of a certificate) convicts is to be taken."""
+
+    chain_id: int
+    contract: bytes
+    roster_epoch: int
+    evidence: bytes
+
+    def to_map(self) -> dict[str, Any]:
+        return {
+            "t": SLASH,
+            "chain": self.chain_id,
+            "contract": self.contract,
+            "roster_epoch": self.roster_epoch,
+            "evidence": self.evidence,
+        }
+
+
+def parse_charge(message: Mapping[str, Any]) -> Charge:
+    """RemoteFault `bad-payload`."""
+    _slash(message, SLASH)
+    return Charge(message["chain"], message["contract"], message["roster_epoch"], message["evidence"])
 
 
 def parse_proofs(answer: Mapping[str, Any]) -> list[ReceiptProof]:

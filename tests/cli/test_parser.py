@@ -72,7 +72,7 @@ def test_the_commands_that_there_are() -> None:
         *(f"escrow {name}" for name in ("ready", "release", "milestone", "refund", "dispute", "resolve")),
         *(f"escrow {name}" for name in ("show", "list", "reputation")),
         *(f"wallet {name}" for name in ("show", "address", "create", "import", "fund", "bind", "bound")),
-        *(f"stake {name}" for name in ("show", "add", "unbond", "withdraw")),
+        *(f"stake {name}" for name in ("show", "add", "unbond", "withdraw", "slash")),
         *(f"settle {name}" for name in ("status", "now", "add", "deposit", "withdraw", "deploy")),
         *("transfer", "deposit", "withdraw", "statement"),
         *("receipt show", "receipt verify", "invoice list", "invoice show", "invoice limits"),

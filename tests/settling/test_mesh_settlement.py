@@ -4,14 +4,14 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from swarmd.node.chain.desk import SETTLEMENT
+from swarmd.node.chain.desk import SETTLEMENT, TOKEN
 from swarmd.node.chain.evm_signatures import sign_digest
 from swarmd.node.chain.settlement import verify_proof
 from swarmd.node.settling.own import OWN_FILE, load_own
 from swarmd.node.settling.wire import Refused
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.binding import Binding
-from swarmd.protocol.ledger.netting import receipt_of
+from swarmd.protocol.ledger.netting import receipt_of, settlement_digest, settlement_domain
 
 DEPOSIT = 1_000_000
 
@@ -230,3 +230,71 @@ def test_wrong_proofs_are_refused(world):
         world["bob"].mesh.proof(name)
     assert world["bob"].mesh.keep_proofs([proof]) == 1
     assert world["bob"].mesh.proof(name) == proof
+
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def twin_of(signature):
+    """The other signature of the same thing: high s, which everybody refuses."""
+    s = ORDER - int.from_bytes(signature[32:64], "big")
+    return signature[:32] + s.to_bytes(32, "big") + bytes([55 - signature[64]])
+
+
+def test_signatures_with_a_high_s_or_for_another_chain_are_refused_here_and_on_the_chain(world):
+    world.closed(1, ("ann", "bob", 700))
+    (ask,) = first_ask(world, "cat")
+    ann, cat = world["ann"], world["cat"]
+    signature = ann.mesh.sign(ask.proposal, {}, author=cat.did, now_s=world.now_s)
+    made = ask.proposal.netting()
+    settled = (ask.proposal.publisher, ask.proposal.epoch, made, ask.proposal.deadline_s)
+    elsewhere = settlement_digest(settlement_domain(1, ask.proposal.contract), *settled)
+    other = ann.machine.signer.sign_digest(elsewhere)
+    for wrong, why in ((twin_of(signature), "above half"), (other, "not signed by"), (b"", "has 65 bytes")):
+        with pytest.raises(RemoteFault, match=why) as caught:
+            cat.mesh.took(ann.account, ask.root, wrong)
+        assert caught.value.code == "bad-signature"
+        with pytest.raises(LocalFault, match="BadSignature"):
+            cat.mesh.desk.send(
+                wrong.hex(),
+                SETTLEMENT,
+                "settle",
+                ask.proposal.epoch,
+                made.root,
+                made.count,
+                [(m.account, m.amount) for m in made.debits],
+                [(m.account, m.amount) for m in made.credits],
+                ask.proposal.deadline_s,
+                [wrong],
+            )
+    assert world.settled_events() == []
+    world.settle("cat")
+    assert len(world.settled_events()) == 1
+
+
+def test_a_debtor_cannot_leave_between_its_signature_and_the_settlement(world):
+    world.closed(1, ("ann", "bob", 700))
+    (ask,) = first_ask(world, "cat")
+    ann = world["ann"].mesh.desk
+    world.ask(world["cat"], ask)  # ann has signed
+    ann.request_withdrawal("all of it", DEPOSIT)
+    with pytest.raises(LocalFault, match="NotReady"):
+        ann.withdraw("at once")
+    world.settle("cat")
+    assert world.balances() == {"ann": DEPOSIT - 700, "bob": DEPOSIT + 700, "cat": DEPOSIT}
+    world.pass_time(ann.view(SETTLEMENT, "withdrawalOf", ann.account)[1])
+    assert ann.withdraw("later").state == "final"  # what is left
+    assert world.balances()["ann"] == 0
+    assert ann.view(TOKEN, "balanceOf", ann.account)[0] == DEPOSIT - 700
+
+
+def test_the_same_epoch_again_moves_nothing(world):
+    world.closed(1, ("ann", "bob", 700))
+    world.settle("cat")
+    (epoch,) = world["cat"].mesh.book.epochs()
+    before = world.balances()
+    again = ("settle", epoch.id, epoch.root, epoch.count, [], [], epoch.deadline_s, [])
+    assert world["cat"].mesh.desk.send("again", SETTLEMENT, *again).state == "final"
+    with pytest.raises(LocalFault, match="EpochConflict"):
+        world["cat"].mesh.desk.send("another root", SETTLEMENT, *again[:2], b"r" * 32, *again[3:])
+    assert world.balances() == before and len(world.settled_events()) == 1

@@ -82,6 +82,18 @@ def _add_stake(commands: Commands) -> None:
         _key(command)
         if name == "unbond":
             irrevocable(command, "it counts as stake no longer, and comes back only after the delay")
+    slash = stake.add(
+        "slash",
+        "money:run_stake_slash",
+        "take the stake of a node that contradicted itself",
+        "swarmd stake slash did:key:z6Mk...",
+        "By the evidence on record here (swarmd consensus evidence), or in a file of swarmd consensus export. Every\n"
+        "verifier of the stake registry checks it before it signs; with a quorum of them it goes on the chain, once.",
+    )
+    slash.add_argument("who", nargs="?", metavar="DID", help="whose forked chain, or with --need whose votes")
+    slash.add_argument("--need", metavar="NEED", help="about which need it contradicted itself")
+    slash.add_argument("--evidence", metavar="FILE", help="a certificate that convicts it; - reads stdin")
+    irrevocable(slash, "the stake is taken for good")
     _key(
         stake.add(
             "withdraw",
