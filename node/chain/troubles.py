@@ -31,6 +31,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "wrong-chain": "compare chain_id on both nodes",
     "in-another-epoch": "another node is publishing it; nothing to do",
     "already-settled": "its proof is being fetched; nothing to do",
+    "has-vault": "its payer's node pays out by withdrawals: compare chain_vault on both nodes",
     "no-shared-chain": "its payer's node uses its embedded chain: set chain_kind there",
 }
 LOW_GAS_TRANSACTIONS: Final = 20

@@ -148,6 +148,7 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.console.money import rpc_settings
     from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
+    from swarmd.node.settling.terms import Terms as SettleTerms
     from swarmd.node.spending import SpendingLimits, parse_limit, parse_limits
     from swarmd.node.telemetry.service import TelemetrySettings
 
@@ -160,6 +161,7 @@ def run_up(ctx: Context) -> int:
         chain_id=config.chain_id,
         rpc=rpc_settings(config),
         keystore_passphrase=ctx.env.get(PASSPHRASE_VARIABLE, ""),
+        settlement=SettleTerms(has_vault=bool(config.chain_vault)),
         spending=SpendingLimits(
             parse_limit(config.spending_per_need),
             parse_limit(config.spending_per_day),

@@ -77,6 +77,15 @@ class MeshSettlement:
         self.waits = ""
 
     @property
+    def idle(self) -> str:
+        """Why payments of needs are not settled by this node, "" if they are."""
+        if not self.is_shared:
+            return "chain: the embedded chain is this host's alone (chain_kind in swarmd.toml)"
+        if self._terms.has_vault:
+            return "vault: balances of this mesh leave by withdrawals (chain_vault in swarmd.toml)"
+        return ""
+
+    @property
     def is_shared(self) -> bool:
         """Is the chain one that others can see?"""
         return self._money.chain.kind != "embedded"
@@ -88,16 +97,19 @@ class MeshSettlement:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self.waits = self.idle
         if not self.is_shared:
-            self.waits = "chain: the embedded chain is this host's alone (chain_kind in swarmd.toml)"
             return
         dues = await trio.to_thread.run_sync(self._open_dues)
         try:
             while True:
                 self._wake = trio.Event()
                 try:
-                    await self._follow(dues)
                     await self._bindings()
+                    if self._terms.has_vault:
+                        await trio.sleep(self._interval_s)
+                        continue
+                    await self._follow(dues)
                     at_once, self._at_once = self._at_once, False
                     await self._publish(at_once)
                     await self._fetch_proofs()
@@ -230,6 +242,8 @@ class MeshSettlement:
         """The answer to a peer's request. RemoteFault, which is charged to it, for what is not well-formed or not its."""
         if not self.is_shared:
             return _refusal("no-shared-chain", "this node's chain is its own")
+        if self._terms.has_vault and message["t"] == SIGN:
+            return _refusal("has-vault", "balances of its mesh leave by withdrawals")
         if message["t"] == PROOF:
             names = parse_ask(message)
             found = await self._desk(lambda desk: desk.proofs(names))

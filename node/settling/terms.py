@@ -10,3 +10,6 @@ class Terms:
     min_receipts: int = 250
     deadline_s: int = 3_600
     patience_s: float = 60.0
+    # Where balances of the mesh are backed by a vault (docs/balances.md), withdrawals pay out what needs earned: settling
+    # the same payments between accounts would pay them twice.
+    has_vault: bool = False

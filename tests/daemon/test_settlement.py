@@ -1,5 +1,6 @@
 """Whole daemons on one chain: what a need paid is certified, asked for, signed, settled and proved, over real libp2p."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +15,14 @@ from swarmd.node.chain.account import LocalSigner
 from swarmd.node.chain.anchoring import AnchorMachine
 from swarmd.node.chain.anchoring import Terms as ChainTerms
 from swarmd.node.chain.client import FeePolicy
-from swarmd.node.chain.desk import SETTLEMENT, TOKEN, Desk
+from swarmd.node.chain.desk import SETTLEMENT, STAKES, TOKEN, UNBONDING_S, Desk
 from swarmd.node.chain.outbox import Outbox
 from swarmd.node.chain.rpc import RpcChain
 from swarmd.node.chain.secret_file import write_secret
 from swarmd.node.settling.terms import Terms
 from swarmd.node.spending import SpendingLimits
-from swarmd.protocol.cbor import decode, encode
+from swarmd.protocol.batch import batch_to_list
+from swarmd.protocol.cbor import decode, encode, encode_ordered
 from swarmd.protocol.faults import LocalFault, RemoteFault
 
 PASSPHRASE = "correct horse"
@@ -49,6 +51,31 @@ def deploy(anvil, folder) -> Desk:
         addresses[name] = found
         machine.terms = replace(machine.terms, contracts=dict(addresses))
     return desk
+
+
+def deploy_registry(desk: Desk, accounts: list[bytes]) -> None:
+    """A StakeRegistry whose roster these accounts are, two of them a quorum."""
+    machine = desk.machine
+    arguments = (machine.terms.contracts[TOKEN], desk.account, UNBONDING_S, sorted(accounts), 2)
+    while (found := machine.install(STAKES, *arguments)) is None:
+        machine.client.refresh()
+        machine.tick()
+    machine.terms = replace(machine.terms, contracts={**machine.terms.contracts, STAKES: found})
+
+
+def stake(desk: Desk, account: bytes, amount: int) -> None:
+    """Put at stake for another account."""
+    for _ in range(20):
+        try:
+            desk.fund(f"{account.hex()} stake fund", amount)
+            desk.send(f"{account.hex()} stake", STAKES, "stake", account, amount, takes=amount)
+        except LocalFault as fault:
+            assert fault.code in ("approving", "not-enough-tokens")
+        desk.machine.client.refresh()
+        desk.machine.tick()
+        if desk.view(STAKES, "stakeOf", account)[0] == amount:
+            return
+    raise AssertionError
 
 
 def make_account(folder: Path) -> str:
@@ -83,26 +110,25 @@ def settle_mesh(mesh: Any, anvil: Any, tmp_path: Any) -> Callable[..., Any]:
 
     async def make(count: int) -> tuple[Any, Desk]:
         desk = await trio.to_thread.run_sync(deploy, anvil, tmp_path)
-        rpc = RpcSettings(
-            (anvil.url,),
-            anvil.CHAIN_ID,
-            confirmations=0,
-            poll_s=0.2,
-            contracts=dict(desk.machine.terms.contracts),
-        )
         found = await mesh(
             count,
-            genesis={"epoch_s": 600},
+            genesis={"epoch_s": 600, "verifier_stake": 400_000},
             start=False,
-            rpc=rpc,
             keystore_passphrase=PASSPHRASE,
             settlement=Terms(min_receipts=250, deadline_s=3_600, patience_s=0.5),
             settle_interval_s=0.3,
         )
+        accounts = []
         for node in found:
             address = await trio.to_thread.run_sync(make_account, node.home / "chain")
+            accounts.append(bytes.fromhex(address[2:]))
             await trio.to_thread.run_sync(anvil.rpc, "anvil_setBalance", address, hex(10**18))
-            await trio.to_thread.run_sync(deposit, desk, bytes.fromhex(address[2:]), 1_000_000)
+            await trio.to_thread.run_sync(deposit, desk, accounts[-1], 1_000_000)
+        await trio.to_thread.run_sync(deploy_registry, desk, accounts)
+        for node in found:
+            contracts = dict(desk.machine.terms.contracts)
+            rpc = RpcSettings((anvil.url,), anvil.CHAIN_ID, confirmations=0, poll_s=0.2, contracts=contracts)
+            node.settings = replace(node.settings, rpc=rpc)
         await found.start()
         for node in found:
             await node.call("wallet.bind", timeout_s=60)
@@ -192,6 +218,46 @@ async def test_a_need_is_paid_between_accounts_and_its_payee_has_the_proof(settl
             assert someone.score(owner) < 1.0
         counters = (await owner.call("settle.status"))["mesh"]["counters"]
         assert counters["refused-not-publisher"] == 1
+
+
+async def test_the_stake_of_a_node_that_forked_its_chain_is_taken(settle_mesh, stranger):
+    """A node of the mesh signs two histories; its account loses the stake, by the votes of the others' daemons."""
+    with trio.fail_after(3 * LIMIT_S):
+        three, desk = await settle_mesh(3)
+        bad, judge, other = three
+        for node in three:
+            await bound(node, 3)
+        account = next(
+            bytes.fromhex(row["address"][2:])
+            for row in (await judge.call("wallet.bound"))["bound"]
+            if row["did"] == bad.did
+        )
+        await trio.to_thread.run_sync(stake, desk, account, 1_000_000)
+        twin = stranger(three.genesis, bad.daemon.identity.seed)
+        frames = [twin.flush(twin.need(seq=7, budget=budget)) for budget in (1_000, 2_000)]
+        batches = [batch_to_list(made[0]) for _, made in frames]
+        document = {
+            "format": "swarmd-certificate/1",
+            "mesh": three.genesis.mesh_name,
+            "genesis": three.genesis.to_map(),
+            "what": "fork",
+            "batches": [base64.b64encode(encode_ordered(batch)).decode() for batch in batches],
+        }
+        assert (
+            await judge.refused("stake.slash", who=bad.did)
+        ).code == "no-contradiction"  # not on record here
+        found = await judge.call("stake.slash", evidence=document, timeout_s=60)
+        assert (found["who"], found["amount"]) == (bad.did, "0.4") and found["signatures"] >= 2
+        while await trio.to_thread.run_sync(lambda: desk.view(STAKES, "stakeOf", account)[0]) != 600_000:  # noqa: ASYNC110
+            await trio.sleep(0.2)
+        assert (await other.refused("stake.slash", evidence=document)).code == "already-punished"
+        assert (await other.refused("stake.slash", evidence={})).code == "bad-certificate"
+        await other.stop()
+        again = [twin.flush(twin.need(seq=8, budget=budget)) for budget in (1_000, 2_000)]
+        batches = [batch_to_list(made[0]) for _, made in again]
+        document["batches"] = [base64.b64encode(encode_ordered(batch)).decode() for batch in batches]
+        await bad.stop()
+        assert (await judge.refused("stake.slash", evidence=document)).code == "quorum-missed"
 
 
 async def test_invoices_and_limits_of_needs(mesh, task, echo):
