@@ -351,7 +351,8 @@ class Runner:
                 except Exception as error:
                     # The boundary of P10: whatever a rule did not foresee costs this one item, nothing else.
                     return self._drop(error, items, position)
-            if ticking:
+            # What an item made due is done in its own turn: it saves a commit, and the wait for one.
+            if ticking or (not self.silent and self._next_tick_ns() <= now_ns):
                 try:
                     self._step(Ticked(now_ns), out)
                 except (sqlite3.Error, CorruptState):

@@ -182,7 +182,7 @@ def _own_shadow(state: State) -> list[Any]:
         [sorted(shadow.unvoted.items()), sorted(shadow.dirty), shadow.armed],
         sorted(shadow.attested.items()),
         [[key, *value] for key, value in shadow.keys.items()],
-        list(shadow.spent),
+        sorted(shadow.spent.items()),
         sorted(shadow.said),
     ]
 

@@ -57,7 +57,7 @@ _PROPERTY_OF = {
     "ATTEST": "P6",
     "NEED": "P9",
 }
-_MOVES_MONEY = frozenset({"NEED", "DECIDE", "FINALIZE", "ESCROW"})
+_MOVES_MONEY = frozenset({"NEED", "DECIDE", "FINALIZE", "ESCROW", "MONEY"})
 _ENDED = frozenset({"FINALIZED", "REFUNDED", "EXPIRED"})
 
 
@@ -108,6 +108,9 @@ class Auditor:
         self._decisions: dict[tuple[str, int], set[bytes]] = {}
         self._ballots: dict[tuple[str, str], list[Envelope]] = {}
         self._verified: set[int] = set()
+        self._signed: dict[tuple[str, str, int], bytes] = {}
+        self._signers: dict[tuple[str, int, bytes, int], set[str]] = {}
+        self._final: dict[tuple[str, int], bytes] = {}
 
     def meet(self, nodes: Iterable[SimNode]) -> None:
         for node in nodes:
@@ -291,6 +294,9 @@ class Auditor:
         if envelope.thread.startswith("epoch-"):
             self._ballot(node, envelope)
             return
+        if envelope.kind == "MONEY":
+            self._signatures(node, envelope)
+            return
         # As those see it who are in the epoch that its author says it is in.
         epoch = min(envelope.epoch, self.rulings.latest.epoch)
         reading = self._reading(envelope, epoch)
@@ -309,6 +315,21 @@ class Auditor:
             self._decision(node, envelope, reading)
         elif envelope.kind == "FINALIZE" and fact.commit:
             self._result(node, envelope, reading)
+
+    def _signatures(self, node: SimNode, envelope: Envelope) -> None:
+        """An honest member signs one entry of a number, and one is final at most."""
+        if envelope.payload["op"] != "confirm":
+            return
+        members, quorum = self.oracle.epoch_enders(envelope.epoch)
+        for owner, seq, entry in envelope.payload["entries"]:
+            known = self._signed.setdefault((envelope.sender, owner, seq), bytes(entry))
+            if self._honest[envelope.sender]:
+                self._check("P1", known == entry, node, f"{envelope.sender[-8:]} signed two entries {seq}")
+            signers = self._signers.setdefault((owner, seq, bytes(entry), envelope.epoch), set())
+            signers |= {envelope.sender} & set(members)
+            if len(signers) >= quorum:
+                final = self._final.setdefault((owner, seq), bytes(entry))
+                self._check("P9", final == entry, node, f"two entries {seq} of {owner[-8:]} are final")
 
     def _decision(self, node: SimNode, envelope: Envelope, reading: Reading) -> None:
         fact = reading.facts[envelope.id]
@@ -394,7 +415,7 @@ class Auditor:
             for name, escrow in state.ledger.escrows.items()
             if escrow.state != "waiting"
         }
-        over = {*ruling.closed, *ruling.returned, *ruling.purses}
+        over = {*ruling.closed, *ruling.returned, *ruling.purses, *ruling.sent.done}
         open_escrows = {name: escrow for name, escrow in books.escrows.items() if name not in over}
         self._same("P9", node, "escrows", escrows, open_escrows)
         trades = {

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope
-from swarmd.simulations import challenges
+from swarmd.simulations import challenges, transfers
 from swarmd.simulations import deals as trades
 from swarmd.simulations.oracle import Fact, Oracle, Reading
 
@@ -89,6 +89,7 @@ class Ruling:
     locks: Mapping[str, Lock] = field(default_factory=dict)
     applied: Mapping[str, int] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
+    sent: transfers.Money = field(default_factory=transfers.Money)
 
     # Of escrows: what was fixed of open ones, the ended ones with (end, paid, home, fee), what their purses came to, words
     # that are dealt with, those that wait (-> since which epoch), who settled how often (well, badly), the cut's time.
@@ -103,7 +104,7 @@ class Ruling:
     def carried(self) -> list[bytes]:
         """What who begins with this ruling has of open needs."""
         held = (ref for standing in self.open.values() for ref in standing.held)
-        return [*held, *self.parked, *self.waiting]
+        return [*held, *self.parked, *self.waiting, *self.sent.votes]
 
     def is_over(self, need: Envelope) -> bool:
         """Is the account entry of a NEED applied, or another in its place? Then it opens nothing any more."""
@@ -129,6 +130,7 @@ class Books:
     void: set[bytes] = field(default_factory=set)
     locks: dict[str, Lock] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
+    sent: transfers.Money = field(default_factory=transfers.Money)
     purses: dict[str, Purse] = field(default_factory=dict)
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
 
@@ -166,6 +168,7 @@ def books(
         for name, (end, paid) in challenges.bonds_of(reading, facts, bond_name).items():
             found.bonds[name] = Outcome("", paid, end)
     _deals(oracle, ruling, held, found)
+    found.sent = transfers.heard(oracle, ruling.sent, ruling.epoch, held)
     found.locks = _locks(oracle, ruling, found, held)
     settle(oracle, found, ruling, ruling.returned)
     return found
@@ -274,6 +277,7 @@ def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) 
         if said.kind == "ESCROW" and said.payload["op"] == "fund" and said.epoch <= ruling.epoch:
             fund, name = said.payload["fund"], trades.purse_name(said)
             fresh.append(Lock(name, said.sender, fund["seq"], fund["prev"], said.payload["amount"]))
+    fresh += [Lock(name, t.owner, t.seq, t.prev, t.amount) for name, t in books.sent.transfers.items()]
     for lock in fresh:
         if lock.seq >= ruling.applied.get(lock.owner, 0):
             found.setdefault(lock.name, lock)
@@ -300,7 +304,9 @@ def settle(oracle: Oracle, books: Books, ruling: Ruling, home: Collection[str]) 
         for owner in sorted({lock.owner for lock in waiting.values()}):
             here = chains.get(owner, (0, bytes(32)))
             fitting = [w for w in waiting.values() if w.owner == owner and (w.seq, w.prev) == here]
-            lock = min(fitting, key=Lock.hash, default=None)
+            sure = [w for w in fitting if w.hash() in books.sent.certified]
+            free = sure or [w for w in fitting if w.name not in books.sent.transfers]
+            lock = min(free, key=Lock.hash, default=None)
             purse = purses.setdefault(owner, Purse())
             if lock is None or purse.available < lock.amount:
                 continue
@@ -314,6 +320,9 @@ def settle(oracle: Oracle, books: Books, ruling: Ruling, home: Collection[str]) 
 def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> Outcome:
     if lock.name in ruling.closed:
         return ruling.closed[lock.name].outcome
+    if lock.name in books.sent.transfers:
+        sent = books.sent.transfers[lock.name]
+        return Outcome("", {"pay": (sent.to, sent.amount)}, "released")
     if lock.name in books.needs:
         return books.needs[lock.name]
     if lock.name in books.bonds:

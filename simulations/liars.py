@@ -10,7 +10,8 @@ from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link, encode
 from swarmd.protocol.checkpoint.snapshot import pack
 from swarmd.protocol.effects import Judge, Publish, RunAgent
-from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated, need_id
+from swarmd.protocol.envelope import Envelope, account_thread, bucket_of, build, evaluated, need_id
+from swarmd.protocol.shadow.record import spend_of
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
 from swarmd.protocol.work.need import Commit, Need
@@ -117,7 +118,17 @@ class Liar(Conduct):
             tempting = self.active and self._does("forge") and envelope.sender not in self._fellows
             if tempting and self._random.random() < FORGE_SHARE:
                 self._react(node, envelope)
+        for envelope in transaction.heard:
+            if (
+                envelope.kind == "MONEY"
+                and envelope.payload["op"] == "transfer"
+                and self._does("double-vote")
+            ):
+                node.say(_sign_blindly(envelope))
         for envelope in transaction.said:
+            fresh = envelope.kind == "MONEY" and envelope.payload["op"] == "transfer"
+            if fresh and self.active and envelope.payload["key"].startswith("sim"):
+                node.say(_spend_again(envelope))
             if envelope.kind == "CLAIM" and self._does("forge"):
                 node.mesh.loop.after(LATE_NS, node.say, _late(envelope))
 
@@ -252,6 +263,30 @@ _SPAM: tuple[Callable[[Liar, SimNode, bytes], bytes], ...] = (
 
 
 _NO_TELEMETRY = {"wall_ms": 0, "cpu_ms": 0, "max_rss_kb": 0, "output_bytes": 0}
+
+
+def _spend_again(first: Envelope) -> Callable[[State], Publish | None]:
+    """A second transfer under the number of one of ours, to ourselves by another key of it would be void: to nobody."""
+
+    def make(state: State) -> Publish | None:
+        payload = {**first.payload, "key": "again", "to": state.genesis.roster[0]}
+        if payload["to"] in (state.me, first.payload["to"]):
+            payload["to"] = state.genesis.roster[-1]
+        return _draft(state, first.thread, "MONEY", payload, ())
+
+    return make
+
+
+def _sign_blindly(heard: Envelope) -> Callable[[State], Publish | None]:
+    """A signature under an entry whatever else there is of its number."""
+
+    def make(state: State) -> Publish | None:
+        spend = spend_of(heard)
+        payload = {"op": "confirm", "entries": [[spend.owner, spend.seq, spend.hash]]}
+        return _draft(state, account_thread(state.me), "MONEY", payload, ())
+
+    return make
+
 
 # Forged statements ---------------------------------------------------------------------------------------
 

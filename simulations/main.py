@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--escrows", type=int, default=0, metavar="N", help="escrows between owners, beside the needs"
     )
+    parser.add_argument(
+        "--transfers",
+        type=int,
+        metavar="N",
+        default=0,
+        help="transfers of money beside the needs; liars spend theirs twice (%(default)s)",
+    )
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
@@ -76,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
             epoch_s=args.epoch_s,
             challenge_window_s=args.challenge_window,
             escrows=args.escrows,
+            transfers=args.transfers,
         )
     except LocalFault as fault:
         print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
@@ -126,6 +134,8 @@ def command(config: Config) -> str:
         parts.append(f"--challenge-window {config.challenge_window_s}")
     if config.escrows:
         parts.append(f"--escrows {config.escrows}")
+    if config.transfers:
+        parts.append(f"--transfers {config.transfers}")
     if config.epoch_s != EPOCH_S:
         parts.append(f"--epoch-s {config.epoch_s}")
     if config.everything:

@@ -586,6 +586,66 @@ MUTANTS: dict[str, Mutant] = {
         '\\0{task}\\0{epoch}\\0".encode() + beacon',
         '\\0{task}\\0{epoch}\\0".encode()',
     ),
+    "money-quorum-off-by-one": Mutant(
+        "a transfer is final with one signature too few",
+        "shadow.taking",
+        "if len(voters) == drawn.quorum:\n            state.ledger.certify",
+        "if len(voters) == drawn.quorum - 1:\n            state.ledger.certify",
+    ),
+    "deposit-quorum-off-by-one": Mutant(
+        "a deposit counts with one member too few",
+        "shadow.taking",
+        "if len(voters) == drawn.quorum:\n        _seen_on_chain",
+        "if len(voters) == drawn.quorum - 1:\n        _seen_on_chain",
+    ),
+    "strangers-sign-transfers": Mutant(
+        "who is not in the committee makes transfers final",
+        "shadow.taking",
+        'if envelope.sender not in drawn.members:\n        return "void-confirm"',
+        'if not envelope.sender:\n        return "void-confirm"',
+    ),
+    "transfers-apply-unsigned": Mutant(
+        "a transfer moves money before anybody has signed it",
+        "ledger.accounts",
+        "free = sure or [entry for entry in fitting if entry.hash not in self.gated]",
+        "free = sure or fitting",
+    ),
+    "certified-is-nothing-special": Mutant(
+        "of two entries of one number the smaller hash stands, certified or not",
+        "ledger.accounts",
+        "sure = [entry for entry in fitting if entry.hash in self.certified]",
+        "sure = fitting if any(entry.hash in self.certified for entry in fitting) else []",
+    ),
+    "members-sign-double-spends": Mutant(
+        "a member signs one of two entries of one number",
+        "shadow.acting",
+        "if len(known) != 1 and len(sure) != 1:",
+        "if len(known) > 2 and len(sure) != 1:",
+    ),
+    "members-sign-overdrafts": Mutant(
+        "a member signs what the account cannot pay",
+        "shadow.acting",
+        "if entry.prev != head or entry.amount > left:",
+        "if entry.prev != head:",
+    ),
+    "deposits-count-twice": Mutant(
+        "a checkpoint forgets which deposits were credited before the last one",
+        "shadow.keeping",
+        "credited = {*shadow.credited, *ledger.credits}",
+        "credited = {*ledger.credits}",
+    ),
+    "checkpoints-drop-withdrawals": Mutant(
+        "a checkpoint forgets withdrawals that are not paid",
+        "shadow.keeping",
+        "if spend.name in payouts or not _passed(ledger.accounts, spend.owner, spend.seq)\n    ]",
+        "if not _passed(ledger.accounts, spend.owner, spend.seq)\n    ]",
+    ),
+    "promises-do-not-bind": Mutant(
+        "a member agrees to a checkpoint with another entry than the one that it signed",
+        "shadow.keeping",
+        "if promises.get(at, applied) != applied:",
+        "if at < 0:",
+    ),
 }
 
 

@@ -153,6 +153,7 @@ class Rulings:
             locks,
             found.applied,
             returned,
+            sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
         )
 

@@ -21,7 +21,16 @@ from swarmd.simulations.network import Network
 from swarmd.simulations.node import Mesh, SimNode
 from swarmd.simulations.traders import Traders
 from swarmd.simulations.wire import Wire, keys_of
-from swarmd.simulations.workload import OPENING_BALANCE, NeedPlan, SimArbiter, SimChain, offers_of, plan_needs
+from swarmd.simulations.workload import (
+    OPENING_BALANCE,
+    NeedPlan,
+    SimArbiter,
+    SimChain,
+    TransferPlan,
+    offers_of,
+    plan_needs,
+    plan_transfers,
+)
 
 LEASE_S = 6
 CLAIM_TIMEOUT_S = 3
@@ -50,6 +59,7 @@ class Config:
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
     epoch_s: int = EPOCH_S
+    transfers: int = 0  # of money, beside the needs; liars spend theirs twice
     # Then first committees judge by the form alone, and honest nodes challenge lies. Without checkpoints: `epoch_s` 0.
     challenge_window_s: int = 0
     escrows: int = 0  # between owners, beside the needs
@@ -170,6 +180,7 @@ class Simulation:
         plans = plan_needs(dice(seed, "needs"), count, config.tasks, span_ns)
         kept = config.keep_needs
         self.plans = [plan for number, plan in enumerate(plans) if kept is None or number in kept]
+        self.transfers = plan_transfers(dice(seed, "transfers"), count, config.transfers, span_ns)
         self.posts: Counter[str] = Counter()
         self._examining = dice(seed, "examine")
         self.traders = Traders(self.loop, self.nodes, config.escrows, span_ns, dice(seed, "escrows"))
@@ -197,6 +208,8 @@ class Simulation:
             loop.after(node.random.randrange(500 * MS_NS), node.boot)
         for plan in self.plans:
             loop.at(START_NS + WARM_UP_MS * MS_NS + plan.at_ns, self._post, plan)
+        for number, transfer in enumerate(self.transfers):
+            loop.at(START_NS + WARM_UP_MS * MS_NS + transfer.at_ns, self._transfer, number, transfer)
         unleash(Field(loop, self.network, self.nodes), self.schedule, START_NS)
         loop.after(EXAMINE_EVERY_NS, self._examine)
         end_ns = START_NS + (config.active_s + 1) * S_NS
@@ -247,6 +260,27 @@ class Simulation:
             "inline": [],
         }
         node.command("need.post", args, answered)
+
+    def _transfer(self, number: int, plan: TransferPlan) -> None:
+        node = self.nodes[plan.payer]
+        if not node.up:
+            self.loop.after(S_NS, self._transfer, number, plan)
+            return
+
+        def answered(value: Any) -> None:
+            self.posts["transfer " + (value.code if isinstance(value, LocalFault) else "said")] += 1
+            if isinstance(value, LocalFault) and value.code == "disk-full":
+                self.loop.after(S_NS, self._transfer, number, plan)
+
+        args = {
+            "to": self.nodes[plan.payee].did,
+            "amount": plan.amount,
+            "key": f"sim{number}",
+            "memo": "",
+            "max_amount": 0,
+            "max_per_day": 0,
+        }
+        node.command("money.transfer", args, answered)
 
     def _examine(self) -> None:
         node = self._examining.choice(self.honest)

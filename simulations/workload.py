@@ -58,6 +58,26 @@ def plan_needs(random: Random, nodes: int, tasks: int, span_ns: int) -> list[Nee
     return sorted(needs, key=lambda need: (need.at_ns, need.owner))
 
 
+@dataclass(frozen=True, slots=True)
+class TransferPlan:
+    """Node `payer` pays node `payee`, `at_ns` after the start."""
+
+    payer: int
+    payee: int
+    amount: int
+    at_ns: int
+
+
+def plan_transfers(random: Random, nodes: int, count: int, span_ns: int) -> list[TransferPlan]:
+    """`count` transfers, most of a little, some of much: what an account has not got is refused."""
+    plans = []
+    for _ in range(count):
+        payer, payee = random.sample(range(nodes), 2)
+        amount = random.choice((1, 1_000, 50_000, 50_000, OPENING_BALANCE // 2))
+        plans.append(TransferPlan(payer, payee, amount, random.randrange(span_ns)))
+    return sorted(plans, key=lambda plan: (plan.at_ns, plan.payer))
+
+
 def _task(random: Random, number: int) -> dict[str, Any]:
     capability = NOBODY_DOES if random.random() < 0.02 else random.choice(CAPABILITIES)
     bindings: dict[str, Any] = {"text": {"cid": Link(cids.raw_cid(INPUT)), "as": "text"}}

@@ -2,8 +2,8 @@
 transfers, both executed on the EVM inside the daemon in one run.
 
 The payments are random pairs of the parties. Deposits are made before and counted apart: a party makes one and settles
-many epochs from it. Figures of the whole mesh (local_transfers_per_s, mesh_final_per_s, mesh_final_p99_ms) are added by
-`MORE`, where whoever has them puts a function.
+many epochs from it. Figures of the whole mesh (local_transfers_per_s, mesh_final_per_s, mesh_final_p99_ms) come from
+`MORE`.
 """
 
 import random
@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.bench.transfers import LOCAL, transfers
 from swarmd.node.console.output import RIGHT, Output, facts, table
 from swarmd.protocol.faults import LocalFault
 
@@ -25,7 +26,7 @@ BATCH = 200
 NOW_S = 1_800_000_000
 
 # Other rooms' figures of the same bench: called after ours, each returns more keys.
-MORE: list[Callable[[Namespace], Mapping[str, Any]]] = []
+MORE: list[Callable[[Namespace], Mapping[str, Any]]] = [transfers]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,10 +35,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--vouchers", type=int, default=4_000, metavar="N", help="vouchers checked (default 4000)"
     )
+    parser.add_argument(
+        "--transfers",
+        type=int,
+        default=LOCAL,
+        metavar="N",
+        help=f"transfers in the mesh, by daemons of this host (default {LOCAL}; 0: none)",
+    )
 
 
 def main(args: Namespace, out: Output) -> int:
-    if not 2 <= args.parties <= MAX_PARTIES or not 10 <= args.payments <= 20_000 or args.vouchers < 1:
+    if (
+        not 2 <= args.parties <= MAX_PARTIES
+        or not 10 <= args.payments <= 20_000
+        or args.vouchers < 1
+        or not 0 <= args.transfers <= 10**6
+    ):
         raise LocalFault("usage", f"2 to {MAX_PARTIES} parties, 10 to 20000 payments, at least 1 voucher")
     figures: dict[str, Any] = {**vouchers(args.vouchers)}
     out.progress("vouchers checked; now the same payments twice on an EVM")

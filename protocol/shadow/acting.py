@@ -9,13 +9,17 @@ from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import account_thread
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
-from swarmd.protocol.limits import MAX_AMOUNT, MAX_CONFIRMED, S_NS
+from swarmd.protocol.limits import MAX_AMOUNT, MAX_CONFIRMED
 from swarmd.protocol.shadow.committee import sits
-from swarmd.protocol.shadow.record import TRANSFER, WITHDRAW, content_of, spend_name
+from swarmd.protocol.shadow.record import (
+    MINUTE_NS,
+    MINUTES_PER_DAY,
+    TRANSFER,
+    WITHDRAW,
+    content_of,
+    spend_name,
+)
 from swarmd.protocol.state import State
-
-DAY_NS = 86_400 * S_NS
-
 
 # The owner's commands ------------------------------------------------------------------------------------------------
 
@@ -98,16 +102,19 @@ def spendable(state: State) -> int:
 
 
 def _check_limits(state: State, amount: int, most: int, most_per_day: int) -> None:
-    shadow = state.shadow
-    shadow.spent = [row for row in shadow.spent if row[0] > state.now_ns - DAY_NS]
     if most and amount > most:
         raise LocalFault(
             "over-limit",
             f"{format_usdc(amount)} in one payment; this node's limit is {format_usdc(most)}",
             fix="pay in parts, or raise transfer_max in swarmd.toml",
         )
-    spent = sum(row[1] for row in shadow.spent)
-    if most_per_day and spent + amount > most_per_day:
+    if not most_per_day:
+        return
+    since = (
+        state.now_ns // MINUTE_NS - MINUTES_PER_DAY
+    )  # by the minute: a day has few of them, and may have many payments
+    spent = sum(paid for minute, paid in state.shadow.spent.items() if minute > since)
+    if spent + amount > most_per_day:
         raise LocalFault(
             "over-daily-limit",
             f"{format_usdc(spent)} were paid in the last day, {format_usdc(most_per_day)} are allowed",

@@ -73,6 +73,11 @@ def let_go(state: State, part: ShadowPart, accounts: Accounts, epoch: int) -> No
         for place, votes in shadow.votes.items()
         if not _passed(accounts, *place)
     }
+    shadow.votes = {
+        place: votes
+        for place, known in shadow.votes.items()
+        if (votes := {e: at for e, at in known.items() if at})
+    }
     kept = {key for key in shadow.attests if key not in shadow.credited}
     shadow.attests = {
         key: {

@@ -15,6 +15,8 @@ DEPOSIT, PAYOUT = "deposit", "payout"
 PAID_OUT = "mesh:withdrawn"  # the account of what has left the mesh: nobody can spend from it
 MAX_KEYS = 65_536  # idempotency keys of its own that a node remembers
 KEPT_EPOCHS = 2  # a vote counts in its epoch and the one after
+MINUTE_NS = 60_000_000_000
+MINUTES_PER_DAY = 1_440
 DOUBLE_SPEND_FAILURES = 10  # what a double spend costs in reputation, in failed tasks
 
 
@@ -68,7 +70,7 @@ class Shadow:
     armed: bool = False
     attested: dict[bytes, int] = field(default_factory=dict)  # subject -> the epoch in which it did
     keys: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # idempotency key -> (name, content)
-    spent: list[tuple[int, int]] = field(default_factory=list)  # (ts_ns, amount) of a day
+    spent: dict[int, int] = field(default_factory=dict)  # minute since 1970 -> minor units, of a day
 
 
 @dataclass(frozen=True, slots=True)

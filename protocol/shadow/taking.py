@@ -18,6 +18,8 @@ from swarmd.protocol.shadow.record import (
     DEPOSIT,
     DOUBLE_SPEND_FAILURES,
     MAX_KEYS,
+    MINUTE_NS,
+    MINUTES_PER_DAY,
     PAID_OUT,
     PAYOUT,
     TRANSFER,
@@ -85,7 +87,10 @@ def _own(state: State, spend: Spend) -> None:
         del shadow.keys[next(iter(shadow.keys))]
     if spend.name in state.ledger.base_escrows:
         return
-    shadow.spent.append((spend.envelope.ts_ns, spend.amount))
+    minute = spend.envelope.ts_ns // MINUTE_NS
+    shadow.spent[minute] = shadow.spent.get(minute, 0) + spend.amount
+    while shadow.spent and (first := next(iter(shadow.spent))) < minute - MINUTES_PER_DAY:
+        del shadow.spent[first]
     pending = state.own_pending
     commands.own_entry_applied(state, spend.entry())
     state.own_pending = pending + spend.amount
