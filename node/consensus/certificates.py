@@ -30,12 +30,20 @@ from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis, parse_genesis
+from swarmd.protocol.limits import BUCKETS
+from swarmd.protocol.shadow.evidence import DOUBLE_SPEND, contradiction, signed_by, verify_double_spend
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.work.need import Need
 
 FORMAT = "swarmd-certificate/1"
 MAX_FILE_BYTES = 256 * 1_048_576
-_BODY = {DECISION: "proofs", RESULT: "proofs", CONTRADICTION: "proofs", FORK: "batches"}
+_BODY = {
+    DECISION: "proofs",
+    RESULT: "proofs",
+    CONTRADICTION: "proofs",
+    FORK: "batches",
+    DOUBLE_SPEND: "envelopes",
+}
 
 
 # Making --------------------------------------------------------------------------------------------------
@@ -78,7 +86,26 @@ def of_fork(genesis: Genesis, journal: Journal, did: str) -> dict[str, Any]:
         if what == "equivocation" and verify_fork(genesis.mesh_id, *record)["who"] == did:
             batches = [_text(encode_ordered(batch)) for batch in record]
             return {**_head(genesis), "what": FORK, "batches": batches}
-    raise LocalFault("no-contradiction", f"no forked chain of {did} is on record here")
+    found = _double_spend(journal, did)
+    if found is not None:
+        envelopes = [_text(encode_ordered(proof.to_list())) for proof in found]
+        return {**_head(genesis), "what": DOUBLE_SPEND, "envelopes": envelopes}
+    raise LocalFault("no-contradiction", f"no forked chain and no double spend of {did} is on record here")
+
+
+def _double_spend(journal: Journal, did: str) -> tuple[EnvelopeProof, EnvelopeProof] | None:
+    """Proofs of two envelopes of `did` that sign two entries of one number, of what is on record since it was pruned."""
+    places: dict[bytes, tuple[Batch, int]] = {}
+    said: list[Envelope] = []
+    for bucket in range(BUCKETS):
+        for author, _, batch in journal.bucket_batches(bucket):
+            if author == did and isinstance(batch, Batch):
+                for index, envelope in enumerate(batch.envelopes):
+                    if signed_by(envelope):
+                        places[envelope.id] = (batch, index)
+                        said.append(envelope)
+    pair = contradiction(said)
+    return None if pair is None else (prove(*places[pair[0].id]), prove(*places[pair[1].id]))
 
 
 def _certificate(journal: Journal, need: Need, what: str, *about: bytes) -> Certificate:
@@ -151,6 +178,10 @@ def check(genesis: Genesis, document: Any, trusted: Collection[str] = ()) -> dic
         if len(body) != 2:
             raise RemoteFault("bad-certificate", "a fork takes two batches")
         return verify_fork(genesis.mesh_id, *body)
+    if what == DOUBLE_SPEND:
+        if len(body) != 2:
+            raise RemoteFault("bad-certificate", "a double spend takes two envelopes")
+        return verify_double_spend(genesis.mesh_id, *body)
     about = [_bytes(text) for text in document["about"]]
     certificate = certificate_from_list([what, about, document["draws"], body])
     chain = document.get("checkpoints")
@@ -231,7 +262,7 @@ def _shape(document: Any) -> str:
     body = _BODY.get(what) if type(what) is str else None
     if body is None:
         raise RemoteFault("bad-certificate", f"it must show one of {', '.join(_BODY)}")
-    for name in (body,) if body == "batches" else (body, "about"):
+    for name in (body,) if body != "proofs" else (body, "about"):
         if type(document.get(name)) is not list or any(type(text) is not str for text in document[name]):
             raise RemoteFault("bad-certificate", f"{name} must be a list of texts in base64")
     if body == "proofs":
@@ -261,8 +292,15 @@ def _decoded(text: str) -> Any:
 # Evidence ------------------------------------------------------------------------------------------------
 
 
-def evidence(genesis: Genesis, journal: Journal, needs: Iterable[Need]) -> list[dict[str, Any]]:
-    """Who is on record for contradicting itself, and about what: forked chains first, then votes and proposals."""
+def evidence(
+    genesis: Genesis,
+    journal: Journal,
+    needs: Iterable[Need],
+    spent: Iterable[tuple[str, int]] = (),
+    signers: Iterable[str] = (),
+) -> list[dict[str, Any]]:
+    """Who is on record for contradicting itself, and about what: forked chains first, then votes and proposals, then
+    money: `spent` are (owner, seq) of double spends, `signers` members who signed both of one."""
     found = []
     for what, record in journal.proofs():
         if what == "equivocation":
@@ -273,4 +311,8 @@ def evidence(genesis: Genesis, journal: Journal, needs: Iterable[Need]) -> list[
         for did, pair in sorted(need.equivocators.items()):
             said = " and ".join(cid_text(each) for each in pair)
             found.append({"what": CONTRADICTION, "who": did, "need": need.id, "at": said})
+    for owner, seq in sorted(spent):
+        found.append({"what": DOUBLE_SPEND, "who": owner, "need": "", "at": f"entry {seq} of its account"})
+    for did in sorted(signers):
+        found.append({"what": DOUBLE_SPEND, "who": did, "need": "", "at": "signed two entries of one number"})
     return found

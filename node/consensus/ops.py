@@ -77,7 +77,14 @@ class ConsensusOps:
 
     def _found(self) -> list[dict[str, Any]]:
         runner = self._runner
-        return certificates.evidence(runner.genesis, runner.journal, runner.state.needs.values())
+        state = runner.state
+        return certificates.evidence(
+            runner.genesis,
+            runner.journal,
+            state.needs.values(),
+            state.ledger.double_spends,
+            state.shadow.liars,
+        )
 
     async def _export(self, call: LocalCall) -> Any:
         args = call.args

@@ -3,7 +3,10 @@
 import pytest
 import trio
 from swarmd.node.balances.service import BalanceSettings
+from swarmd.node.consensus.certificates import check
 from swarmd.protocol.amounts import format_usdc
+from swarmd.protocol.envelope import account_thread
+from swarmd.protocol.faults import RemoteFault
 
 AT_ONCE = BalanceSettings(withdraw_delay_s=0)
 
@@ -66,6 +69,34 @@ async def test_without_a_quorum_it_waits_and_says_for_what(mesh):
         # No event of the socket tells it.
         while (await found[0].call("transfer.show", name=sent["name"]))["state"] != "final":  # noqa: ASYNC110
             await trio.sleep(0.05)
+
+
+async def test_a_double_spend_is_on_record_and_its_proof_verifies_anywhere(mesh, stranger, wait_until):
+    found = await mesh(1)
+    node = found[0]
+    async with stranger(found.genesis).connected(node) as bad:
+        said = [
+            bad.envelope(
+                "MONEY",
+                account_thread(bad.did),
+                {
+                    "op": "transfer", "seq": 0, "prev": bytes(32), "to": node.did, "amount": amount, "key": "k",
+                    "memo": "",
+                },
+            )
+            for amount in (5, 6)
+        ]  # fmt: skip
+        await bad.transport.publish(bad.flush(*said)[0])
+        await wait_until(lambda: node.state.ledger.double_spends)
+    [row] = (await node.call("consensus.evidence"))["evidence"]
+    assert (row["what"], row["who"], row["at"]) == ("double-spend", bad.did, "entry 0 of its account")
+    document = await node.call("consensus.export", against=bad.did)
+    shown = check(found.genesis, document)
+    assert (shown["what"], shown["who"], shown["seq"]) == ("double-spend", bad.did, 0)
+    for broken in ([], document["envelopes"][:1] * 2, document["envelopes"] * 2):
+        with pytest.raises(RemoteFault):
+            check(found.genesis, {**document, "envelopes": broken})
+    assert (await node.call("balance", did=bad.did))["double_spends"] == 1
 
 
 async def test_limits_of_the_operator(mesh):

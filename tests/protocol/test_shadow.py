@@ -5,18 +5,20 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from swarmd.protocol.batch import prove
 from swarmd.protocol.checkpoint.snapshot import pack, unpack
 from swarmd.protocol.digest import Digests, mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.effects import CheckClaim, Report
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import account_thread
-from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted, ClaimChecked, Commanded, Ticked
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD
 from swarmd.protocol.pool.record import EXPELLED
 from swarmd.protocol.shadow import keeping
+from swarmd.protocol.shadow.evidence import verify_double_spend
 from swarmd.protocol.shadow.record import DOUBLE_SPEND_FAILURES, PAID_OUT, deposit_key, spend_of
 from swarmd.protocol.state import NOBODY, State
 
@@ -320,6 +322,36 @@ def test_a_verifier_that_spends_twice_loses_its_seat(room_of, author_of):
     mesh.nodes["ann"].alive = True
     room.end_epoch()
     assert mesh.nodes["bob"].state.pool.members[ann.did].state == EXPELLED
+
+
+def test_a_double_spend_proves_itself_offline_and_nothing_else_does(author_of):
+    ann, bob = author_of("ann"), author_of("bob")
+    mesh_id = ann.mesh_id
+
+    def proof(author, *payloads):
+        said = [author.envelope("MONEY", payload, thread=account_thread(author.did)) for payload in payloads]
+        _, [batch] = author.flush(said)
+        return [prove(batch, index).to_list() for index in range(len(said))]
+
+    first, again = entry_of(ann, bob.did, 5), entry_of(ann, bob.did, 6)
+    one, other = proof(ann, first, again)
+    found = verify_double_spend(mesh_id, one, other)
+    assert (found["who"], found["as"], found["account"], found["seq"]) == (ann.did, "owner", ann.did, 0)
+    need = ann.envelope("NEED", thread=ann.thread(0))
+    _, [batch] = ann.flush([need])
+    assert verify_double_spend(mesh_id, one, prove(batch, 0).to_list())["seq"] == 0
+    votes = [{"op": "confirm", "entries": [[ann.did, 0, bytes([n]) * 32]]} for n in (1, 2)]
+    yes, no = proof(bob, *votes)
+    assert verify_double_spend(mesh_id, yes, no)["as"] == "member"
+    [later] = proof(ann, entry_of(ann, bob.did, 5, seq=1))
+    for pair in ((one, one), (one, later), (one, yes), (yes, yes)):
+        with pytest.raises(RemoteFault) as caught:
+            verify_double_spend(mesh_id, *pair)
+        assert caught.value.code == "no-contradiction"
+    forged = [other[0], *other[1:5], [bytes(64), *other[5][1:]]]
+    with pytest.raises(RemoteFault) as caught:
+        verify_double_spend(mesh_id, one, forged)
+    assert caught.value.code == "bad-signature"
 
 
 def test_certified_stands_before_any_other_of_its_number(room_of, author_of):
