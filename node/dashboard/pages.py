@@ -166,7 +166,10 @@ def statement(state: State, did: str, offset: int, limit: int) -> dict[str, Any]
     for name in reversed(state.needs):
         need = state.needs[name]
         escrow = state.ledger.escrows.get(name)
-        if escrow is None or (need.owner != did and all(worker != did for worker, _ in escrow.paid.values())):
+        if escrow is None:
+            continue
+        earned = [(task, amount) for task, (worker, amount) in escrow.paid.items() if worker == did]
+        if need.owner != did and not earned:
             continue
         common = {"need": name, "title": need.title, "state": escrow.state, "task": ""}
         if need.owner == did:
@@ -178,11 +181,10 @@ def statement(state: State, did: str, offset: int, limit: int) -> dict[str, Any]
                 told += [each.ts_ns for each in need.finals.values()]
                 at_ns = max(told, default=need.ts_ns)
                 lines.append((at_ns, {**common, "what": "returned", "amount": format_usdc(escrow.returned)}))
-        for task, (worker, amount) in escrow.paid.items():
-            if worker == did:
-                final = need.runs[task].final if task in need.runs else None
-                earned = {**common, "what": "earned", "amount": format_usdc(amount), "task": task}
-                lines.append((final.ts_ns if final else need.ts_ns, earned))
+        for task, amount in earned:
+            final = need.runs[task].final if task in need.runs else None
+            line = {**common, "what": "earned", "amount": format_usdc(amount), "task": task}
+            lines.append((final.ts_ns if final else need.ts_ns, line))
     lines.sort(key=lambda line: -line[0])
     rows = [{"at_ns": at_ns, **line} for at_ns, line in lines[offset : offset + limit]]
     return {"did": did, "lines": rows, "total": len(lines), "offset": offset, "limit": limit}

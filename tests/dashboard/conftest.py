@@ -28,6 +28,12 @@ addEventListener("securitypolicyviolation", (e) => {
   (window.violations ||= []).push(e.violatedDirective + " " + e.blockedURI);
 });
 """
+TOO_WIDE = """() => {
+  const room = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= room) return [];
+  return [...document.querySelectorAll("#app *")].filter((each) => each.getBoundingClientRect().right > room + 0.5)
+    .map((each) => `${each.outerHTML.slice(0, 140)} in ${each.parentElement.outerHTML.slice(0, 700)}`);
+}"""
 TIMEOUT_MS = 15_000
 expect.set_options(timeout=TIMEOUT_MS)
 BALANCE = 100_000_000
@@ -203,10 +209,9 @@ class View:
         assert self.page.evaluate("window.violations || []") == []
         assert self.page.evaluate("window.pwned") is None
 
-    def overflow(self) -> int:
-        return int(
-            self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        )
+    def too_wide(self) -> list[str]:
+        """What reaches over the right edge of the screen, if the page can be scrolled sideways at all."""
+        return list(self.page.evaluate(TOO_WIDE))
 
 
 @pytest.fixture
