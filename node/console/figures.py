@@ -1,6 +1,5 @@
 """`swarmd analytics` and `swarmd metrics`: what came of the needs, and what the daemon measures."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from swarmd.node.console.context import Context
@@ -14,22 +13,8 @@ _LATENCIES = {"decide_ms": "to decide", "execute_ms": "to execute", "finalize_ms
 
 
 def run_analytics(ctx: Context) -> int:
-    args, out = ctx.args, ctx.out
-    asked = {"limit": args.limit, "hours": args.hours}
-    if not args.watch:
-        _show(ctx, ctx.ask("analytics", **asked))
-        return OK
-    with ctx.client() as client:
-        if out.live:
-            from rich.live import Live
-
-            with Live(console=out.console, auto_refresh=False) as live:
-                while True:
-                    live.update(_view(client.call("analytics", asked)), refresh=True)
-                    time.sleep(args.interval)
-        while True:
-            _show(ctx, client.call("analytics", asked))
-            time.sleep(args.interval)
+    _show(ctx, ctx.ask("analytics", limit=ctx.args.limit, hours=ctx.args.hours))
+    return OK
 
 
 def run_metrics(ctx: Context) -> int:

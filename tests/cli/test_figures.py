@@ -43,7 +43,7 @@ def test_it_says_what_came_of_the_needs(swarmd: Callable[..., Any], canned: Call
 
 
 def test_without_a_daemon(swarmd: Callable[..., Any], home: Path) -> None:
-    for command in ("analytics", "metrics", "analytics --watch"):
+    for command in ("analytics", "metrics"):
         ran = swarmd(command)
         assert ran.code == 3 and "swarmd up" in ran.err
 

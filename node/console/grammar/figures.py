@@ -1,6 +1,6 @@
 """What a node counts: analytics, metrics."""
 
-from swarmd.node.console.grammar.values import positive, seconds
+from swarmd.node.console.grammar.values import positive, watch_flag
 from swarmd.node.console.parser import Commands
 
 
@@ -16,8 +16,7 @@ def add(commands: Commands) -> None:
     analytics.add_argument(
         "--hours", type=positive, default=24, help="with --json: how far back the hours go (default: 24)"
     )
-    analytics.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
-    analytics.add_argument("--interval", type=seconds, metavar="S", default=2.0, help="so often (default: 2)")
+    watch_flag(analytics)
     commands.add(
         "metrics",
         "figures:run_metrics",
