@@ -122,8 +122,13 @@ SUITES: tuple[Suite, ...] = (
         "content",
         ("content",),
         (
-            Figure("import", "import_mb_s", "MB/s"),
-            Figure("export", "export_mb_s", "MB/s"),
+            Figure("SHA-256 alone", "sha256_mb_s", "MB/s"),
+            Figure("the disk alone: one file written and synced", "disk_write_mb_s", "MB/s"),
+            Figure("import", "import_mb_s", "MB/s", AT_LEAST, 300),
+            Figure("export", "export_mb_s", "MB/s", AT_LEAST, 400),
+            Figure("fetch from another daemon", "fetch_mb_s", "MB/s", AT_LEAST, 50),
+            Figure("300-byte blocks put", "small_puts_per_s", "1/s", AT_LEAST, 100_000),
+            Figure("memory of import and export", "rss_mb", "MB", AT_MOST, 150),
             Figure("import, of kubo's", "kubo_add_ratio", "x"),
         ),
     ),
@@ -131,9 +136,41 @@ SUITES: tuple[Suite, ...] = (
         "money",
         ("money",),
         (
-            Figure("vouchers checked", "vouchers_per_s", "1/s"),
-            Figure("gas that netting saves", "gas_saved_ratio", ""),
+            Figure("vouchers checked", "vouchers_per_s", "1/s", AT_LEAST, 2_000),
+            Figure("gas that netting saves", "gas_saved_ratio", "", AT_LEAST, 0.99),
         ),
+    ),
+    Suite(
+        "heal",
+        ("heal",),
+        (
+            Figure("five daemons parted 2 and 3: until all are connected", "reconnected_s", "s"),
+            Figure("... until they have one digest", "one_digest_s", "s", AT_MOST, 5),
+        ),
+    ),
+    Suite(
+        "growth",
+        ("growth", "--seconds", "240"),
+        (
+            Figure("memory, at the end of continuous load", "last_rss_mb", "MB"),
+            Figure("... more after each 1,000 tasks", "rss_mb_per_1000_tasks", "MB"),
+            Figure("disk, at the end", "last_home_mb", "MB"),
+            Figure("... more after each 1,000 tasks", "home_mb_per_1000_tasks", "MB"),
+        ),
+    ),
+    Suite(
+        "start",
+        ("start",),
+        (
+            Figure("swarmd --version p50", "commands.version.p50_ms", "ms", AT_MOST, 150),
+            Figure("swarmd status p50, cold", "commands.status.p50_ms", "ms", AT_MOST, 400),
+            Figure("from `up` to a finished need", "path_total_s", "s"),
+        ),
+    ),
+    Suite(
+        "dashboard",
+        ("dashboard",),
+        (Figure("first view of a node with 10,000 needs p50", "first_view.p50_ms", "ms", AT_MOST, 300),),
     ),
 )
 

@@ -165,7 +165,7 @@ async def test_the_shapes_of_the_answers(finished):
     assert shown["need"] == need
     data = (await made[1].call("content.cat", cid=shown["result"]["b"]))["data"]
     assert (data, parse_cid(shown["result"]["b"])[0]) == (b'{"text":"hello"}', 1)
-    assert (await made[0].call("need.list", state="refunded")) == {"needs": [], "total": 0}
+    assert (await made[0].call("need.list", state="refunded")) == {"needs": [], "total": 0, "next": None}
     money = [(await node.call("balance"))["minor"] for node in made]
     assert sum(each["available"] for each in money) == sum(made.genesis.balances.values())
     assert (money[0]["spent"], sum(each["earned"] for each in money)) == (20_000, 20_000)
