@@ -66,10 +66,12 @@ class Cluster:
         balance: int,
         mesh: str,
         fan_out: int = 2,
+        serves_api: bool = False,
         **params: Any,
     ) -> None:
         self.base = base
         self.fan_out = fan_out
+        self.serves_api = serves_api
         self.members = []
         for name in names:
             identity = create_home(base / name)
@@ -102,7 +104,8 @@ class Cluster:
     def command(self, member: Member, *up: str) -> list[str]:
         """The command line of a member's daemon; `up` are the words of the command. Others may place it elsewhere."""
         swarmd = [sys.executable, "-m", "swarmd.cli", "--home", str(member.home), "--json"]
-        return [*swarmd, *up, "--no-mdns", "--no-api", "--listen", "/ip4/127.0.0.1/tcp/0"]
+        quiet = ["--no-mdns"] if self.serves_api else ["--no-mdns", "--no-api"]
+        return [*swarmd, *up, *quiet, "--listen", "/ip4/127.0.0.1/tcp/0"]
 
     def wait_ready(self, member: Member) -> None:
         """Until the daemon says it serves; LocalFault `daemon-failed` with the end of its log if it does not."""

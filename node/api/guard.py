@@ -124,6 +124,7 @@ class Guard:
         # A WebSocket gets no answer: Hypercorn then refuses it.
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        receive = answer.follow(receive)
         try:
             try:
                 early = await self._admit(scope, answer)
@@ -316,7 +317,8 @@ class Guard:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    break
+                    # Half a body may be whole JSON: it must not be taken for what was meant.
+                    raise LocalFault("client-gone", "the body broke off")
                 body += message.get("body", b"")
                 if len(body) > most:
                     raise _too_big(most)
@@ -393,13 +395,29 @@ class _Answer:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
         self._api = scope["path"].startswith(API)
+        headers = Headers(scope)
+        # Of a body that is left unread nobody knows where it ends: the connection is good for nothing more.
+        self._unread = headers.one("content-length") not in ("", "0") or bool(
+            headers.one("transfer-encoding")
+        )
         self.begun = False
         self.gone = False
         self.extra: list[tuple[bytes, bytes]] = []
 
+    def follow(self, receive: Receive) -> Receive:
+        async def followed() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                self._unread = False
+            return message
+
+        return followed
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
+            if self._unread:
+                self.extra.append((b"connection", b"close"))
             headers = list(message.get("headers", ()))
             names = {name for name, _ in headers}
             for pair in (*_HEADERS, *(_API_HEADERS if self._api else _PAGE_HEADERS)):

@@ -12,6 +12,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # Where a fault's code says more than "this cannot be done as asked" (422).
 _STATUS: Mapping[str, int] = {
+    "client-gone": 400,
     "no-token": 401,
     "bad-token": 401,
     "token-expired": 401,

@@ -15,6 +15,7 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -86,6 +87,12 @@ class _Connection(TCPServer):
     """One client. Whoever is left when it is closed (a body that nobody reads any more) ends with it."""
 
     scope: trio.CancelScope
+    idle_since: float | None  # trio's clock; None while a request is answered
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self.idle_since = trio.current_time() if event.idle else None
+        await super().protocol_send(event)
 
     async def run(self) -> None:
         try:
@@ -141,6 +148,7 @@ class ApiServer:
         self._config = _config()
         self._context = WorkerContext(None)
         self._connections = 0
+        self._clients: set[_Connection] = set()
         self._broken: CorruptState | None = None
         self._scope = trio.CancelScope()
         self.error = ""
@@ -207,7 +215,7 @@ class ApiServer:
                         log.warning("cannot accept a client of the API: %s", error.strerror)
                         await trio.sleep(0.1)
                         continue
-                    if self._connections >= MAX_CONNECTIONS:
+                    if self._connections >= MAX_CONNECTIONS and not self._make_room():
                         await trio.aclose_forcefully(stream)
                         continue
                     self._connections += 1
@@ -215,12 +223,13 @@ class ApiServer:
 
     async def _client(self, stream: trio.SocketStream, context: ssl.SSLContext | None) -> None:
         scope = trio.CancelScope()
-        patient = Patient(stream, scope)
+        served: Any = Patient(stream, scope)
+        if context is not None:
+            served = trio.SSLStream(served, context, server_side=True, https_compatible=True)
+        client = _Connection(self._app, self._config, self._context, ConnectionState({}), served)
         try:
-            served: Any = patient
-            if context is not None:
-                served = trio.SSLStream(patient, context, server_side=True, https_compatible=True)
-            client = _Connection(self._app, self._config, self._context, ConnectionState({}), served)
+            client.idle_since = trio.current_time()
+            self._clients.add(client)
             client.scope = scope  # not Hypercorn's nursery: that lets a Cancelled of its own out
             with scope:
                 await client
@@ -229,7 +238,18 @@ class ApiServer:
             log.debug("a client of the API fell: %r", error)
         finally:
             self._connections -= 1
+            self._clients.discard(client)
             await trio.aclose_forcefully(stream)
+
+    def _make_room(self) -> bool:
+        """Let go of who has been idle longest, for somebody new; False if all are being answered."""
+        idle = [client for client in self._clients if client.idle_since is not None]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda client: client.idle_since or 0.0)
+        self._clients.discard(oldest)
+        oldest.scope.cancel()
+        return True
 
     def _bind(self) -> trio.socket.SocketType:
         wanted = self._settings.port or self._place.port or DEFAULT_PORT

@@ -1,6 +1,7 @@
 """`swarmd api`, `swarmd token`, `swarmd dashboard`."""
 
 import time
+from argparse import ArgumentParser
 from typing import Any
 
 from swarmd.node.console.context import Context
@@ -113,3 +114,15 @@ def run_revoke(ctx: Context) -> int:
     else:
         out.note(f"the token {clean(found['name'])} is revoked")
     return OK
+
+
+def bench_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.api import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench(ctx: Context) -> int:
+    from swarmd.node.bench.api import main
+
+    return main(ctx.args, ctx.out)

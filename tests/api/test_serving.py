@@ -207,6 +207,22 @@ async def test_corrupt_state_comes_out() -> None:
             found[0].on_corrupt(CorruptState("bad", "state"))
 
 
+async def test_idle_clients_make_way_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[ApiServer] = []
+    monkeypatch.setattr("swarmd.node.api.server.MAX_CONNECTIONS", 3)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lambda task_status: serving(hello, found, task_status=task_status))
+            place = found[0]._place
+            idle = [await trio.open_tcp_stream(place.host, place.port) for _ in range(3)]
+            for _ in range(5):
+                assert (await trio.to_thread.run_sync(get, place)) == (200, b"hi")
+            assert await idle[0].receive_some(1) == b""  # the first to come was the first to go
+            for stream in idle:
+                await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[ApiServer] = []
     monkeypatch.setattr("swarmd.node.api.server.IDLE_TIMEOUT_S", 0.2)

@@ -83,6 +83,7 @@ def test_the_commands_that_there_are() -> None:
         "bench all",
         "bench compare",
         "bench policy",
+        "bench api",
         "bench start",
         "bench dashboard",
         "bench decide",

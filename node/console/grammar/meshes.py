@@ -92,6 +92,14 @@ def add(commands: Commands) -> None:
         "Every payment is made twice on an EVM here, as a transfer and netted, and the balances are compared.",
     )
     money.fill = later("meshes:bench_money_arguments")
+    api = bench.add(
+        "api",
+        "api:run_bench",
+        "measure requests to the HTTP API of a daemon while its mesh works",
+        "swarmd bench api --rate 200 --seconds 20 --json",
+        "An open loop: requests begin when they are due, and latencies count from then. Exit code 1 if a bound was missed.",
+    )
+    api.fill = later("api:bench_arguments")
     start = bench.add(
         "start",
         "meshes:run_bench_start",
