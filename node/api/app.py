@@ -17,7 +17,18 @@ from swarmd.node.api.models import Problem
 from swarmd.node.api.once import Once
 from swarmd.node.api.pages import Pages
 from swarmd.node.api.problems import internal, problem
-from swarmd.node.api.routes import agreement, content, dashboard, events, figures, harmony, money, needs, node
+from swarmd.node.api.routes import (
+    agreement,
+    content,
+    dashboard,
+    events,
+    figures,
+    harmony,
+    money,
+    needs,
+    node,
+    whisperer,
+)
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
 from swarmd.node.api.uploads import Uploads
 from swarmd.node.version import version
@@ -63,6 +74,7 @@ def make_app(parts: Parts) -> FastAPI:
         *money.routes(parts.ask, once),
         content.routes(parts.ask, parts.uploads),
         harmony.routes(parts.ask, once),
+        whisperer.routes(parts.ask),
         events.routes(parts.events),
         dashboard.routes(parts.ask),
         figures.routes(parts.ask),

@@ -213,3 +213,21 @@ class DisputeSpec(OfOne):
 class ResolveSpec(OfOne):
     seller_bp: int = Field(ge=0, le=10_000, description="the seller's part, in hundredths of a percent")
     reason: str | None = Field(None, max_length=4_000)
+
+
+class Paying(Body):
+    wait_s: float | None = Field(None, ge=0, le=60, description="wait so long for it to be final (10)")
+
+
+class TransferSpec(Paying, AmountSpec):
+    to: str = Field(min_length=1, max_length=128, description="a did:key")
+    memo: str = Field("", max_length=1_000)
+
+
+class ShadowDepositSpec(Paying, AmountSpec):
+    pass
+
+
+class ShadowWithdrawSpec(Paying, AmountSpec):
+    to: Account | None = Field(None, description="default: this node's account on the chain")
+    memo: str = Field("", max_length=1_000)

@@ -38,3 +38,29 @@ def test_what_is_wrong_with_terms_is_said(served: Any, problem: Problem) -> None
     with served.client("operate") as client:
         answer = client.post("/api/v1/harmony/escrow/create", json={"title": "x", "amount": "1"})
         assert problem(answer) == (403, "no-scope")
+
+
+def test_a_payment_in_the_mesh_is_made_once(served: Any, problem: Problem) -> None:
+    with served.client("spend") as client:
+        before = client.get("/api/v1/harmony/whisperer/balance").json()
+        pay = {"to": SELLER, "amount": "0.50", "memo": "thanks"}
+        key = {"Idempotency-Key": "pay-1"}
+        first = client.post("/api/v1/harmony/whisperer/transfer", json=pay, headers=key)
+        assert first.status_code == 200, first.text
+        again = client.post("/api/v1/harmony/whisperer/transfer", json=pay, headers=key)
+        assert again.json()["name"] == first.json()["name"] and first.json()["state"] == "final"
+        after = client.get("/api/v1/harmony/whisperer/balance").json()
+        assert before["minor"]["available"] - after["minor"]["available"] == 500_000
+        name = first.json()["name"]
+        assert client.get(f"/api/v1/harmony/whisperer/transfers/{name}").json()["state"] == "final"
+        moves = client.get("/api/v1/harmony/whisperer/statement").json()["moves"]
+        assert name in [move["name"] for move in moves]
+        wrong = client.post("/api/v1/harmony/whisperer/transfer", json={**pay, "to": "nobody"})
+        assert problem(wrong)[0] == 422
+        assert problem(client.get("/api/v1/harmony/whisperer/transfers/pay-none")) == (
+            404,
+            "no-such-transfer",
+        )
+    with served.client("operate") as client:
+        refused = client.post("/api/v1/harmony/whisperer/transfer", json=pay)
+        assert problem(refused) == (403, "no-scope")
