@@ -53,7 +53,7 @@ from swarmd.node.discovery import Discovery, DiscoverySettings, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.doctor import time_answer
 from swarmd.node.escrow.ops import EscrowOps
-from swarmd.node.garbage import Garbage
+from swarmd.node.garbage import Garbage, give_back_large
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.home_lock import home_lock
 from swarmd.node.invoices import InvoiceOps
@@ -647,6 +647,7 @@ def load_gate(settings: Settings) -> WasmGate:
 
 def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: None) -> None:
     """Run a daemon to its end. LocalFault for what an operator can mend, CorruptState for what nobody should ignore."""
+    give_back_large()
     garbage = Garbage()
     garbage.start()
     try:

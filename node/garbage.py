@@ -5,7 +5,9 @@ a twelfth of the CPU of receiving. Here it looks only at what is new; what lives
 again once as much was set aside as had been alive the time before. docs/adr/0035-the-collector-looks-at-what-is-new.md.
 """
 
+import ctypes
 import gc
+import sys
 from typing import Any, Final
 
 import trio
@@ -16,6 +18,25 @@ YOUNG: Final = 10_000
 MIN_LOOKS: Final = 500
 CHECK_S: Final = 30.0
 _NEVER: Final = 1 << 30
+
+
+# mallopt's parameters (malloc.h), and from what size on memory is the system's again as soon as it is free.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+LARGE_BYTES: Final = 1 << 20
+
+
+def give_back_large() -> bool:
+    """Have glibc's malloc return large buffers at once. Left alone it raises that size each time one is freed, and from
+    then on they lie in a heap that only shrinks from its end: who has filled our buffers once would have us keep that.
+    False where there is no such malloc."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt if sys.platform == "linux" else None
+    except (AttributeError, OSError):
+        mallopt = None
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) and mallopt(_M_TRIM_THRESHOLD, 4 * LARGE_BYTES))
 
 
 class Garbage:

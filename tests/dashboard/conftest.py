@@ -1,5 +1,6 @@
 """The dashboard as its user sees it: a real Chromium, real daemons, the link that `swarmd dashboard` prints."""
 
+import asyncio
 import os
 import shutil
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -158,10 +160,16 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         _without("chromium", "apt-get install chromium")
-    with sync_playwright() as playwright:
+    # Not by whatever policy is in force: that of trio-asyncio, which other tests import, has a loop that cannot be nested.
+    with patch("asyncio.new_event_loop", asyncio.SelectorEventLoop):
+        starting = sync_playwright()
+        playwright = starting.__enter__()
+    try:
         found = playwright.chromium.launch(executable_path=chromium, args=list(ARGS))
         yield found
         found.close()
+    finally:
+        starting.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="package")

@@ -91,6 +91,9 @@ def test_the_plan_moves_while_the_work_goes_on(view: Any, mesh: Any, hold: Calla
     expect(view.page.locator("h1 .badge")).to_have_text("Finalized")
     assert view.page.evaluate("window.same") is True, "without loading the page again"
     expect(view.page.locator(".chain .kind.done")).to_have_count(2)
+    marks = view.page.locator(".chain .kind")
+    widths = marks.evaluate_all("all => all.map((each) => each.getBoundingClientRect().width)")
+    assert len(widths) > 8 and max(widths) < 130, "a mark is a mark, whatever other styles its name may hit"
     view.check_promises()
 
 

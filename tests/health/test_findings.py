@@ -129,6 +129,9 @@ def test_every_check_of_the_network_and_the_content_has_a_code() -> None:
             re.findall(r'\(\s*"(kubo[^"]*)",', text)
         )
     assert {"listening", "peers", "bootstrap ", "backend", "kubo", "listen"} <= names
-    for name in names:
+    for name in names - {
+        "chain",
+        "chain ",
+    }:  # of `swarmd doctor chain`; `swarmd doctor` has that from the chain's own troubles
         table = live._CONTENT if name.split()[0] in live._CONTENT else live._NET
         assert of_checks([{"name": name.strip() + " x", "ok": None, "message": "", "fix": ""}], table)

@@ -1,6 +1,8 @@
 """The collector of cycles: new ones go, what lives is set aside and looked through again when as much was added."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -79,3 +81,29 @@ def test_stopping_twice_and_without_a_start_is_nothing():
     garbage = Garbage()
     garbage.stop()
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc, and /proc")
+def test_large_buffers_go_back_to_the_system(tmp_path):
+    """Those of a size that malloc, once it has seen one freed, would keep in its heap."""
+    script = tmp_path / "held.py"
+    script.write_text(
+        "import os, sys\n"
+        "from swarmd.node.garbage import give_back_large\n"
+        "if 'yes' in sys.argv: assert give_back_large()\n"
+        "def rss(): return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
+        "b'x' * (30 << 20)\n"  # freed at once: from now on malloc takes this size from its heap
+        "held = [b'x' * ((3 << 20) + _) for _ in range(40)]\n"
+        "last = b'x' * (3 << 20)\n"  # behind them: a heap shrinks only from its end
+        "del held\n"
+        "print(rss())\n"
+    )
+
+    def rss_mb(*argv):
+        done = subprocess.run(
+            [sys.executable, str(script), *argv], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert rss_mb() > 120
+    assert rss_mb("yes") < 60

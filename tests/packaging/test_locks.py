@@ -48,5 +48,5 @@ def test_the_build_has_its_tools_pinned(repo: Path) -> None:
 
 def test_what_npm_installs_is_pinned_without_an_address(repo: Path) -> None:
     locks = [path for path in repo.rglob("package-lock.json") if "node_modules" not in path.parts]
-    assert len(locks) == 4
+    assert len(locks) == 5
     assert not [path for path in locks if "://" in path.read_text()]

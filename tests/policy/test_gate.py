@@ -28,12 +28,12 @@ from swarmd.protocol.faults import LocalFault
 ENGINE = "wasmtime/50.0.1 host/1"
 CONFORMANCE: dict[str, tuple[str, dict[str, int]]] = {
     "base": (
-        "bfbbbbea552650bc0119ab9ed31fc5997284fcb54682951bae6243dc48c8f47e",
-        {"NEED": 65_671, "CLAIM": 65_775, "GOSSIP": 67_421},
+        "2de63209ccf23818928fc7435ee48b0e031721a8b2c707ce9cd40ca54fc1f2ce",
+        {"NEED": 66_529, "CLAIM": 66_633, "GOSSIP": 68_279},
     ),
     "standard": (
-        "fc4c96bad693cf44142e306eb25a54badc88fc23c840f5a9ca3ffd8e7c00ffca",
-        {"NEED": 107_178, "CLAIM": 74_415, "GOSSIP": 76_202},
+        "0e94ca72b3dd660a78ba9d9e71cc32883fd2b69566bfd1dbe2c3b78d8103bdbb",
+        {"NEED": 108_036, "CLAIM": 75_273, "GOSSIP": 77_060},
     ),
 }
 

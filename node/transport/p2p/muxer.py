@@ -325,6 +325,8 @@ class MeshYamux(Yamux):
             # The isolation boundary of one connection: whatever the crypto or the socket raises on a
             # peer's bytes ends this connection and nothing else. Cancelled passes.
             pass
+        finally:
+            buffer.clear()  # now, not when the collector comes to the tracebacks that know of it
         await self._cleanup_on_error()
 
     async def _slow_down(self, wait_s: float) -> None:

@@ -2,7 +2,7 @@
 import { html } from "./lib.js";
 
 const PARTS = {
-  NEED: "ask", PROPOSE: "plan", ATTEST_PLAN: "plan", DECIDE: "plan", UPDATE_PLAN: "plan",
+  NEED: "ask", PROPOSE: "agree", ATTEST_PLAN: "agree", DECIDE: "agree", UPDATE_PLAN: "agree",
   CLAIM: "work", COMMIT: "work", YIELD: "warn", RELEASE: "warn",
   ATTEST: "judge", FINALIZE: "done", CHALLENGE: "bad", INVALIDATE: "bad", REVIEW: "judge", RECONCILE: "warn", DAMAGED: "bad",
 };
