@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import math
-import os
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.private_file import write_private
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.faults import LocalFault
 
@@ -144,15 +144,8 @@ class Tokens:
 
     def _save(self, tokens: Mapping[str, Token]) -> None:
         document = {"v": 1, "tokens": [asdict(token) for token in tokens.values()]}
-        temporary = self._path.with_suffix(".new")
         try:
-            temporary.unlink(missing_ok=True)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "w") as file:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            write_private(self._path, json.dumps(document, indent=1).encode())
         except OSError as error:
             raise LocalFault(
                 "disk-error", f"{self._path}: {error.strerror}", fix="see swarmd doctor"

@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 
 from swarmd.node.chain.client import Call, Fees
-from swarmd.node.chain.secret_file import write_secret
+from swarmd.node.private_file import write_private
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 KEY_BYTES = 32
@@ -20,7 +20,7 @@ def load_or_create_key(path: Path) -> bytes:
     """
     if not path.exists():
         key = 1 + secrets.randbelow(_ORDER - 1)
-        write_secret(path, key.to_bytes(KEY_BYTES, "big").hex().encode("ascii") + b"\n")
+        write_private(path, key.to_bytes(KEY_BYTES, "big").hex().encode("ascii") + b"\n")
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise LocalFault("key-exposed", f"{path} has mode {mode:04o}", fix=f"chmod 600 {path}")

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from swarmd.node.chain.secret_file import write_secret
+from swarmd.node.private_file import write_private
 from swarmd.protocol.faults import CorruptState, LocalFault
 
 KEYSTORE_FILE = "keystore.json"
@@ -40,7 +40,7 @@ def create(folder: Path, passphrase: str, key: bytes | None = None) -> str:
         raise LocalFault("bad-key", "that is no key of an account", fix=fix) from None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     record = Account.encrypt(account.key, passphrase, kdf="scrypt")
-    write_secret(path, json.dumps(record, indent=1).encode() + b"\n")
+    write_private(path, json.dumps(record, indent=1).encode() + b"\n")
     return str(account.address)
 
 

@@ -1,10 +1,10 @@
 """This node's own binding, in a file of its own: it stands in the manifests whether or not the chain can be reached."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.private_file import write_private
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.ledger.binding import Binding, binding_from_map, binding_to_map
 
@@ -13,12 +13,8 @@ OWN_FILE = "binding.json"
 
 def save_own(folder: Path, binding: Binding) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = folder / f".{OWN_FILE}.new"
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump(binding_to_map(binding), file, default=lambda value: value.hex())
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(draft, folder / OWN_FILE)
+    text = json.dumps(binding_to_map(binding), default=lambda value: value.hex())
+    write_private(folder / OWN_FILE, text.encode())
 
 
 def load_own(folder: Path) -> Binding | None:

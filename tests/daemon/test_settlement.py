@@ -18,7 +18,7 @@ from swarmd.node.chain.client import FeePolicy
 from swarmd.node.chain.desk import SETTLEMENT, STAKES, TOKEN, UNBONDING_S, Desk
 from swarmd.node.chain.outbox import Outbox
 from swarmd.node.chain.rpc import RpcChain
-from swarmd.node.chain.secret_file import write_secret
+from swarmd.node.private_file import write_private
 from swarmd.node.settling.terms import Terms
 from swarmd.node.spending import SpendingLimits
 from swarmd.protocol.batch import batch_to_list
@@ -83,7 +83,7 @@ def make_account(folder: Path) -> str:
     account = Account.create()
     folder.mkdir(mode=0o700)
     record = Account.encrypt(account.key, PASSPHRASE, kdf="pbkdf2", iterations=2)
-    write_secret(folder / keystore.KEYSTORE_FILE, json.dumps(record).encode())
+    write_private(folder / keystore.KEYSTORE_FILE, json.dumps(record).encode())
     return account.address
 
 

@@ -1,19 +1,18 @@
-"""Writing a secret: whole or not at all, and never readable by anybody else."""
+"""Writing a small file of the home: whole or not at all, and never readable by anybody else."""
 
 import os
 from pathlib import Path
 
 
-def write_secret(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Write beside `path` (0600 from the start), sync, rename: a crash leaves the whole file or none. OSError."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     os.rename(draft, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
