@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from swarmd.node.analytics.tally import Tally, Totals, tally_from_json, totals_from_json
+from swarmd.node.chain.database import transaction
 
 log = logging.getLogger("swarmd.analytics")
 
@@ -60,17 +61,10 @@ class Store:
 
     def save(self, totals: str, cursor: int, ended: Mapping[str, str], gone: Iterable[str]) -> None:
         """All of it or nothing: the sums as they are now, tallies that moved, needs that are in the sums now."""
-        db = self._db
-        db.execute("begin immediate")
-        try:
+        with transaction(self._db) as db:
             db.execute("insert or replace into totals values (1, ?, ?, ?)", (self._node, cursor, totals))
             db.executemany("delete from ended where need = ?", [(need,) for need in gone])
             db.executemany("insert or replace into ended values (?, ?)", ended.items())
-            db.execute("commit")
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("rollback")
-            raise
 
     def close(self) -> None:
         with contextlib.suppress(AttributeError):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from swarmd.node.chain.database import transaction
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.state import State
@@ -71,8 +72,7 @@ class Statement:
             memo = spend.envelope.payload["memo"] if spend is not None else ""
             other = move.other or (spend.to if spend is not None else "")
             rows.append((state.epoch, move.at_ns, move.kind, move.name, other, memo, move.delta))
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             if anew:
                 self._begin(state)
                 self._take_back(state)
@@ -82,11 +82,6 @@ class Statement:
                 rows,
             )
             self._adjust(state)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         self._version, self._count = moves.version, len(moves.rows)
 
     def _begin(self, state: State) -> None:
