@@ -7,7 +7,8 @@ its place and, for a misspelt name, the nearest known one: a setting that is sil
 import difflib
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -40,31 +41,34 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What a parser of the core says is wrong, as the reason why a value is refused."""
+    try:
+        yield
+    except (LocalFault, RemoteFault) as fault:
+        raise ValueError(fault.message) from None
+
+
 def _usdc(value: object) -> str:
     text = _text(value)
-    try:
+    with _refused():
         parse_limit(text)
-    except LocalFault as fault:
-        raise ValueError(fault.message) from None
     return text
 
 
 def _shares(value: object) -> tuple[str, ...]:
     found = _texts(value)
-    try:
+    with _refused():
         parse_limits(found)
-    except LocalFault as fault:
-        raise ValueError(fault.message) from None
     return found
 
 
 def _dids(value: object) -> tuple[str, ...]:
     found = _texts(value)
-    for did in found:
-        try:
+    with _refused():
+        for did in found:
             public_key_of(did)
-        except RemoteFault as fault:
-            raise ValueError(fault.message) from None
     return found
 
 
