@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 from swarmd.node.bench.etcd_servers import etcd_servers
-from swarmd.node.bench.mesh import DEADLINE_S, Bench, Progress, spread
+from swarmd.node.bench.mesh import Bench, Progress, echo_need, spread
 from swarmd.node.bench.processes import MachineLoad
 from swarmd.node.cluster import Cluster
 from swarmd.node.home import socket_path
@@ -98,13 +98,7 @@ async def _drive(
     """Post `count` needs when they are due; `posted` gets (due, member, need) of each."""
 
     async def post(client: AsyncLocalClient, number: int, due_ns: int) -> None:
-        spec = {
-            "title": f"bench {number}",
-            "budget": "0.01",
-            "deadline_s": DEADLINE_S,
-            "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
-        }
-        answer = await client.call("need.post", {"spec": spec})
+        answer = await client.call("need.post", {"spec": echo_need(number)})
         posted.append((due_ns, number % len(cluster.members), answer["need"]))
         if number % 100 == 99:
             progress(number + 1, count)

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 from swarmd.node.bench.machine import machine
-from swarmd.node.bench.mesh import DEADLINE_S, Bench
+from swarmd.node.bench.mesh import Bench, echo_need
 from swarmd.node.bench.processes import MachineLoad
 from swarmd.node.cluster import Cluster
 from swarmd.node.console.output import Output, facts
@@ -97,13 +97,7 @@ async def _drive(cluster: Cluster, window: int, seconds: float, rows: list[Row],
         nonlocal done, number
         while True:
             number += 1
-            spec = {
-                "title": f"bench {number}",
-                "budget": "0.01",
-                "deadline_s": DEADLINE_S,
-                "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
-            }
-            posted = await client.call("need.post", {"spec": spec})
+            posted = await client.call("need.post", {"spec": echo_need(number)})
             await client.call("need.wait", {"need": posted["need"]})
             done += 1
 

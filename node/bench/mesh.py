@@ -27,6 +27,16 @@ DEADLINE_S = 600
 Progress = Callable[[int, int], None]
 
 
+def echo_need(number: int) -> dict[str, Any]:
+    """What benchmarks post: a need of one task that any `bench.echo` agent does."""
+    return {
+        "title": f"bench {number}",
+        "budget": "0.01",
+        "deadline_s": DEADLINE_S,
+        "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
+    }
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile; 0.0 of nothing."""
     if not values:
@@ -153,13 +163,7 @@ class Bench:
 
         async def worker(client: AsyncLocalClient) -> None:
             for number in left:
-                spec = {
-                    "title": f"bench {number}",
-                    "budget": "0.01",
-                    "deadline_s": DEADLINE_S,
-                    "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
-                }
-                posted = await client.call("need.post", {"spec": spec})
+                posted = await client.call("need.post", {"spec": echo_need(number)})
                 ends.append(await client.call("need.wait", {"need": posted["need"]}))
                 self.progress(len(ends), tasks)
 

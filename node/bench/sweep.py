@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
-from swarmd.node.bench.mesh import DEADLINE_S, Bench, bus_between, by_room, spread
+from swarmd.node.bench.mesh import Bench, bus_between, by_room, echo_need, spread
 from swarmd.node.bench.processes import MachineLoad
 from swarmd.node.home import socket_path
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
@@ -107,13 +107,7 @@ async def _drive(bench: Bench, rate: float, count: int, posted: list[_Posted]) -
 
 
 async def _post(client: AsyncLocalClient, number: int, need: _Posted) -> None:
-    spec = {
-        "title": f"bench {number}",
-        "budget": "0.01",
-        "deadline_s": DEADLINE_S,
-        "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
-    }
-    need.name = (await client.call("need.post", {"spec": spec}))["need"]
+    need.name = (await client.call("need.post", {"spec": echo_need(number)}))["need"]
 
 
 async def _wait(client: AsyncLocalClient, needs: Sequence[_Posted]) -> None:
