@@ -84,10 +84,7 @@ def export(records: Records, genesis: Genesis, epoch: int, to: Path) -> int:
 
 def chain_rows(records: Records, epoch: int) -> list[Any]:
     """The checkpoints up to the one that opens `epoch`, as `verify_chain` takes them. LocalFault if one is not here."""
-    rows = []
-    for each in records.since(1, epoch):
-        rosters = [records.body(name) or b"" for name in snapshots.roster_names(each.head).values()]
-        rows.append([each.epoch, each.head, [proof.to_list() for proof in each.certificate], rosters])
+    rows = [to_row(each, each.head, records.body) for each in records.since(1, epoch)]
     if [row[0] for row in rows] != list(range(1, epoch + 1)):
         raise LocalFault(
             "no-checkpoint",
@@ -95,6 +92,13 @@ def chain_rows(records: Records, epoch: int) -> list[Any]:
             fix="ask a node that was in the mesh from its beginning",
         )
     return rows
+
+
+def to_row(kept: Kept, head: bytes, roster_of: Callable[[bytes], bytes | None]) -> list[Any]:
+    """[epoch, head, certificate, rosters that it names], as `verify_chain` takes it; head and rosters in the form that
+    the caller gives them."""
+    rosters = [roster_of(name) or b"" for name in snapshots.roster_names(kept.head).values()]
+    return [kept.epoch, head, [proof.to_list() for proof in kept.certificate], rosters]
 
 
 def prove_rosters(genesis: Genesis, rows: Any) -> dict[int, Roster]:

@@ -87,11 +87,7 @@ class Records:
 
     def add(self, kept: Kept, found: Snapshot, row_of: Callable[[ClosedNeed], bytes | None]) -> None:
         """Within the transaction that adopts it. `row_of` a need it closes: how `need list` shall show it."""
-        certificate = encode([proof.to_list() for proof in kept.certificate])
-        self._db.execute(
-            "insert or replace into checkpoints values (?, ?, ?, ?)",
-            (kept.epoch, kept.state, kept.head, certificate),
-        )
+        self._db.execute("insert or replace into checkpoints values (?, ?, ?, ?)", _columns(kept))
         self._db.executemany(
             "insert or ignore into closed values (?, ?, ?, ?, ?)",
             [
@@ -104,11 +100,7 @@ class Records:
         """Within a transaction: checkpoints that we passed on the way to a later one, and rosters by their hashes. Who
         comes after us verifies all of them."""
         self._db.executemany(
-            "insert or ignore into checkpoints values (?, ?, ?, ?)",
-            [
-                (kept.epoch, kept.state, kept.head, encode([proof.to_list() for proof in kept.certificate]))
-                for kept in chain
-            ],
+            "insert or ignore into checkpoints values (?, ?, ?, ?)", [_columns(kept) for kept in chain]
         )
         self._db.executemany(
             "insert or ignore into parts values (?, ?)",
@@ -187,6 +179,10 @@ class Records:
         gone = [(name,) for name in here if name not in wanted]
         self._db.executemany("delete from parts where hash = ?", gone)
         return len(gone)
+
+
+def _columns(kept: Kept) -> tuple[int, bytes, bytes, bytes]:
+    return kept.epoch, kept.state, kept.head, encode([proof.to_list() for proof in kept.certificate])
 
 
 def _kept(row: tuple[Any, ...]) -> Kept:

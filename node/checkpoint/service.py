@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 from swarmd.node.checkpoint.archive import Archive
-from swarmd.node.checkpoint.files import Followed, verify_chain
+from swarmd.node.checkpoint.files import Followed, to_row, verify_chain
 from swarmd.node.checkpoint.making import Absent, Incomplete, OtherHistory, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Kept, Records
@@ -374,14 +374,7 @@ class Checkpoints:
         return encode({"parts": frames})
 
     def _row(self, kept: Kept) -> list[Any]:
-        """[epoch, compressed head, certificate, compressed rosters it names]"""
-        rosters = [self.records.frame(name) or b"" for name in snapshots.roster_names(kept.head).values()]
-        return [
-            kept.epoch,
-            snapshots.compress(kept.head),
-            [proof.to_list() for proof in kept.certificate],
-            rosters,
-        ]
+        return to_row(kept, snapshots.compress(kept.head), self.records.frame)
 
     # Catching up ---------------------------------------------------------------------------------------
 
