@@ -1,7 +1,9 @@
 """The ASGI application: routes of FastAPI over the operations of the local socket. Behind `guard.Guard`, always."""
 
+import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +33,7 @@ from swarmd.node.api.routes import (
 )
 from swarmd.node.api.sessions import SESSION_TTL_S, Sessions
 from swarmd.node.api.uploads import Uploads
+from swarmd.node.content.repo import ContentRepo
 from swarmd.node.version import version
 from swarmd.protocol.faults import Fault, LocalFault
 
@@ -129,35 +132,57 @@ def _add_login(app: FastAPI, sessions: Sessions, place: Place, cookie: str) -> N
     app.add_api_route("/api/v1/session", logout, methods=["DELETE"], include_in_schema=False)
 
 
+def document_of(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of what the app's routes declare."""
+    made: dict[str, Any] = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version="3.1.0",
+        description=app.description,
+        routes=app.routes,
+    )
+    parts = made.setdefault("components", {})
+    parts.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+    parts["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "`swarmd token create NAME --scope read`",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "swarmd_*",
+            "description": "what the link of `swarmd dashboard` sets; changes send X-Swarmd-CSRF as well",
+        },
+    }
+    return made
+
+
+def declared() -> dict[str, Any]:
+    """The document without a node, for the reference: routes declare it, so nothing behind them is ever asked."""
+
+    async def nobody(call: Any) -> Any:
+        raise LocalFault("no-node", "there is no node behind this")
+
+    parts = Parts(
+        Asker(nobody),
+        Pages(Path(os.devnull)),
+        Sessions(),
+        Place(scheme="http"),
+        "swarmd",
+        EventLog(lambda need: ""),
+        Uploads(cast(ContentRepo, None), Path(os.devnull), 0),
+    )
+    return document_of(make_app(parts))
+
+
 def _add_document(app: FastAPI) -> None:
     made: dict[str, Any] = {}
 
     def document() -> dict[str, Any]:
         if not made:
-            made.update(
-                get_openapi(
-                    title=app.title,
-                    version=app.version,
-                    openapi_version="3.1.0",
-                    description=app.description,
-                    routes=app.routes,
-                )
-            )
-            parts = made.setdefault("components", {})
-            parts.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
-            parts["securitySchemes"] = {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "`swarmd token create NAME --scope read`",
-                },
-                "session": {
-                    "type": "apiKey",
-                    "in": "cookie",
-                    "name": "swarmd_*",
-                    "description": "what the link of `swarmd dashboard` sets; changes send X-Swarmd-CSRF as well",
-                },
-            }
+            made.update(document_of(app))
         return made
 
     app.openapi = document  # type: ignore[method-assign]

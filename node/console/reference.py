@@ -1,19 +1,23 @@
-"""The reference as Markdown, made of the code: commands, settings, kinds of envelopes, error codes.
+"""The reference as Markdown, made of the code: commands, settings, the HTTP API, kinds of envelopes, error codes.
 
 `docs/.site/hook.py` puts the pages into the site that `make docs` builds.
 """
 
 import argparse
 import ast
+import json
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from swarmd.node.api.app import declared
 from swarmd.node.config import PREFIX, Config, Loaded
 from swarmd.node.console.described import Argument, Described, describe
 from swarmd.node.console.outcome import _BY_CODE, MEANING, REFUSED
+from swarmd.node.console.reference_api import api
+from swarmd.node.console.schema_text import cell
 
 ROOMS = ("protocol", "bootstrap", "node", "policies", "simulations", "contracts")
 # Fault -> whose it is
@@ -26,10 +30,13 @@ _WHOSE = {
 
 
 def pages(parser: argparse.ArgumentParser, root: Path) -> dict[str, str]:
-    """Path in docs -> Markdown. `root` of the source tree."""
+    """Path in docs -> text. `root` of the source tree."""
+    document = declared()
     return {
         "reference/commands.md": commands(list(describe(parser))),
         "reference/settings.md": settings(),
+        "reference/api.md": api(document),
+        "reference/openapi.json": json.dumps(document, indent=1) + "\n",
         "reference/kinds.md": kinds(root),
         "reference/errors.md": errors(root),
     }
@@ -65,11 +72,7 @@ def commands(found: list[Described]) -> str:
 
 def _row(argument: Argument) -> str:
     required = " (required)" if argument.required and argument.names else ""
-    return f"| `{_cell(argument.label)}` | {_cell(argument.help)}{required} |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return f"| `{cell(argument.label)}` | {cell(argument.help)}{required} |"
 
 
 def settings() -> str:
@@ -85,8 +88,8 @@ def settings() -> str:
     rows = {row["name"]: row for row in Loaded(Config(), defaultdict(lambda: "default"), Path()).rows()}
     for each in fields(Config):
         row = rows[each.name]
-        value = _cell(str(row["value"])) or " "
-        lines.append(f"| `{each.name}` | `{PREFIX}{each.name.upper()}` | `{value}` | {_cell(row['doc'])} |")
+        value = cell(str(row["value"])) or " "
+        lines.append(f"| `{each.name}` | `{PREFIX}{each.name.upper()}` | `{value}` | {cell(row['doc'])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from swarmd.node.api.app import declared
 
 EXAMPLES = 5
 # These end what the other requests need, or wait for something that does not come in a mesh of one.
@@ -29,6 +30,10 @@ def document(served: Any) -> dict[str, Any]:
     with served.client(None) as client:
         found: dict[str, Any] = client.get("/openapi.json").json()
     return found
+
+
+def test_the_reference_is_of_this_very_document(document: dict[str, Any]) -> None:
+    assert declared() == document
 
 
 def test_every_operation_answers_as_documented(served: Any, document: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The site builds strictly, asks no other host for anything, and its reference is of this very code."""
 
+import html
+import json
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -7,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from swarmd.cli import build_parser
+from swarmd.node.api.app import declared
 from swarmd.node.config import NAMES
 from swarmd.node.console.completion import walk
 from swarmd.node.console.reference import pages
+from swarmd.node.console.schema_text import rows
 from swarmd.protocol.kinds import KINDS
 
 # What a browser fetches by itself; a link that a reader follows is another matter.
@@ -62,7 +66,10 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
 def test_every_page_is_there(site: Path, repo: Path) -> None:
     for page in (repo / "docs").rglob("*.md"):
         assert (site / page.relative_to(repo / "docs")).with_suffix(".html").exists(), page
-    for name in ("index", "reference/commands", "reference/errors", "reference/kinds", "reference/settings"):
+    for name in (
+        "index",
+        *(f"reference/{each}" for each in ("api", "commands", "errors", "kinds", "settings")),
+    ):
         assert (site / f"{name}.html").exists()
 
 
@@ -85,3 +92,47 @@ def test_the_reference_has_all_of_the_code(repo: Path) -> None:
         "| `bad-journal` | this node's own disk or state: the daemon stops | 6 |",
     ):
         assert row in errors
+
+
+def test_the_reference_has_the_whole_api(site: Path, repo: Path) -> None:
+    """That it is what a running node serves: tests/api/test_schema.py."""
+    document = declared()
+    written = pages(build_parser(), repo)["reference/api.md"]
+    shown = html.unescape((site / "reference" / "api.html").read_text("utf-8"))
+    operations = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
+    assert len(operations) > 90
+    for method, path in operations:
+        assert f"\n### {method} {path}\n" in written
+        assert f">{method} {path}<" in shown, "the heading is whole"
+    for name in document["components"]["schemas"]:
+        assert f"\n### {name} {{#schema-{name.lower()}}}\n" in written
+        assert f'id="schema-{name.lower()}"' in shown
+    assert json.loads((site / "reference" / "openapi.json").read_text("utf-8")) == document
+
+
+def test_a_schema_in_words() -> None:
+    def link(ref: str) -> str:
+        return f"<{ref}>"
+
+    within = {"type": "object", "properties": {"at_ns": {"type": "integer", "description": "when"}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "need": {"type": "string", "minLength": 1, "maxLength": 9},
+            "steps": {"type": "array", "items": {**within, "required": ["at_ns"]}},
+            "by": {"anyOf": [{"$ref": "did"}, {"type": "null"}]},
+            "state": {"enum": ["OPEN", None]},
+            "counts": {"type": "object", "additionalProperties": {"type": ["null", "integer"]}},
+            "pair": {"type": "array", "prefixItems": [{"const": 1}, {}]},
+        },
+        "required": ["need", "steps"],
+    }
+    assert list(rows(schema, link)) == [
+        ("need", "string", "at least 1 and at most 9 characters"),
+        ("steps", "list of object", ""),
+        ("steps[].at_ns", "integer", "when"),
+        ("by?", "<did> or null", ""),
+        ("state?", "`OPEN` or null", ""),
+        ("counts?", "object: name to integer or null", ""),
+        ("pair?", "list (`1`, anything)", ""),
+    ]
