@@ -71,12 +71,14 @@ async def ask(
             await stream.reset()
 
 
-async def tell(host: MeshHost, peer: ID, protocol: TProtocol, message: Message, *, timeout_s: float) -> None:
-    """One message that is not answered, on a stream of its own. PeerGone if it cannot be sent."""
+async def tell(host: MeshHost, peer: ID, protocol: TProtocol, *messages: Message, timeout_s: float) -> None:
+    """Messages that are not answered, on a stream of their own. PeerGone if they cannot be sent."""
     stream = await open_stream(host, peer, protocol, timeout_s)
     try:
         with trio.fail_after(timeout_s):
-            await write_message(stream, message)
+            await stream.write(
+                b"".join(encode_varint_prefixed(each.SerializeToString()) for each in messages)
+            )
             await stream.close()
     except NOT_ANSWERED as error:
         with trio.move_on_after(1.0, shield=True):

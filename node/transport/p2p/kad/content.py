@@ -6,6 +6,8 @@ they are forgotten. What is provided is a DAG's root; who has that has the rest,
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 import trio
@@ -17,7 +19,8 @@ from swarmd.node.transport.p2p.kad.table import BUCKET_SIZE, Contact, RoutingTab
 log = logging.getLogger(__name__)
 
 REPROVIDE_S = 22 * 3_600.0  # of kad-dht's specification
-PROVIDES_PER_S = 4.0
+ROUND_S = 1.0
+PROVIDES_PER_ROUND = 4  # no more: an announcement is small work for many nodes
 MAX_PROVIDED = 65_536
 ENOUGH_PROVIDERS = 5
 FIND_TIMEOUT_S = 15.0
@@ -38,7 +41,7 @@ class Dht(Protocol):
     async def get_providers(self, contact: Contact, key: bytes) -> tuple[list[Contact], list[Contact]]:
         """(providers, nearer contacts); PeerGone if it cannot be asked."""
 
-    async def add_provider(self, contact: Contact, key: bytes) -> None:
+    async def add_provider(self, contact: Contact, keys: Sequence[bytes]) -> None:
         """PeerGone if it cannot be told."""
 
 
@@ -83,20 +86,30 @@ class ContentRouting:
                     with trio.move_on_after(60.0 if key is None else max(1.0, self._due[key] - now_s)):
                         await self._woken.wait()
                     continue
-                self._due[key] = now_s + REPROVIDE_S
-                self._due.move_to_end(key)
-                nursery.start_soon(self._announce, key)
-                await trio.sleep(1 / PROVIDES_PER_S)
+                nursery.start_soon(self._announce, self._take_due(now_s))
+                await trio.sleep(ROUND_S)
+
+    def _take_due(self, now_s: float) -> list[bytes]:
+        keys = [key for key, at_s in islice(self._due.items(), PROVIDES_PER_ROUND) if at_s <= now_s]
+        for key in keys:
+            self._due[key] = now_s + REPROVIDE_S
+            self._due.move_to_end(key)
+        return keys
 
     async def _expire(self) -> None:
         while True:
             await trio.sleep(_EXPIRE_S)
             self.records.expire()
 
-    async def _announce(self, key: bytes) -> None:
-        async with trio.open_nursery() as nursery:
+    async def _announce(self, keys: list[bytes]) -> None:
+        """Tell who is nearest to each, everybody by one stream: opening it costs more than what goes through."""
+        told: dict[bytes, tuple[Contact, list[bytes]]] = {}
+        for key in keys:
             for contact in await self._nearest(key):
-                nursery.start_soon(self._tell, contact, key)
+                told.setdefault(contact.peer_id, (contact, []))[1].append(key)
+        async with trio.open_nursery() as nursery:
+            for contact, its_keys in told.values():
+                nursery.start_soon(self._tell, contact, its_keys)
 
     async def _nearest(self, key: bytes) -> list[Contact]:
         # In a small mesh everybody is near to everything, and known.
@@ -105,11 +118,11 @@ class ContentRouting:
             return table.closest(key_of(key), BUCKET_SIZE)
         return await self._dht.lookup(key)
 
-    async def _tell(self, contact: Contact, key: bytes) -> None:
+    async def _tell(self, contact: Contact, keys: list[bytes]) -> None:
         try:
-            await self._dht.add_provider(contact, key)
+            await self._dht.add_provider(contact, keys)
         except PeerGone as error:
-            log.debug("not told of %s: %s", key.hex(), error)
+            log.debug("not told of %d contents: %s", len(keys), error)
 
     async def find(self, cid: bytes, enough: int = ENOUGH_PROVIDERS) -> list[Contact]:
         """Who says that it has the content under `cid`, ourselves left out: up to about `enough`, in at most

@@ -8,7 +8,7 @@ and no values: nothing of ours needs them, and what is not stored cannot be fill
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -203,13 +203,14 @@ class Kademlia:
         answer = await self._ask(contact, Message(type=Message.GET_PROVIDERS, key=key))
         return self._contacts(answer.providerPeers), self._contacts(answer.closerPeers)
 
-    async def add_provider(self, contact: Contact, key: bytes) -> None:
-        """Tell the contact that we have `key`. PeerGone if it cannot be told."""
+    async def add_provider(self, contact: Contact, keys: Sequence[bytes]) -> None:
+        """Tell the contact that we have `keys`. PeerGone if it cannot be told."""
         host = await self._reach(contact)
-        message = Message(type=Message.ADD_PROVIDER, key=key)
-        _pack_contact(message.providerPeers.add(), Contact(self.own_id, tuple(host.announced())))
-        await tell(host, ID(contact.peer_id), self.protocol, message, timeout_s=QUESTION_TIMEOUT_S)
-        self.counters["announced"] += 1
+        messages = [Message(type=Message.ADD_PROVIDER, key=key) for key in keys]
+        for message in messages:
+            _pack_contact(message.providerPeers.add(), Contact(self.own_id, tuple(host.announced())))
+        await tell(host, ID(contact.peer_id), self.protocol, *messages, timeout_s=QUESTION_TIMEOUT_S)
+        self.counters["announced"] += len(keys)
 
     async def _ask(self, contact: Contact, question: Message) -> Message:
         host = await self._reach(contact)
