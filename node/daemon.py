@@ -189,7 +189,9 @@ class Daemon:
         membership = Membership(self.genesis.mesh_name, self.genesis.roster)
         self.discovery = Discovery(home, self.p2p, settings.discovery, membership, self._announced_addrs)
         self.content_host = ContentHost(settings.content, self.p2p, self.blocks, lambda: self.discovery.dht)
-        self.content = Content(self.blocks, self.transport, self._addrs_of, self.content_host.network)
+        self.content = Content(
+            self.blocks, self.transport, self._addrs_of, self.content_host.network, self.identity.did
+        )
         self.content.on_here.append(self.content_host.on_here)
         records = Records(self.journal)
         pruner = Pruner(
@@ -207,6 +209,7 @@ class Daemon:
             new_state=self._new_state,
             on_out=self._on_out,
         )
+        self.runner.watchers.append(self.content.seen)
         self.runner.voice.limits = settings.spending
         self._clock_ns.not_before(self.runner.state.now_ns)
         self.telemetry = Telemetry(settings.telemetry, self.runner)

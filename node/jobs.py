@@ -13,9 +13,11 @@ from swarmd.node.content.treewalk import TreeWalk
 from swarmd.node.content.unixfs import file_node, import_bytes, missing, read_file
 from swarmd.node.ports import PeerGone, Transport
 from swarmd.protocol.canonical_json import BadJson, canonical_json, parse_json
-from swarmd.protocol.cids import cid_text
+from swarmd.protocol.cids import cid_text, raw_cid
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
-from swarmd.protocol.limits import MAX_CONTENT_BYTES
+from swarmd.protocol.kinds import COMMIT, NEED
+from swarmd.protocol.limits import MAX_CONTENT_BYTES, MAX_INLINE_BYTES
 
 log = logging.getLogger("swarmd.content")
 
@@ -32,10 +34,12 @@ class Content:
         transport: Transport,
         addrs_of: Callable[[str], Sequence[str]] = lambda _: (),
         network: ContentNetwork | None = None,
+        me: str = "",
     ) -> None:
         """`addrs_of`: the multiaddrs that a node (did:key) says it can be dialled at. `network`: who else may have
-        content; without one, connected peers are asked by request only."""
+        content; without one, connected peers are asked by request only. `me`: the did:key of this node."""
         self.store = store
+        self._me = me
         self.on_here: list[Callable[[bytes], None]] = []  # hear of each content that is here now
         self._network = network
         self._transport = transport
@@ -45,9 +49,23 @@ class Content:
     def add(self, data: bytes) -> tuple[bytes, int]:
         """Store `data` as a UnixFS file; returns (CID, size)."""
         root = import_bytes(data, self.store.put)
-        for heard in self.on_here:
-            heard(root.cid)
+        self.announce(root.cid)
         return root.cid, root.size
+
+    def announce(self, cid: bytes) -> None:
+        """Let the mesh know of content that is here now."""
+        for heard in self.on_here:
+            heard(cid)
+
+    def seen(self, envelope: Envelope) -> None:
+        """An envelope is on disk. If this node said it, so are the small blocks in it: let the mesh know of those."""
+        if envelope.sender != self._me or envelope.kind not in (NEED, COMMIT):
+            return
+        blocks = envelope.payload.get("inline") or ()
+        for block in (blocks,) if isinstance(blocks, bytes) else blocks:
+            cid = raw_cid(block)
+            if self.store.has(cid):  # not if the rules found the envelope void
+                self.announce(cid)
 
     def here(self, cid: bytes) -> bool:
         """Is all of it in the store?"""
@@ -73,8 +91,7 @@ class Content:
                 await self._network.fetch(first + rest, cid, self.store.content)
             else:
                 await fetch(self._transport, first + rest, cid, self.store.content)
-            for heard in self.on_here:
-                heard(cid)
+            self.announce(cid)
         finally:
             del self._fetching[cid]
             event.set()
@@ -135,8 +152,13 @@ class Content:
         return values
 
     def keep_json(self, value: Any) -> tuple[bytes, int, bytes]:
-        """Store an agent's answer in its canonical form: (CID, size, the bytes)."""
+        """Store an agent's answer in its canonical form: (CID, size, the bytes).
+
+        A small one is not stored here: it travels in the COMMIT, and is kept in the transaction of that.
+        """
         data = canonical_json(value)
+        if len(data) <= MAX_INLINE_BYTES:
+            return raw_cid(data), len(data), data
         cid, size = self.add(data)
         return cid, size, data
 

@@ -7,7 +7,7 @@ from typing import Any
 from swarmd.protocol.amounts import parse_usdc
 from swarmd.protocol.canonical_json import BadJson, canonical_json
 from swarmd.protocol.cbor import Link
-from swarmd.protocol.cids import parse_cid
+from swarmd.protocol.cids import parse_cid, raw_cid
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.kinds import TASK_ID
 from swarmd.protocol.limits import MAX_INLINE_BYTES
@@ -36,7 +36,8 @@ def _only(value: Any, where: str, known: set[str], needed: set[str]) -> dict[str
 
 
 class SpecReader:
-    """`add` stores bytes as content and returns (CID, size); small content also travels inline."""
+    """`add` stores bytes as content and returns (CID, size). Small content is not stored here: it travels inline in
+    the NEED, and is kept in the transaction of that."""
 
     def __init__(self, add: Add) -> None:
         self._add = add
@@ -140,8 +141,9 @@ class SpecReader:
         raise _bad(f"{where}.type", "reexec, schema or command")
 
     def _content(self, data: bytes, where: str) -> Link:
-        cid, _ = self._add(data)
-        small = len(data) <= MAX_INLINE_BYTES and len(self.inline) < MAX_INLINE_BLOCKS
-        if small and data not in self.inline:
+        if data in self.inline:
+            return Link(raw_cid(data))
+        if len(data) <= MAX_INLINE_BYTES and len(self.inline) < MAX_INLINE_BLOCKS:
             self.inline.append(data)
-        return Link(cid)
+            return Link(raw_cid(data))
+        return Link(self._add(data)[0])
