@@ -5,6 +5,7 @@ Its fall never ends the daemon: it is logged, told in the status, and tried agai
 
 import errno
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,12 +16,12 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import ConnectionState, H11SendableEvent
 from hypercorn.utils import parse_socket_addr
 from swarmd.node.api.guard import App, Place
 from swarmd.node.api.settings import DEFAULT_PORT, ApiSettings
@@ -79,8 +80,39 @@ class Patient(trio.abc.Stream):
 class _Http1(H11Protocol):
     """HTTP/1.1 and nothing else: Hypercorn lets an idle HTTP/2 connection live for ever, and an API needs none."""
 
+    at_head = False  # what is being sent is the head of an answer: its body, or its end, comes at once
+
     async def _check_protocol(self, event: h11.Request) -> None:
         return
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        self.at_head = isinstance(event, h11.Response)
+        await super()._send_h11_event(event)
+
+
+class _Idle:
+    """The end of a connection's patience, in place of a task of Hypercorn's for each pause between requests."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._needed = True
+
+    async def restart(self, task_group: Any, action: Any) -> None:
+        self._scope.deadline = trio.current_time() + IDLE_TIMEOUT_S
+
+    async def stop(self) -> None:
+        self._scope.deadline = math.inf
+
+    def dismiss(self) -> None:
+        """The client has left by itself."""
+        self._needed = False
+        self._scope.cancel()
+
+    async def over(self) -> bool:
+        """Wait for it; False if nobody needs to hang up any more."""
+        with self._scope:
+            await trio.sleep_forever()
+        return self._needed
 
 
 class _Connection(TCPServer):
@@ -88,11 +120,35 @@ class _Connection(TCPServer):
 
     scope: trio.CancelScope
     idle_since: float | None  # trio's clock; None while a request is answered
+    _unsent = b""
 
     async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, Updated):
-            self.idle_since = trio.current_time() if event.idle else None
-        await super().protocol_send(event)
+        """Each pass of the loop that an answer waits for may be a whole turn of the runner. So none is spent here: the
+        head goes with its body, and a lock that is free is taken without a checkpoint."""
+        if not isinstance(event, RawData):
+            if isinstance(event, Updated):
+                self.idle_since = trio.current_time() if event.idle else None
+            await super().protocol_send(event)
+            return
+        data = self._unsent + event.data
+        if self.protocol.at_head:  # type: ignore[attr-defined]
+            self._unsent = data
+        elif data:
+            self._unsent = b""
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            with trio.CancelScope(shield=True):
+                await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.protocol.handle(Closed())
+        finally:
+            self.send_lock.release()
 
     async def run(self) -> None:
         try:
@@ -125,9 +181,17 @@ class _Connection(TCPServer):
                 server,
                 self.protocol_send,
             )
+            self.idle_task = idle = _Idle()  # type: ignore[assignment]
+            self._task_group.spawn(self._hang_up_after, idle)
             await self.protocol.initiate()
-            await self.idle_task.restart(self._task_group, self._idle_timeout)
+            await idle.restart(None, None)
             await self._read_data()
+            idle.dismiss()
+
+    async def _hang_up_after(self, idle: _Idle) -> None:
+        if await idle.over():
+            with trio.CancelScope(shield=True):
+                await self._initiate_server_close()
 
     async def _close(self) -> None:
         try:
