@@ -1,11 +1,12 @@
 """The ASGI application: routes of FastAPI over the operations of the local socket. Behind `guard.Guard`, always."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -13,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 from swarmd.node.api.asking import Asker
+from swarmd.node.api.direct import Direct
 from swarmd.node.api.events import EventLog
-from swarmd.node.api.guard import Place
+from swarmd.node.api.guard import App, Place
 from swarmd.node.api.models import Problem
 from swarmd.node.api.once import Once
 from swarmd.node.api.pages import Pages
@@ -53,8 +55,29 @@ class Parts:
     uploads: Uploads
 
 
-def make_app(parts: Parts) -> FastAPI:
+def make_app(parts: Parts) -> App:
     """All that the API answers. Nothing in it runs in a thread: each route is async, and none has a sync dependency."""
+    routers = _routers(parts)
+    return Direct(_all_of_it(parts, routers), routers)
+
+
+def _routers(parts: Parts) -> tuple[APIRouter, ...]:
+    once = Once()
+    return (
+        *node.routes(parts.ask),
+        needs.routes(parts.ask, once),
+        agreement.routes(parts.ask, once),
+        *money.routes(parts.ask, once),
+        content.routes(parts.ask, parts.uploads),
+        harmony.routes(parts.ask, once),
+        whisperer.routes(parts.ask),
+        events.routes(parts.events),
+        dashboard.routes(parts.ask),
+        figures.routes(parts.ask),
+    )
+
+
+def _all_of_it(parts: Parts, routers: Iterable[APIRouter]) -> FastAPI:
     app = FastAPI(
         title="swarmd",
         version=version(),
@@ -69,19 +92,7 @@ def make_app(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_anything)
-    once = Once()
-    for router in (
-        *node.routes(parts.ask),
-        needs.routes(parts.ask, once),
-        agreement.routes(parts.ask, once),
-        *money.routes(parts.ask, once),
-        content.routes(parts.ask, parts.uploads),
-        harmony.routes(parts.ask, once),
-        whisperer.routes(parts.ask),
-        events.routes(parts.events),
-        dashboard.routes(parts.ask),
-        figures.routes(parts.ask),
-    ):
+    for router in routers:
         app.include_router(router)
     _add_login(app, parts.sessions, parts.place, parts.cookie)
     _add_document(app)
@@ -174,7 +185,7 @@ def declared() -> dict[str, Any]:
         EventLog(lambda need: ""),
         Uploads(cast(ContentRepo, None), Path(os.devnull), 0),
     )
-    return document_of(make_app(parts))
+    return document_of(_all_of_it(parts, _routers(parts)))
 
 
 def _add_document(app: FastAPI) -> None:
