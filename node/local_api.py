@@ -15,6 +15,7 @@ from swarmd.node.jobs import Content
 from swarmd.node.paging import list_needs
 from swarmd.node.pool import views as pool_views
 from swarmd.node.ports import Chain, Transport
+from swarmd.node.recent import RecentDigests
 from swarmd.node.runner import Runner
 from swarmd.node.specs import SpecReader
 from swarmd.node.state.sync import Progress, Sync
@@ -24,7 +25,6 @@ from swarmd.node.version import version
 from swarmd.protocol.canonical_json import BadJson, parse_json
 from swarmd.protocol.cids import parse_cid
 from swarmd.protocol.didkey import public_key_of
-from swarmd.protocol.digest import Digests
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import Commanded
@@ -33,6 +33,7 @@ from swarmd.protocol.terms import in_bootstrap
 from swarmd.protocol.work.need import Need
 
 MAX_RESULT_BYTES = 4 * 1_048_576
+MAX_DIGESTS_AGE_S = 60
 TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
 Op = Callable[[LocalCall], Awaitable[Any]]
 
@@ -86,7 +87,8 @@ class LocalApi:
         self._silence = silence
         self._started_ns = time.time_ns()
         self._ends = Ends(runner)
-        self._digests = Digests()
+        self._digests = RecentDigests(runner)
+        self._mesh = {"id": runner.genesis.mesh_name, "name": runner.genesis.name}
         self.bridge: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.arbiter: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.http: Callable[[], Mapping[str, Any] | None] = lambda: None
@@ -128,8 +130,13 @@ class LocalApi:
         return {"version": version(), "protocol": 1}
 
     async def _status(self, call: LocalCall) -> Any:
+        """{digests_age_s?: how old the digests may be; they are exact without it}."""
+        may_be_s = call.args.get("digests_age_s", 0)
+        if type(may_be_s) not in (int, float) or not 0 <= may_be_s <= MAX_DIGESTS_AGE_S:
+            raise LocalFault("bad-args", f"digests_age_s is a number from 0 to {MAX_DIGESTS_AGE_S}")
         runner = self._runner
-        state, genesis = runner.state, runner.genesis
+        state = runner.state
+        mesh_digest, state_digest = self._digests.pair(may_be_s)
         roster = state.terms.roster(state.epoch)
         inputs, size = runner.journal.size()
         return {
@@ -137,7 +144,7 @@ class LocalApi:
             "did": runner.me,
             "peer_id": self._transport.peer_id,
             "addrs": list(self._transport.addrs),
-            "mesh": {"id": genesis.mesh_name, "name": genesis.name},
+            "mesh": self._mesh,
             "epoch": state.epoch,
             "checkpoint": self.checkpoints(),
             "uptime_s": (time.time_ns() - self._started_ns) // 1_000_000_000,
@@ -150,8 +157,8 @@ class LocalApi:
             "roles": ["verifier"] if runner.me in roster else [],
             "roster": len(roster),
             "lamport": state.lamport,
-            "mesh_digest": self._digests.mesh(state).hex(),
-            "state_digest": self._digests.state(state).hex(),
+            "mesh_digest": mesh_digest,
+            "state_digest": state_digest,
             "balance": views.balance(state, runner.me)["available"],
             "chain": dict(self._chain.status()),
             "policy_hash": runner.gate.policy_hash.hex(),
@@ -182,9 +189,10 @@ class LocalApi:
 
     async def _digest(self, call: LocalCall) -> Any:
         state = self._runner.state
+        mesh_digest, state_digest = self._digests.pair()
         return {
-            "mesh_digest": self._digests.mesh(state).hex(),
-            "state_digest": self._digests.state(state).hex(),
+            "mesh_digest": mesh_digest,
+            "state_digest": state_digest,
             "needs": len(state.needs),
             "parked": len(state.parked_ids),
         }

@@ -10,6 +10,7 @@ from swarmd.node.api.asking import Asker
 from swarmd.node.api.describing import Routes, who
 from swarmd.node.api.requests import AccessSpec, ActivateSpec, BanSpec, CapsuleSpec, InviteSpec
 
+DIGESTS_AGE_S = 1.0
 Name = Annotated[str, Path(max_length=128)]
 Peer = Annotated[str, Path(max_length=128, description="a peer id or did:key")]
 
@@ -23,8 +24,8 @@ def _node(ask: Asker) -> APIRouter:
 
     @api.get("/status", model=models.Status)
     async def status() -> Response:
-        """How the node is: what `swarmd status --json` says."""
-        return answer(await ask("status"))
+        """How the node is: what `swarmd status --json` says. Its digests may be a second old; those of /state are not."""
+        return answer(await ask("status", digests_age_s=DIGESTS_AGE_S))
 
     @api.get("/state", model=models.State)
     async def state() -> Response:
