@@ -140,6 +140,9 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.config import load_config
 
     config = load_config(ctx.home, ctx.env, config_flags(ctx)).config
+    from swarmd.node import lean
+
+    lean.install()
     # Late: all of libp2p, py-evm and wasmtime comes with it.
     from swarmd.node import up
     from swarmd.node.arbiter.settings import EtcdSettings

@@ -14,10 +14,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
-import ipfshttpclient  # type: ignore[import-untyped]
-from ipfshttpclient import exceptions, multipart
 from swarmd.node.content.car import car_block, car_header
 from swarmd.node.content.store import check_block, grouped, put_all
 from swarmd.node.ports import Pin, Usage
@@ -46,6 +45,8 @@ class KuboStore:
 
     def __init__(self, addr: str = DEFAULT_ADDR, *, timeout_s: float = TIMEOUT_S) -> None:
         self.addr = addr
+        # Late: requests and urllib3 come with it, and few nodes have a kubo.
+        self._library: Any = import_module("ipfshttpclient")
         self._timeout_s = timeout_s
         self._local = threading.local()
         self._clients: list[Any] = []
@@ -99,7 +100,7 @@ class KuboStore:
 
         def send(client: Any) -> Any:
             # Not dag.imprt: it asserts that there is one root.
-            body, headers = multipart.stream_files(io.BytesIO(car), chunk_size=_CHUNK_BYTES)
+            body, headers = self._library.multipart.stream_files(io.BytesIO(car), chunk_size=_CHUNK_BYTES)
             return client._client.request(
                 "/dag/import", decoder="json", data=body, headers=headers, opts=options
             )
@@ -258,8 +259,8 @@ class KuboStore:
         if client is None:
             try:
                 # Not connect(): it refuses every kubo since 0.8.
-                client = ipfshttpclient.Client(self.addr, session=True, timeout=self._timeout_s)
-            except (exceptions.Error, ValueError) as error:
+                client = self._library.Client(self.addr, session=True, timeout=self._timeout_s)
+            except (self._library.exceptions.Error, ValueError) as error:
                 raise LocalFault(
                     "bad-kubo-addr", f"{self.addr}: {error}", fix=f"a multiaddr like {DEFAULT_ADDR}"
                 ) from None
@@ -278,19 +279,19 @@ class KuboStore:
         """LocalFault `kubo-gone`, `kubo-slow`, or `kubo-refused` with kubo's own words."""
         try:
             yield
-        except exceptions.ErrorResponse as error:
+        except self._library.exceptions.ErrorResponse as error:
             raise LocalFault("kubo-refused", str(error)[:500], fix="see kubo's log") from None
-        except exceptions.TimeoutError:
+        except self._library.exceptions.TimeoutError:
             raise LocalFault(
                 "kubo-slow", f"kubo at {self.addr} said nothing for {self._timeout_s:g} s", fix="see its log"
             ) from None
-        except exceptions.CommunicationError as error:
+        except self._library.exceptions.CommunicationError as error:
             raise LocalFault(
                 "kubo-gone",
                 f"no kubo answers at {self.addr} ({type(error).__name__})",
                 fix="start it (ipfs daemon), or set kubo_addr of [content] to where its API is",
             ) from None
-        except exceptions.Error as error:
+        except self._library.exceptions.Error as error:
             raise LocalFault(
                 "kubo-refused", f"an answer of kubo: {error}"[:500], fix="see kubo's log"
             ) from None
