@@ -6,7 +6,7 @@ Envelopes of admitted batches are not repeated here: the record names the batche
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarmd.protocol.cbor import decode, encode, encode_ordered
+from swarmd.protocol.cbor import decode, decode_known, encode, encode_ordered
 from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
@@ -19,7 +19,7 @@ from swarmd.protocol.effects import (
     RunAgent,
     Submit,
 )
-from swarmd.protocol.envelope import Envelope, parse
+from swarmd.protocol.envelope import Envelope, reparse
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.identity.manifest import parse_manifest
 from swarmd.protocol.inputs import (
@@ -90,7 +90,7 @@ def encode_input(given: Input) -> bytes:
 def decode_input(record: bytes, mesh_id: bytes, load: Load) -> Input:
     """The input of a record. CorruptState if the record is not one of ours."""
     try:
-        body = decode(record)
+        body = decode_known(record)
         return _DECODERS[body[0]](body, mesh_id, load)
     except (RemoteFault, KeyError, IndexError, TypeError, ValueError) as error:
         raise CorruptState("bad-journal", f"a record that is no input: {error!r}") from error
@@ -103,7 +103,7 @@ def _admitted(body: Any, mesh_id: bytes, load: Load) -> Input:
 
 _DECODERS: dict[int, Callable[[Any, bytes, Load], Input]] = {
     1: _admitted,
-    2: lambda b, m, _: Authored(parse(b[2]), b[1]),
+    2: lambda b, m, _: Authored(reparse(b[2]), b[1]),
     3: lambda b, m, _: Ticked(b[1]),
     4: lambda b, m, _: AgentDone(b[2], b[3], b[4], b[5], b[6], b[7], b[1]),
     5: lambda b, m, _: Judged(b[2], b[3], b[4], b[5], b[1]),

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from swarmd.node import migrations
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
-from swarmd.protocol.batch import Batch, encode_sealed, outline_of, reload_batch
-from swarmd.protocol.cbor import decode, encode, encode_ordered
+from swarmd.protocol.batch import Batch, encode_sealed, reload_batch
+from swarmd.protocol.cbor import decode, decode_known, encode, encode_ordered
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
@@ -243,7 +243,7 @@ class Journal:
     def _read(self, reader: Callable[[Any], T], body: bytes) -> T:
         """CorruptState if the row is not what was written: its hashes do not fit."""
         try:
-            return reader(decode(body))
+            return reader(decode_known(body))
         except (RemoteFault, TypeError, LookupError, ValueError) as error:
             raise CorruptState("bad-journal", f"{self.path}: a batch is damaged: {error}", fix=_FIX) from None
 
@@ -316,14 +316,6 @@ class Journal:
         )
         for author, epoch, bucket, seq, digest, lamport, ts_ns in rows:
             yield (self._names[author], epoch, bucket), Head(seq, bytes(digest), lamport, ts_ns)
-
-    def own_envelope_ids(self, did: str) -> set[bytes]:
-        """Ids of our envelopes that are sealed in a batch."""
-        author = self._authors.get(did)
-        ids: set[bytes] = set()
-        for (body,) in self.db.execute("select body from batches where author = ?", (author,)):
-            ids.update(cid for cid, _ in self._read(outline_of, body).envelopes)
-        return ids
 
     # Outbox and proofs ---------------------------------------------------------------------------------
 

@@ -76,23 +76,19 @@ class Voice:
 
     def restore(self, said: list[Envelope], chains: Chains) -> None:
         """Go on from what the journal has: all that we ever said, in order."""
-        sealed = self._journal.own_envelope_ids(self._me)
         self._spending = Spending(self._me)
         self._needs.clear()
         for envelope in said:
             self._note(envelope)
-        self.unsealed = [
-            each for each in said if each.id not in sealed and not self._left_behind(each, chains)
-        ]
+        self.unsealed = [each for each in said if not self._left_behind(each, chains)]
         self._verdicts = {
             each.id: self._verdicts[each.id] for each in self.unsealed if each.id in self._verdicts
         }
 
     def _left_behind(self, envelope: Envelope, chains: Chains) -> bool:
-        """Has our chain gone on without it? Others would see time going back in it, so it is not said any more.
-
-        Only in a home that was restored from a backup: of what it had said but not sealed then, most comes back in
-        the batches that it sealed later.
+        """Is it sealed, or has our chain gone on without it? Then others would see time going back in it, and it is not said
+        any more: in a home that was restored from a backup, where of what it had said but not sealed then, most comes
+        back in the batches that it sealed later.
         """
         head = chains.heads.get((self._me, envelope.epoch, bucket_of(envelope.thread)))
         return head is not None and head.lamport >= envelope.lamport

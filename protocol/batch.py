@@ -19,7 +19,7 @@ from swarmd.protocol import limits, merkle
 from swarmd.protocol.cbor import BYTES, LIST, UINT, decode, encode_ordered, head_of
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
-from swarmd.protocol.envelope import Envelope, bucket_of, parse
+from swarmd.protocol.envelope import Envelope, bucket_of, parse, reparse
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.heads import match_batch, uint
 
@@ -204,8 +204,9 @@ def parse_sealed(mesh_id: bytes, value: Any, verified: set[bytes] | None = None)
 
 
 def reload_batch(value: Any) -> Batch:
-    """A batch from our own journal: decoded as strictly, its signature already verified when it came in."""
-    return _parse_batch(_parse_header(value[0]), value[0], value[1], _parse_seal(value[2]))
+    """A batch from our own journal: verified and checked when it came in. RemoteFault if its envelopes are no longer those
+    of its header."""
+    return _parse_batch(_parse_header(value[0]), value[0], value[1], _parse_seal(value[2]), reparse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +293,9 @@ def _header_by_decoder(header: bytes) -> Head:
     return Head(**head)
 
 
-def _parse_batch(head: Head, header: bytes, raws: Any, seal: Seal) -> Batch:
+def _parse_batch(
+    head: Head, header: bytes, raws: Any, seal: Seal, parse: Callable[[bytes], Envelope] = parse
+) -> Batch:
     if type(raws) is not list or len(raws) != head.count:
         raise RemoteFault("bad-batch", "the header counts other envelopes")
     envelopes = []

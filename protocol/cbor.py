@@ -89,8 +89,19 @@ def _check_encodable(value: Any, depth: int) -> None:
 
 def decode(data: bytes) -> Any:
     """Decode strictly; RemoteFault `bad-cbor` for anything that is not the canonical encoding of its value."""
+    value = decode_known(data)
+    # `size_of` has checked types, ranges and key order. Left are minimal integers and lengths, and trailing bytes:
+    # each makes `data` longer than the one canonical encoding.
+    if size_of(value) != len(data):
+        raise RemoteFault("bad-cbor", "not the canonical encoding")
+    return value
+
+
+def decode_known(data: bytes) -> Any:
+    """`decode` without the look whether `data` is canonical: of bytes that were once decoded strictly, and whose hash shows
+    that they are the same."""
     try:
-        value = cbor2.loads(
+        return cbor2.loads(
             data,
             tag_hook=_refuse_tag,
             semantic_decoders=_DECODERS,
@@ -100,11 +111,6 @@ def decode(data: bytes) -> Any:
         )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise RemoteFault("bad-cbor", str(error)[:200]) from None
-    # `size_of` has checked types, ranges and key order. Left are minimal integers and lengths, and trailing bytes:
-    # each makes `data` longer than the one canonical encoding.
-    if size_of(value) != len(data):
-        raise RemoteFault("bad-cbor", "not the canonical encoding")
-    return value
 
 
 _KEY_BYTES: dict[tuple[str, ...], int] = {}

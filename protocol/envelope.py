@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import limits
-from swarmd.protocol.cbor import Link, decode, encode
+from swarmd.protocol.cbor import Link, decode, decode_known, encode
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.didkey import public_key_of
 from swarmd.protocol.faults import RemoteFault
@@ -120,7 +120,12 @@ def parse(raw: bytes) -> Envelope:
     return _parse_at_a_look(raw) or parse_by_decoder(raw)
 
 
-def _parse_at_a_look(raw: bytes) -> Envelope | None:
+def reparse(raw: bytes) -> Envelope:
+    """`parse` of what was parsed before, in two thirds of the time: the caller compares its id with what was kept of it."""
+    return _parse_at_a_look(raw, known=True) or parse_by_decoder(raw)
+
+
+def _parse_at_a_look(raw: bytes, *, known: bool = False) -> Envelope | None:
     """What `parse_by_decoder` would give, in half the time; None for what that shall look at or refuse."""
     # A larger one may have too large a payload.
     head = match_envelope(raw) if len(raw) <= limits.MAX_PAYLOAD_BYTES else None
@@ -139,9 +144,12 @@ def _parse_at_a_look(raw: bytes) -> Envelope | None:
         return None
     sender, name = author.decode(), kind[1:].decode()
     try:
-        public_key_of(sender)
-        payload = decode(raw[head.end() :])
-        check_payload(name, payload)
+        if known:
+            payload = decode_known(raw[head.end() :])
+        else:
+            public_key_of(sender)
+            payload = decode(raw[head.end() :])
+            check_payload(name, payload)
     except RemoteFault:
         return None
     return Envelope(
