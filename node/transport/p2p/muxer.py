@@ -21,6 +21,7 @@ from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
@@ -46,7 +47,7 @@ from swarmd.node.transport.p2p.rates import MAX_WAIT_S, Bucket
 from swarmd.node.transport.p2p.wire import NoiseWire
 
 _HEADER = struct.Struct("!BBHII")
-_MAX_CHUNK_BYTES = 65_000  # a frame and its header fit one noise message
+_MAX_CHUNK_BYTES = MAX_PLAINTEXT_LENGTH - HEADER_SIZE  # a frame and its header fit one noise message
 _OUTBOX_HIGH_BYTES = 262_144
 _OUTBOX_LIMIT_BYTES = 4 << 20  # replies alone (pongs, resets) never fill this unless the peer stopped reading
 _MAX_SEND_WINDOW = 1 << 31
@@ -89,6 +90,7 @@ class MeshStream(YamuxStream):
     async def write(self, data: bytes) -> None:
         """Send all of `data`; MuxedStreamError if the stream ends or the peer grants no window for long."""
         sent, total = 0, len(data)
+        view = memoryview(data)
         while sent < total:
             if self.send_closed or self.closed:
                 raise MuxedStreamError("stream is closed for sending")
@@ -99,10 +101,11 @@ class MeshStream(YamuxStream):
                 raise MuxedStreamError("the peer stopped reading")
             count = min(self.send_window, _MAX_CHUNK_BYTES, total - sent)
             self.send_window -= count
-            self.conn.push(_HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count))
-            self.conn.push(data[sent : sent + count])
+            header = _HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count)
+            self.conn.push(b"".join((header, view[sent : sent + count])))
             sent += count
-            await self.conn.wait_writable()
+            if sent == total or self.conn.crowded:
+                await self.conn.wait_writable()
 
     def try_write(self, data: bytes) -> bool:
         """Queue all of `data` now if it fits window and outbox; else nothing. Never beside a `write`."""
@@ -111,7 +114,7 @@ class MeshStream(YamuxStream):
             self.send_closed
             or self.closed
             or count > min(self.send_window, _MAX_CHUNK_BYTES)
-            or conn._outbox_bytes > _OUTBOX_HIGH_BYTES
+            or conn.crowded
             or conn.event_shutting_down.is_set()
         ):
             return False
@@ -121,10 +124,28 @@ class MeshStream(YamuxStream):
 
     async def read(self, n: int | None = -1) -> bytes:
         """What has arrived, at most `n` bytes; waits for the first. MuxedStreamEOF at the end."""
+        buffer = await self._arrived()
+        if n is None or n < 0 or n >= len(buffer):
+            data = bytes(buffer)
+            buffer.clear()
+        else:
+            data = bytes(buffer[:n])
+            del buffer[:n]
+        await self._was_read(len(data), buffer)
+        return data
+
+    async def take(self) -> bytearray:
+        """As `read`, all that has arrived, without a copy."""
+        buffer = await self._arrived()
+        left = self.conn.stream_buffers[self.stream_id] = bytearray()
+        await self._was_read(len(buffer), left)
+        return buffer
+
+    async def _arrived(self) -> bytearray:
         while True:
             buffer = self.conn.stream_buffers.get(self.stream_id)
             if buffer:
-                break
+                return buffer
             if self.reset_received:
                 raise MuxedStreamReset("stream was reset")
             if buffer is None or self.recv_closed or self.conn.event_shutting_down.is_set():
@@ -135,20 +156,15 @@ class MeshStream(YamuxStream):
             if event.is_set():
                 event = self.conn.stream_events[self.stream_id] = trio.Event()
             await event.wait()
-        if n is None or n < 0 or n >= len(buffer):
-            data = bytes(buffer)
-            buffer.clear()
-        else:
-            data = bytes(buffer[:n])
-            del buffer[:n]
-        self._grant(len(data))
-        if self.closed and not buffer:
-            await self.conn._finalize_stream(self, fully_closed=True)
-        return data
 
-    def _grant(self, count: int) -> None:
-        """Give the window back in halves: an update for each read cost 17 % of the CPU."""
+    async def _was_read(self, count: int, left: bytearray) -> None:
         self.conn.hold(-count)
+        self.grant(count)
+        if self.closed and not left:
+            await self.conn._finalize_stream(self, fully_closed=True)
+
+    def grant(self, count: int) -> None:
+        """Give the window back in halves: an update for each read cost 17 % of the CPU."""
         self._unacked += count
         if self._unacked * 2 >= self.conn.limits.stream_window_bytes and not self.recv_closed:
             self.recv_window += self._unacked
@@ -205,7 +221,7 @@ class MeshYamux(Yamux):
     # Sending.
 
     def push(self, data: bytes) -> None:
-        """Queue bytes for the writer, without waiting."""
+        """Queue a frame for the writer, without waiting."""
         self._outbox.append(data)
         self._outbox_bytes += len(data)
         self.budget.hold(self.peer_id, len(data))
@@ -222,9 +238,14 @@ class MeshYamux(Yamux):
         elif self._wire.unsent:
             self.push(b"")
 
+    @property
+    def crowded(self) -> bool:
+        """Does so much wait to be sent that who writes must wait, too?"""
+        return self._outbox_bytes > _OUTBOX_HIGH_BYTES
+
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
-        while self._outbox_bytes > _OUTBOX_HIGH_BYTES:
+        while self.crowded:
             if self.event_shutting_down.is_set():
                 raise MuxedStreamError("connection is shutting down")
             await self._outbox_drained.wait()
@@ -246,19 +267,18 @@ class MeshYamux(Yamux):
             await self.secured_conn.close()
 
     async def _flush(self) -> None:
-        data = b"".join(self._outbox)
-        self._outbox.clear()
+        frames, self._outbox = self._outbox, []
         self.budget.hold(self.peer_id, -self._outbox_bytes)
         self._outbox_bytes = 0
         self._outbox_filled = trio.Event()
         self._outbox_drained.set()
         self._outbox_drained = trio.Event()
-        self._flushes += 1  # from here on nothing may overtake `data`
+        self._flushes += 1  # from here on nothing may overtake `frames`
         try:
             async with self._write_lock:
                 if self._wire is not None:
-                    await self._wire.write(data)
-                elif data:
+                    await self._wire.write(frames)
+                elif data := b"".join(frames):
                     await self.secured_conn.write(data)
         finally:
             self._flushes -= 1
@@ -303,16 +323,14 @@ class MeshYamux(Yamux):
         """Until the connection ends. Every way out closes it."""
         assert self._nursery is not None
         self._nursery.start_soon(self._write_loop)
-        buffer = bytearray()
+        rest = bytearray()  # of a frame that is not whole yet
         try:
             while not self.event_shutting_down.is_set():
                 if self.budget.full:
                     await self.budget.room()
-                buffer += await (self._wire or self.secured_conn).read()
+                arrived = await self._wire.read() if self._wire else (await self.secured_conn.read(),)
                 self.heard_at_s = trio.current_time()
-                used, frames = self._take_frames(buffer)
-                if used:
-                    del buffer[:used]
+                frames = sum([self._take_plain(data, rest) for data in arrived])
                 if self._outbox_bytes > _OUTBOX_LIMIT_BYTES:
                     raise _Cut("reads-nothing")
                 if wait_s := self._frame_rate.take(frames):
@@ -326,7 +344,7 @@ class MeshYamux(Yamux):
             # peer's bytes ends this connection and nothing else. Cancelled passes.
             pass
         finally:
-            buffer.clear()  # now, not when the collector comes to the tracebacks that know of it
+            rest.clear()  # now, not when the collector comes to the tracebacks that know of it
         await self._cleanup_on_error()
 
     async def _slow_down(self, wait_s: float) -> None:
@@ -338,7 +356,19 @@ class MeshYamux(Yamux):
         with trio.move_on_after(wait_s):
             await self.event_shutting_down.wait()
 
-    def _take_frames(self, buffer: bytearray) -> tuple[int, int]:
+    def _take_plain(self, data: bytes, rest: bytearray) -> int:
+        """Handle `data` and what is left of those before; how many frames they were. Mostly they are whole."""
+        if rest:
+            rest += data
+            used, frames = self._take_frames(rest)
+            del rest[:used]
+        else:
+            used, frames = self._take_frames(data)
+            if used < len(data):
+                rest += memoryview(data)[used:]
+        return frames
+
+    def _take_frames(self, buffer: bytes | bytearray) -> tuple[int, int]:
         """Handle the whole frames in `buffer`; the bytes used, and how many frames they were."""
         position, end, frames = 0, len(buffer), 0
         while end - position >= HEADER_SIZE:
@@ -357,7 +387,7 @@ class MeshYamux(Yamux):
                 break
             if flags & FLAG_SYN:
                 self._accept(stream_id, 0)
-            self._take_data(stream_id, buffer[body_start : body_start + length])
+            self._take_data(stream_id, buffer, body_start, length)
             if flags & (FLAG_FIN | FLAG_RST):
                 self._end(stream_id, flags)
             position = body_start + length
@@ -405,15 +435,16 @@ class MeshYamux(Yamux):
         extra = self.limits.stream_window_bytes - DEFAULT_WINDOW_SIZE
         self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_ACK, stream_id, extra))
 
-    def _take_data(self, stream_id: int, data: bytearray) -> None:
+    def _take_data(self, stream_id: int, buffer: bytes | bytearray, start: int, length: int) -> None:
+        """The body of a frame, `length` bytes of `buffer` at `start`."""
         stream = self.streams.get(stream_id)
-        if stream is None or not data:
+        if not length or not isinstance(stream, MeshStream):
             return  # of a stream we reset: already paid for by its window
-        stream.recv_window -= len(data)
-        self.hold(len(data))
-        if stream.recv_window < 0 or self.buffered_bytes > self.limits.max_connection_buffer_bytes:
+        stream.recv_window -= length
+        if stream.recv_window < 0 or self.buffered_bytes + length > self.limits.max_connection_buffer_bytes:
             raise _Cut("flow-control")
-        self.stream_buffers[stream_id] += data
+        self.hold(length)
+        self.stream_buffers[stream_id] += memoryview(buffer)[start : start + length]
         self.stream_events[stream_id].set()
 
     def _end(self, stream_id: int, flags: int) -> None:

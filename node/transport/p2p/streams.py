@@ -14,7 +14,6 @@ from swarmd.protocol.faults import RemoteFault
 # Everything a stream raises when it, its connection or the peer ends.
 STREAM_ENDED = (MuxedStreamError, IOException, RawConnError, OSError, trio.ClosedResourceError)
 
-_READ_BYTES = 262_144
 _BODY_TIMEOUT_S = 60.0
 _BATCH_BYTES = 131_072
 _MAX_POSTED = 256
@@ -43,10 +42,11 @@ class MessageReader:
                 await self._fill(end)
             if scope.cancelled_caught:
                 raise RemoteFault("slow-message", "a message was not finished in time")
-        message = self._buffer[LENGTH_BYTES:end]
+        with memoryview(self._buffer) as view, view[LENGTH_BYTES:end] as message:
+            found = decode(message)
         del self._buffer[:end]
         self._budget.hold(self._peer_id, -end)
-        return decode(message)
+        return found
 
     def close(self) -> None:
         self._budget.hold(self._peer_id, -len(self._buffer))
@@ -54,9 +54,12 @@ class MessageReader:
 
     async def _fill(self, count: int) -> None:
         while len(self._buffer) < count:
-            data = await self._muxed.read(_READ_BYTES)
-            self._buffer += data
+            data = await self._muxed.take()
             self._budget.hold(self._peer_id, len(data))
+            if self._buffer:
+                self._buffer += data
+            else:
+                self._buffer = data
 
 
 class MessageWriter:

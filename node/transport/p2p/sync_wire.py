@@ -30,7 +30,7 @@ def encode(kind: Kind, request_id: int, body: bytes = b"") -> bytes:
     return (len(head) + len(body)).to_bytes(LENGTH_BYTES, "big") + head + body
 
 
-def decode(message: bytes | bytearray) -> tuple[Kind, int, bytes]:
+def decode(message: bytes | bytearray | memoryview) -> tuple[Kind, int, bytes]:
     """The message behind a length prefix; RemoteFault `bad-message` unless it is exactly one."""
     if len(message) < 4 or message[0] != 0x83 or message[1] > Kind.PONG:
         raise RemoteFault("bad-message", "not a sync message")
@@ -65,7 +65,7 @@ def _head(major: int, value: int) -> bytes:
     raise ValueError(f"not a uint64: {value}")
 
 
-def _read_head(message: bytes | bytearray, at: int, major: int) -> tuple[int, int]:
+def _read_head(message: bytes | bytearray | memoryview, at: int, major: int) -> tuple[int, int]:
     if at >= len(message) or message[at] & 0xE0 != major:
         raise RemoteFault("bad-message", "an item has the wrong type")
     info = message[at] & 0x1F

@@ -39,3 +39,23 @@ async def test_requests_and_gossip_share_a_connection(pair):
             body = os.urandom(size)
             assert await first.transport.request(second.id, body) == b"echo:" + body
     await second.handler.until(lambda: second.handler.bodies() == frames)
+
+
+async def test_connections_that_wait_with_full_sockets_keep_their_bytes_apart(start):
+    """All of them seal and open in one buffer."""
+    hub = await start()
+    peers = [await start([hub]) for _ in range(3)]
+    await hub.until_up(*peers)
+    for peer in peers:
+        await peer.until_up(hub)
+
+    async def ask(asker, asked) -> None:
+        for size in (1 << 20, 3 << 20, 100, 65_519, 65_520):
+            body = os.urandom(size)
+            assert await asker.transport.request(asked.id, body) == b"echo:" + body
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(ask, hub, peer)
+                nursery.start_soon(ask, peer, hub)
