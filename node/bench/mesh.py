@@ -88,6 +88,10 @@ class Bench:
                     stderr=subprocess.DEVNULL,
                 )
             )
+        self.wait_formed()
+
+    def wait_formed(self) -> None:
+        """Until all are connected and know what all offer; LocalFault `bench-stuck` after a minute."""
         self._wait(self._all_know_all, "the mesh to form")
 
     def _all_know_all(self) -> bool:

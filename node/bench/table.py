@@ -168,6 +168,16 @@ SUITES: tuple[Suite, ...] = (
         ),
     ),
     Suite(
+        "idle",
+        ("idle",),
+        (
+            Figure("CPU of a joined daemon with 10 agents, idle", "cpu_percent", "%", AT_MOST, 1),
+            Figure("... its memory", "rss_mb", "MB", AT_MOST, 150),
+            Figure("... start to ready, 1,000 needs of history", "start_s", "s", AT_MOST, 2),
+            Figure("... after kill -9", "killed_start_s", "s", AT_MOST, 2),
+        ),
+    ),
+    Suite(
         "dashboard",
         ("dashboard",),
         (Figure("first view of a node with 10,000 needs p50", "first_view.p50_ms", "ms", AT_MOST, 300),),

@@ -77,6 +77,18 @@ def run_bench_growth(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_idle_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.idle import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_idle(ctx: Context) -> int:
+    from swarmd.node.bench.idle import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

@@ -88,6 +88,7 @@ def test_the_commands_that_there_are() -> None:
         "bench dashboard",
         "bench decide",
         "bench growth",
+        "bench idle",
         "bench heal",
         "bench state",
     }

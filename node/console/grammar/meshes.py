@@ -108,6 +108,15 @@ def add(commands: Commands) -> None:
         "Each run is a process of its own. Exit code 1 if the need did not finish.",
     )
     start.add_argument("--runs", type=positive, default=20, metavar="N", help="of each quick command (20)")
+    idle = bench.add(
+        "idle",
+        "meshes:run_bench_idle",
+        "measure what a daemon costs that has joined and has nothing to do, and how soon it is there again",
+        "swarmd bench idle --agents 10 --history 1000 --json",
+        "Two daemons do --history needs first. One is then started anew, after kill -9 and after an orderly stop. Exit code 1\n"
+        "if a need got lost; a goal that is missed is a figure.",
+    )
+    idle.fill = later("meshes:bench_idle_arguments")
     everything = bench.add(
         "all",
         "meshes:run_bench_all",
