@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swarmd.node.daemon import Daemon, Settings, serve
+from swarmd.node.daemon import Daemon
 from swarmd.node.log_file import log_handler
 from swarmd.node.sd_notify import tell_service_manager
+from swarmd.node.serving import serve
+from swarmd.node.settings import Settings
 from swarmd.node.telemetry.logs import JsonFormatter, TextFormatter
 from swarmd.node.version import version
 

@@ -8,7 +8,8 @@ from typing import Any
 import trio
 from swarmd.node.bench.processes import Ready, serve
 from swarmd.node.content.unixfs import FileRoot, import_file
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
+from swarmd.node.settings import Settings
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:

@@ -149,8 +149,8 @@ def run_up(ctx: Context) -> int:
     from swarmd.node.chain.keystore import PASSPHRASE_VARIABLE
     from swarmd.node.console.balances import balance_settings
     from swarmd.node.console.money import rpc_settings
-    from swarmd.node.daemon import Settings
     from swarmd.node.discovery import DiscoverySettings
+    from swarmd.node.settings import Settings
     from swarmd.node.settling.terms import Terms as SettleTerms
     from swarmd.node.spending import SpendingLimits, parse_limit, parse_limits
     from swarmd.node.telemetry.service import TelemetrySettings

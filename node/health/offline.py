@@ -140,12 +140,13 @@ def _swarm_key(ground: Ground) -> Said:
 
 
 def _policy(ground: Ground) -> Said:
-    from swarmd.node.daemon import Settings, make_capsules
     from swarmd.node.keys import load_key
+    from swarmd.node.policy.loading import make_capsules
 
     config = ground.config
-    settings = Settings(ground.home, policy_path=config.policy_path, policy_signers=config.policy_signers)
-    return "ok", make_capsules(settings, load_key(ground.home).did).in_force().policy_hash.hex()
+    me = load_key(ground.home).did
+    capsules = make_capsules(ground.home, config.policy_path, config.policy_signers, me)
+    return "ok", capsules.in_force().policy_hash.hex()
 
 
 def _chain(ground: Ground) -> Said:

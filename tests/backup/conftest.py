@@ -10,9 +10,10 @@ import trio
 from swarmd.node.agents.sdk import Agent
 from swarmd.node.backup.create import create_backup
 from swarmd.node.backup.sealed import Cost
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
 from swarmd.node.home import socket_path
 from swarmd.node.home_lock import home_lock
+from swarmd.node.settings import Settings
 from swarmd.node.setup import init_home
 from swarmd.node.transport.local_async import connect_local
 from swarmd.protocol.digest import state_digest

@@ -17,9 +17,10 @@ import trio
 from swarmd.node.backup.create import create_backup
 from swarmd.node.backup.restore import restore_backup, verify_backup
 from swarmd.node.backup.snapshot import SNAPSHOT_FOLDER
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
 from swarmd.node.journal import RESTORED_KEY, Journal
 from swarmd.node.keys import KEY_FILE
+from swarmd.node.settings import Settings
 from swarmd.node.setup import init_home
 from swarmd.protocol.faults import LocalFault
 

@@ -16,9 +16,10 @@ import nacl.signing
 import pytest
 import trio
 from swarmd.node.agents.sdk import Agent
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
 from swarmd.node.home import socket_path
 from swarmd.node.home_lock import home_lock
+from swarmd.node.settings import Settings
 from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.node.transport.p2p import P2PLimits, P2PTransport

@@ -17,9 +17,11 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
-from swarmd.node import daemon as module
+from swarmd.node import serving
 from swarmd.node.chain.service import _HEAVY_MODULES
-from swarmd.node.daemon import Daemon, Settings, serve
+from swarmd.node.daemon import Daemon
+from swarmd.node.serving import serve
+from swarmd.node.settings import Settings
 from swarmd.protocol.digest import state_digest
 
 
@@ -34,7 +36,7 @@ def live(home: Path, settings: Settings) -> int:
             super().__init__(settings)
             tell(restored=state_digest(self.runner.state).hex())
 
-    module.Daemon = Watched  # type: ignore[misc]
+    serving.Daemon = Watched  # type: ignore[misc]
     found: list[Daemon] = []
 
     def ready(daemon: Daemon) -> None:

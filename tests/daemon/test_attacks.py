@@ -150,6 +150,8 @@ REQUESTS = [
     (encode([1, 2, 3]), "bad-request"),
     (encode({"t": "open-the-door"}), "bad-sync"),
     (encode({"t": 7}), "bad-sync"),
+    (encode({"t": [7]}), "bad-sync"),
+    (encode({"t": {"t": "time"}}), "bad-sync"),
     (encode({"t": "hello"}), "bad-sync"),
     (encode({"t": "hello", "manifest": b"\xff"}), "bad-cbor"),
     (encode({"t": "roots"}), None),
@@ -237,7 +239,7 @@ async def test_answers(honest, stranger, task, wait_until):
         return encode({"manifest": bad.manifest(), "vectors": [[1, 2, 3]], "batches": "all of them"})
 
     async def others_manifest(message):
-        return encode({"manifest": encode([2, node.daemon._manifest.raw, bytes(64)])})
+        return encode({"manifest": encode([2, node.daemon.announcer.manifest.raw, bytes(64)])})
 
     async def silent(message):
         await trio.sleep_forever()

@@ -14,8 +14,9 @@ from swarmd.node.chain.account import LocalSigner, load_or_create_key
 from swarmd.node.chain.codec import ContractCodec
 from swarmd.node.chain.embedded import EmbeddedEvm, contract_address
 from swarmd.node.chain.kv import SqliteKv
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
 from swarmd.node.home import socket_path
+from swarmd.node.settings import Settings
 from swarmd.node.setup import GENESIS_FILE, init_home
 from swarmd.node.transport.local_async import connect_local
 from swarmd.protocol.digest import state_digest

@@ -7,8 +7,10 @@ import time
 import pytest
 import trio
 from swarmd.node.cluster import Cluster
-from swarmd.node.daemon import Daemon, Settings, serve
+from swarmd.node.daemon import Daemon
 from swarmd.node.home_lock import home_lock
+from swarmd.node.serving import serve
+from swarmd.node.settings import Settings
 from swarmd.node.setup import GENESIS_FILE, found_mesh, init_home, write_genesis
 from swarmd.protocol import invariants
 from swarmd.protocol.digest import state_digest

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 from swarmd.node.agents.sdk import Agent
-from swarmd.node.daemon import Daemon, Settings
+from swarmd.node.daemon import Daemon
 from swarmd.node.home import socket_path
 from swarmd.node.home_lock import home_lock
+from swarmd.node.settings import Settings
 from swarmd.node.setup import init_home
 from swarmd.node.state.export import export_automerge
 from swarmd.node.transport.local_async import connect_local
