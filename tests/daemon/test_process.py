@@ -152,9 +152,7 @@ def test_processes_of_the_command_line(tmp_path):
     """`swarmd up` itself, twice: ready, at work for each other, and ended by SIGTERM with exit code 0."""
     cluster = Cluster(tmp_path, ["a", "b"], verifiers=["a", "b"], balance=10**9, mesh="two")
     try:
-        began = time.monotonic()
         cluster.start_all()
-        took_s = time.monotonic() - began
         first, second = cluster.members
         agent = {
             "name": "sh",
@@ -170,7 +168,6 @@ def test_processes_of_the_command_line(tmp_path):
         }
         need = first.call("need.post", spec=spec)["need"]
         assert first.call("need.wait", need=need)["state"] == "FINALIZED"
-        assert took_s < 20
     finally:
         codes = cluster.stop_all()
     assert codes == [0, 0], [(m.home / "daemon.log").read_text() for m in cluster.members]
@@ -180,13 +177,11 @@ def test_processes_of_the_command_line(tmp_path):
 @pytest.mark.property_id("P2")
 async def test_a_restart_with_other_settings_remembers_the_same(mesh, task, echo, wait_until):
     """What was anchored together under one interval is not torn apart by a replay under another."""
-    [node] = await mesh(1, anchor_interval_s=0.5)
+    [node] = await mesh(1, anchor_interval_s=2)
     await node.attach(echo())
-    needs = []
-    for _ in range(3):
-        needs.append(await node.post(task()))
-        await node.finish(needs[-1])
-        await trio.sleep(0.05)
+    needs = [await node.post(task()) for _ in range(3)]
+    for need in needs:
+        await node.finish(need)
 
     def anchors():
         return [node.state.needs[need].plan.annotations.get(("", "anchor")) for need in needs]
