@@ -67,14 +67,19 @@ class Pruner:
         self._max_cold_bytes = max_cold_bytes
         self._epoch = 0
         self._wake = trio.Event()
+        self.due = False  # something is to be put away, or just being
         self.moved = 0  # batches put into blocks since the start
         self._warm = Warm()
         self.me = ""
         self.still_needed: Callable[[], set[bytes]] = set  # content that open needs refer to
+        self.proposed: Callable[[], Iterable[bytes]] = (
+            tuple  # states of the snapshots that the next ballot is about
+        )
         journal.cold = self.bodies
 
     def wake(self, epoch: int) -> None:
         self._epoch = epoch
+        self.due = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -86,6 +91,7 @@ class Pruner:
             self._wake = trio.Event()
             try:
                 await self.prune(self._epoch)
+                self.due = self._wake.is_set()
             except LocalFault as fault:
                 log.info("old batches stay where they are for now: %s", fault)
                 await trio.sleep(RETRY_S)
@@ -109,9 +115,10 @@ class Pruner:
         self._drop_coldest(epoch)
 
     def _forget_snapshots(self, epoch: int) -> None:
-        """Whole snapshots: the last two, one to make the next on and one for who is still fetching it. Cuts: those of
-        the epochs that are still in the journal."""
+        """Whole snapshots: the last two, one to make the next on and one for who is still fetching it; and what may
+        become the next, for this may run late. Cuts: those of the epochs that are still in the journal."""
         keep = [kept.state for kept in self._records.since(epoch - 1, 2)]
+        keep += [*self._records.fresh(), *self.proposed()]
         cuts = [kept.state for kept in self._records.since(epoch - self._keep, self._keep + 1)]
         with self._journal.whole():
             self._records.forget_parts(keep, cuts)

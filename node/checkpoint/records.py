@@ -41,6 +41,7 @@ class Records:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._db = journal.db
+        self._fresh: dict[bytes, None] = {}  # snapshots put here since the last that was adopted
 
     # Snapshots -----------------------------------------------------------------------------------------
 
@@ -50,6 +51,11 @@ class Records:
         rows.append((packed.state, compress(packed.head)))
         with self._journal.whole():
             self._db.executemany("insert or ignore into parts values (?, ?)", rows)
+        self._fresh[packed.state] = None
+
+    def fresh(self) -> list[bytes]:
+        """States of the snapshots that were put here since the last that was adopted: a checkpoint may yet name one."""
+        return list(self._fresh)
 
     def frame(self, name: bytes) -> bytes | None:
         """A head by the hash that checkpoints have of it, or a part by its own: compressed."""
@@ -95,6 +101,7 @@ class Records:
                 for need in found.closed.values()
             ],
         )
+        self._fresh.clear()
 
     def add_passed(self, chain: Iterable[Kept], rosters: Mapping[bytes, bytes]) -> None:
         """Within a transaction: checkpoints that we passed on the way to a later one, and rosters by their hashes. Who

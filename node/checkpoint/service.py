@@ -65,6 +65,7 @@ class Checkpoints:
         self._sync = sync
         self._peer_of = peer_of
         self._pruner = pruner
+        pruner.proposed = self._proposed
         self.archive = Archive(runner, journal, records)
         self._snapshots = Snapshots(runner.genesis, journal, records)
         self._running: set[str] = set()
@@ -119,6 +120,10 @@ class Checkpoints:
     async def begin_at(self, epoch: int, state: bytes, certificate: tuple[EnvelopeProof, ...]) -> None:
         """Adopt a checkpoint whose snapshot was put into the records, and begin our chains at its cut."""
         await self._take(epoch, state, certificate, Followed((), {}, {}))
+
+    def _proposed(self) -> list[bytes]:
+        ballot = self._runner.state.ballot
+        return [] if ballot is None else [proposed.state for proposed in ballot.proposals.values()]
 
     def status(self) -> dict[str, Any]:
         """The last checkpoint, the ballot about the next, and what is kept where."""
