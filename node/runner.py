@@ -253,6 +253,11 @@ class Runner:
             self.trouble = fault.code
             self._wake.set()
 
+    @property
+    def queued(self) -> int:
+        """Items that wait for a turn."""
+        return len(self._queue)
+
     def _push(self, item: Item) -> None:
         self._queue.append(item)
         self._wake.set()

@@ -7,7 +7,7 @@ Everything follows from the arguments, so a history is made once and kept in the
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +18,14 @@ from swarmd.node.sealing import seal
 from swarmd.protocol import cids, kinds, limits
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.cbor import Link
-from swarmd.protocol.chains import Chains
-from swarmd.protocol.consensus import committee
+from swarmd.protocol.chains import Chain, Chains, Head
+from swarmd.protocol.checkpoint import ballots
+from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.didkey import did_of
-from swarmd.protocol.envelope import Envelope, build, need_id, trace_of
+from swarmd.protocol.envelope import Envelope, build, epoch_thread, need_id, pool_thread, trace_of
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.ledger.accounts import GENESIS_HEAD, fund_entry
+from swarmd.protocol.terms import Terms
 
 MEMBERS = 5
 TASKS_PER_NEED = 2
@@ -80,10 +82,14 @@ class _Need:
 class History:
     """`flushes(needs)` says what the mesh says, in an order in which each envelope comes after what it refers to."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW, step_ns: int = _STEP_NS) -> None:
+        """`step_ns`: from one envelope's time to that of the next."""
         self.genesis = genesis()
         self.mesh_id = self.genesis.mesh_id
+        self.terms = Terms(self.genesis)
+        self.epoch = 0
         self._window = window
+        self._step_ns = step_ns
         keys = [key_of(number) for number in range(MEMBERS)]
         self._authors = [_Author(key, did_of(bytes(key.verify_key))) for key in keys]
         self._by_did = {author.did: author for author in self._authors}
@@ -93,14 +99,33 @@ class History:
     def flushes(self, needs: int) -> Iterator[tuple[bytes, list[Batch]]]:
         """(frame, batches) of each flush of the next `needs` needs. Can be called again for more."""
         while needs:
-            wave = [self._open() for _ in range(min(needs, self._window))]
-            needs -= len(wave)
-            for phase in _PHASES:
-                for need in wave:
-                    phase(self, need)
-                yield from self._flush()
+            count = min(needs, self._window)
+            needs -= count
+            for phase in self.wave(count):
+                yield from phase
 
-    def _flush(self) -> Iterator[tuple[bytes, list[Batch]]]:
+    def wave(self, count: int) -> Iterator[Iterator[tuple[bytes, list[Batch]]]]:
+        """The next `count` needs in phases, each the flushes of what is said in it. Between two an epoch may end."""
+        needs = [self._open() for _ in range(count)]
+        for phase in _PHASES:
+            for need in needs:
+                phase(self, need)
+            yield self.flush()
+
+    def begin(self, epoch: int, rosters: Mapping[int, Roster]) -> None:
+        """From now on everybody writes in `epoch`."""
+        self.epoch = epoch
+        self.terms = Terms(self.genesis, dict(rosters))
+
+    @property
+    def now_ns(self) -> int:
+        """When the last envelope was said."""
+        return START_NS + self._lamport * self._step_ns
+
+    def heads(self) -> dict[Chain, Head]:
+        return {chain: head for author in self._authors for chain, head in author.chains.heads.items()}
+
+    def flush(self) -> Iterator[tuple[bytes, list[Batch]]]:
         for author in self._authors:
             said, author.said = author.said, []
             for first in range(0, len(said), limits.MAX_ENVELOPES_PER_BATCH):
@@ -111,22 +136,54 @@ class History:
                     yield frame, batches
 
     def _say(self, author: _Author, need: _Need, kind: str, payload: dict[str, Any], *refs: str) -> bytes:
+        return self._speak(author, need.id, kind, payload, tuple(need.refs[ref] for ref in refs))
+
+    def _speak(
+        self, author: _Author, thread: str, kind: str, payload: dict[str, Any], refs: tuple[bytes, ...]
+    ) -> bytes:
         self._lamport += 1
         envelope = build(
             kind=kind,
-            thread=need.id,
+            thread=thread,
             sender=author.did,
             lamport=self._lamport,
-            ts_ns=START_NS + self._lamport * _STEP_NS,
-            epoch=0,
+            ts_ns=self.now_ns,
+            epoch=self.epoch,
             payload=payload,
-            refs=tuple(need.refs[ref] for ref in refs),
+            refs=refs,
             policy=bytes(32),
             eval_digest=bytes(32),
-            trace=trace_of(need.id, self._lamport),
+            trace=trace_of(thread, self._lamport),
         )
         author.said.append(envelope)
         return envelope.id
+
+    # The end of an epoch -------------------------------------------------------------------------------
+
+    def vote(self, root: bytes, state: bytes) -> None:
+        """What the committee says of the snapshot that ends this epoch: CHECKPOINT, its votes and DECIDE."""
+        drawn = ballots.epoch_committee(self.terms.roster(self.epoch), self.epoch)
+        thread, number = epoch_thread(self.epoch + 1), self.epoch + 1
+        first = self._by_did[drawn.members[0]]
+        payload = {"epoch": number, "round": 0, "root": root, "state": state}
+        checkpoint = self._speak(first, thread, kinds.CHECKPOINT, payload, ())
+        votes = [
+            self._speak(
+                self._by_did[did],
+                thread,
+                kinds.ATTEST_PLAN,
+                {"verdict": "accept", "reason": ""},
+                (checkpoint,),
+            )
+            for did in drawn.members[: drawn.quorum]
+        ]
+        decided = {"round": 0, "k": drawn.quorum}
+        self._speak(first, thread, kinds.DECIDE, decided, (checkpoint, *votes))
+
+    def show_all(self) -> None:
+        """A sign of life of every verifier, as each gives when an epoch has begun."""
+        for author in self._authors:
+            self._speak(author, pool_thread(author.did), kinds.POOL, {"op": "heartbeat"}, ())
 
     # A need's life -------------------------------------------------------------------------------------
 
@@ -137,14 +194,13 @@ class History:
         seq = owner.next_seq
         owner.next_seq += 1
         name = need_id(owner.did, seq)
-        order = committee.ranked(self.genesis.roster, "plan", name, "", 0)
-        seat = committee.draw(order, committee.k_plan(MEMBERS, self.genesis), {owner.did}).members[0]
+        terms, epoch = self.terms, self.epoch
+        seat = terms.draw("plan", name, "", epoch, terms.k_plan(epoch), (owner.did,)).members[0]
         workers, judges = {}, {}
         for at, task in enumerate(_TASKS):
             worker = self._authors[(number + 1 + at) % MEMBERS]
-            ranked = committee.ranked(self.genesis.roster, "result", name, task, 0)
-            k = committee.k_result(MEMBERS, self.genesis)
-            judge = committee.draw(ranked, k, {owner.did, worker.did}).members[0]
+            gone = (owner.did, worker.did)
+            judge = terms.draw("result", name, task, epoch, terms.k_result(epoch), gone).members[0]
             workers[task], judges[task] = worker, self._by_did[judge]
         return _Need(name, owner, seq, self._by_did[seat], workers, judges)
 

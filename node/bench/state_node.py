@@ -60,7 +60,9 @@ def base_gate() -> PolicyGate:
 class StateNode:
     """A node in `folder`. It is no verifier, so nothing follows for it from what it hears."""
 
-    def __init__(self, folder: Path, number: int, gate: PolicyGate) -> None:
+    def __init__(
+        self, folder: Path, number: int, gate: PolicyGate, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self.genesis = history.genesis()
         self.key: nacl.signing.SigningKey = history.key_of(number)
         self.did = did_of(bytes(self.key.verify_key))
@@ -73,7 +75,7 @@ class StateNode:
             journal=self.journal,
             gate=gate,
             blocks=SqliteBlockStore(self.journal.db),
-            clock_ns=time.time_ns,
+            clock_ns=clock_ns,
             new_state=lambda: State(self.genesis, self.did),
             on_out=self._out,
         )

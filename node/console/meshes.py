@@ -89,6 +89,18 @@ def run_bench_idle(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_hour_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.hour import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_hour(ctx: Context) -> int:
+    from swarmd.node.bench.hour import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

@@ -90,6 +90,7 @@ def test_the_commands_that_there_are() -> None:
         "bench growth",
         "bench idle",
         "bench heal",
+        "bench hour",
         "bench state",
     }
 

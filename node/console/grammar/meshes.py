@@ -58,6 +58,15 @@ def add(commands: Commands) -> None:
         "epoch begins, and their slopes in the last third.",
     )
     growth.fill = later("meshes:bench_growth_arguments")
+    hour = bench.add(
+        "hour",
+        "meshes:run_bench_hour",
+        "measure what a node keeps in memory and on disk while its mesh does 1,000 tasks a second for a simulated hour",
+        "swarmd bench hour --tasks-per-s 1000 --seconds 3600 --json",
+        "Takes as long as 22 million envelopes take this machine: 600 simulated seconds are a minute to a few of them.\n"
+        "Needs gigabytes of disk (TMPDIR). Ctrl-C ends it with what there is so far, and exit code 130.",
+    )
+    hour.fill = later("meshes:bench_hour_arguments")
     policy = bench.add(
         "policy",
         "meshes:run_bench_policy",
