@@ -231,6 +231,21 @@ def outline_of(value: Any) -> Outline:
     return Outline(head, sha256(header).digest(), tuple(zip(ids, raws, strict=True)))
 
 
+def sealed_envelopes(value: Any, batch_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The (id, bytes) of a batch from our own journal whose hash is known from elsewhere, by `decode_own`.
+
+    RemoteFault if its header has not that hash, or they are not those of the header.
+    """
+    header, raws, _ = value
+    found = match_batch(header) if sha256(header).digest() == batch_hash else None
+    if found is None:
+        raise RemoteFault("bad-batch", "the header is not that of the batch")
+    ids = [dag_cbor_cid(raw) for raw in raws]
+    if merkle.root_of(ids) != found.group(3):
+        raise RemoteFault("bad-batch", "the envelopes do not hash to the header's root")
+    return tuple(zip(ids, raws, strict=True))
+
+
 def _parse_seal(value: Any) -> Seal:
     if type(value) is not list or len(value) != 4:
         raise RemoteFault("bad-seal", "not [signature, index, count, path]")

@@ -51,16 +51,33 @@ def verify_block(cid: bytes, block: bytes) -> bool:
     return is_cid(cid) and sha256(block).digest() == cid[4:]
 
 
-_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-_TEN_BITS = tuple(first + second for first in _BASE32 for second in _BASE32)
-_SHIFTS = tuple(range(280, -1, -10))
+_BASE32 = bytes.maketrans(bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567")
+_DIGITS = 58  # of 288 bits and two zeros
+
+
+def _spreading() -> tuple[tuple[int, int, int], ...]:
+    """(what stays, what moves, how far) of each step that takes groups of 5 bits apart, to one a byte: halves first."""
+    steps, groups = [], 64
+    while groups > 1:
+        half = groups // 2
+        low = (1 << 5 * half) - 1
+        blocks = range(0, 64 * 8, groups * 8)
+        stays = sum(low << at for at in blocks)
+        steps.append((stays, stays << 5 * half, 3 * half))
+        groups = half
+    return tuple(steps)
+
+
+_SPREADING = _spreading()
 
 
 def cid_text(cid: bytes) -> str:
     """Multibase base32 lower case, the usual print of a CIDv1: `bafy...`, `bafk...`."""
-    # 288 bits and two zeros are 29 pairs of digits. The replica prints one for each envelope.
+    # By one integer, not digit by digit: the replica prints one for each envelope.
     bits = int.from_bytes(cid, "big") << 2
-    return "b" + "".join([_TEN_BITS[bits >> shift & 0x3FF] for shift in _SHIFTS])
+    for stays, moves, by in _SPREADING:
+        bits = bits & stays | (bits & moves) << by
+    return "b" + bits.to_bytes(_DIGITS, "big").translate(_BASE32).decode("ascii")
 
 
 def parse_cid(text: str) -> bytes:

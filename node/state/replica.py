@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 from swarmd.node.state.changes import ACTOR_BYTES, Change, make_change
 from swarmd.node.state.documents import Document
-from swarmd.protocol.batch import Outline, outline_of
-from swarmd.protocol.cbor import decode
+from swarmd.protocol.batch import sealed_envelopes
+from swarmd.protocol.cbor import decode_own
 from swarmd.protocol.chains import Chain
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import CorruptState, RemoteFault
@@ -24,10 +25,11 @@ from swarmd.protocol.limits import BUCKETS
 
 GROUPS = 16
 GROUP_BUCKETS = BUCKETS // GROUPS
-APPLY_BATCHES = 64
+APPLY_BATCHES = 256
 SAVE_AFTER_CHANGES = 4_096
 IDLE_S = 60.0
 STORE_VERSION = 1
+_LINK = "rowid, author, epoch, bucket, seq, hash, body"
 
 Place = tuple[int, int]  # (epoch, group): which document
 _STORE = f"""
@@ -42,10 +44,21 @@ commit
 """
 
 
-def place_of(batch: Outline) -> Place:
-    return batch.head.epoch, batch.head.bucket // GROUP_BUCKETS
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A batch of the journal, its envelopes as (id, bytes)."""
+
+    chain: Chain
+    seq: int
+    hash: bytes
+    envelopes: tuple[tuple[bytes, bytes], ...]
 
 
+def place_of(batch: Link) -> Place:
+    return batch.chain[1], batch.chain[2] // GROUP_BUCKETS
+
+
+@lru_cache(maxsize=8192)  # asked for each batch
 def actor_of(chain: Chain) -> bytes:
     """The Automerge actor of a chain of batches: 16 bytes."""
     author, epoch, bucket = chain
@@ -86,10 +99,9 @@ class Copy:
     _prevs: list[bytes | None] = field(default_factory=list)
     _keys: set[str] = field(default_factory=set)
 
-    def add(self, row: int, batch: Outline) -> None:
+    def add(self, row: int, batch: Link) -> None:
         """Take the batch of the journal's row `row`; in the document with the next `flush`."""
-        head = batch.head
-        chain = (head.author, head.epoch, head.bucket)
+        chain = batch.chain
         end = self.ends.get(chain)
         # An author may put one envelope into several batches. Automerge would keep both under one key; the second is
         # left out, which all nodes do alike, since all take a chain in its order.
@@ -105,7 +117,7 @@ class Copy:
             self._changes.append(change)
             self._prevs.append(prev or None)
             changes, next_op, prev = changes + 1, change.next_op, change.hash
-        self.ends[chain] = End(changes, next_op, prev, head.seq, batch.hash)
+        self.ends[chain] = End(changes, next_op, prev, batch.seq, batch.hash)
         self.position = row
         self.batches += 1
         if len(self._changes) >= APPLY_BATCHES:
@@ -133,6 +145,7 @@ class Batches:
     def __init__(self, journal: Path) -> None:
         self._path = journal
         self.db = sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        self._names: dict[int, str] = {}
 
     def close(self) -> None:
         self.db.close()
@@ -149,23 +162,23 @@ class Batches:
         )
         return {(epoch, group): row for epoch, group, row in rows}
 
-    def after(self, row: int, up_to: int) -> Iterator[tuple[int, Outline]]:
+    def after(self, row: int, up_to: int) -> Iterator[tuple[int, Link]]:
         rows = self.db.execute(
-            "select rowid, body from batches where rowid > ? and rowid <= ? order by rowid", (row, up_to)
+            f"select {_LINK} from batches where rowid > ? and rowid <= ? order by rowid", (row, up_to)
         )
-        for number, body in rows:
-            yield number, self._batch(body)
+        for number, *columns in rows:
+            yield number, self._link(*columns)
 
-    def of(self, place: Place, row: int, up_to: int) -> Iterator[tuple[int, Outline]]:
+    def of(self, place: Place, row: int, up_to: int) -> Iterator[tuple[int, Link]]:
         """Those of one document after `row`."""
         first = place[1] * GROUP_BUCKETS
         rows = self.db.execute(
-            "select rowid, body from batches where epoch = ? and bucket between ? and ? and rowid > ? and rowid <= ?"
+            f"select {_LINK} from batches where epoch = ? and bucket between ? and ? and rowid > ? and rowid <= ?"
             " order by rowid",
             (place[0], first, first + GROUP_BUCKETS - 1, row, up_to),
         )
-        for number, body in rows:
-            yield number, self._batch(body)
+        for number, *columns in rows:
+            yield number, self._link(*columns)
 
     def fits(self, place: Place, standing: "Standing") -> bool:
         """Is it what this journal's batches up to there give? Not if the journal was replaced."""
@@ -191,9 +204,13 @@ class Batches:
                 return False
         return True
 
-    def _batch(self, body: bytes) -> Outline:
+    def _link(self, author: int, epoch: int, bucket: int, seq: int, digest: bytes, body: bytes) -> Link:
+        did = self._names.get(author)
+        if did is None:
+            self._names = dict(self.db.execute("select id, did from authors"))
+            did = self._names.get(author, "")
         try:
-            return outline_of(decode(body))
+            return Link((did, epoch, bucket), seq, digest, sealed_envelopes(decode_own(body), digest))
         except (RemoteFault, TypeError, LookupError, ValueError) as error:
             raise CorruptState("bad-journal", f"{self._path}: a batch is damaged: {error}") from None
 
