@@ -67,12 +67,22 @@ def bus_between(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]
 
 class Bench:
     def __init__(
-        self, cluster: Cluster, window: int, progress: Progress, agent_args: Sequence[str] = ()
+        self,
+        cluster: Cluster,
+        window: int,
+        progress: Progress,
+        agent_args: Sequence[str] = (),
+        *,
+        agent: str = "swarmd.node.bench.echo_agent",
+        capability: str = "bench.echo",
     ) -> None:
+        """`agent`: the module of the agents, which serves `capability` and takes --home and `agent_args`."""
         self.cluster = cluster
         self.window = window
         self.progress = progress
         self._agent_args = tuple(agent_args)
+        self._agent = agent
+        self._capability = capability
         self._agents: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -81,7 +91,7 @@ class Bench:
             self._agents.append(
                 subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "swarmd.node.bench.echo_agent"),
+                        *(sys.executable, "-m", self._agent),
                         *("--home", str(member.home), *self._agent_args),
                     ],
                     stdin=subprocess.DEVNULL,
@@ -99,10 +109,10 @@ class Bench:
         for member in self.cluster.members:
             status = member.call("status")
             offers = member.call("peers")["peers"]
-            known = sum("bench.echo" in peer["offers"] for peer in offers)
+            known = sum(self._capability in peer["offers"] for peer in offers)
             if status["peers"] < min(count - 1, self.cluster.fan_out) or known < len(offers):
                 return False
-            if "bench.echo" not in status["capabilities"] or status["manifests"] < count:
+            if self._capability not in status["capabilities"] or status["manifests"] < count:
                 return False
         return True
 
@@ -112,6 +122,10 @@ class Bench:
             if time.monotonic() > end:
                 raise LocalFault("bench-stuck", f"waited {timeout_s:g} s for {what}")
             time.sleep(0.05)
+
+    @property
+    def agent_pids(self) -> list[int]:
+        return [agent.pid for agent in self._agents]
 
     def stop(self) -> None:
         for agent in self._agents:
