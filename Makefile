@@ -165,14 +165,20 @@ $(TOOLS)/bin/ipfs: tests/interop/kubo/go.mod tests/interop/kubo/go.sum
 	@cd tests/interop/kubo && CGO_ENABLED=0 go build -mod=readonly -trimpath -tags nofuse -ldflags '-s -w' \
 	  -o "$(CURDIR)/$@" github.com/ipfs/kubo/cmd/ipfs
 
+# nats-py, Celery and the like for tests/cli/test_bench_peers.py, in an environment of their own in the user's cache.
+.PHONY: peers
+peers: $(STAMP)
+	@$(BIN)/python -m swarmd.node.bench.peers.interpreter queues
+
 INTEROP_NPM := $(patsubst %,tests/%/node_modules/.package-lock.json,interop/js interop/automerge interop/ipld dashboard/axe)
-interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs ## Get js-libp2p, Automerge, @ipld, axe (npm), go-libp2p and kubo (go) for tests
+interop: $(INTEROP_NPM) $(TOOLS)/bin/interop-go $(TOOLS)/bin/ipfs peers ## Get js-libp2p, Automerge, @ipld, axe (npm), go-libp2p, kubo (go), nats-py and Celery (PyPI) for tests
 
 check: lint test seeds contracts-check contracts-test policies-check ## All that CI runs
 
 wheel: $(STAMP) ## Build dist/swarmd-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
+# The environments of slither and of what `swarmd bench peers` compares with are apart: none of it has a place beside swarmd.
 # Versions and hashes only: where packages come from is the business of whoever installs them.
 lock: ## Renew the lock files from pyproject.toml
 	@set -e; python3 -m venv --clear $(TOOLS)/uv; \
@@ -183,6 +189,10 @@ lock: ## Renew the lock files from pyproject.toml
 	eval "$$compile pyproject.toml --extra dev --output-file requirements.lock"; \
 	printf '%s\n' slither-analyzer==$(SLITHER_VERSION) | \
 	  eval "$$compile - --output-file contracts/requirements-slither.lock"; \
+	printf '%s\n' 'nats-py>=2.16,<3' 'celery[redis]>=5.7,<6' 'grpcio>=1.85,<2' 'protobuf>=6,<7' | \
+	  eval "$$compile - --output-file node/bench/peers/requirements-queues.lock"; \
+	printf '%s\n' 'ray>=2.60,<3' | \
+	  eval "$$compile - --output-file node/bench/peers/requirements-ray.lock"; \
 	printf '%s\n' pip setuptools wheel | eval "$$compile - --output-file requirements-build.lock"
 
 clean: ## Remove what was built, .venv included

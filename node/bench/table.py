@@ -178,6 +178,26 @@ SUITES: tuple[Suite, ...] = (
         ),
     ),
     Suite(
+        "peers",
+        ("peers", "--only", "nats,swarmd"),
+        (
+            Figure(
+                "tasks/s with verification off, of NATS with etcd",
+                "ratios.nats.tasks_per_s.swarmd-lean",
+                "x",
+                AT_LEAST,
+                1,
+            ),
+            Figure("... one daemon that verifies", "ratios.nats-verified.tasks_per_s.swarmd-one", "x"),
+            Figure("... four daemons of four owners", "ratios.nats-verified.tasks_per_s.swarmd", "x"),
+            Figure(
+                "CPU a task with verification off, of NATS with etcd",
+                "ratios.nats.cpu_ms_per_task.swarmd-lean",
+                "x",
+            ),
+        ),
+    ),
+    Suite(
         "dashboard",
         ("dashboard",),
         (Figure("first view of a node with 10,000 needs p50", "first_view.p50_ms", "ms", AT_MOST, 300),),
@@ -238,9 +258,22 @@ def measure(suites: Sequence[Suite], progress: Callable[[str], None]) -> dict[st
                 }
             )
         runs.append(
-            {"suite": suite.name, "command": suite.command, "error": error, "figures": rows, "all": document}
+            {
+                "suite": suite.name,
+                "command": suite.command,
+                "error": error,
+                "skipped": _skipped(document),
+                "figures": rows,
+                "all": document,
+            }
         )
     return {"date": began, "commit": commit(), "version": version(), **machine(), "runs": runs}
+
+
+def _skipped(document: Any) -> str:
+    """What a benchmark left out because this machine has not got it, and what helps."""
+    absent = look_up(document, "absent") or []
+    return "; ".join(f"{each['system']} left out: {each['why']} ({each['fix']})" for each in absent)
 
 
 def commit() -> str | None:
@@ -275,7 +308,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for run in document["runs"]:
-        lines.append(f"| **`{run['command']}`** | {run['error'].replace('|', '/')} | | |")
+        said = "; ".join(text.replace("|", "/") for text in (run["error"], run["skipped"]) if text)
+        lines.append(f"| **`{run['command']}`** | {said} | | |")
         for row in run["figures"]:
             goal = "" if row["goal"] is None else f"{row['better']} {_shown(row['goal'])}"
             verdict = {True: "met", False: "missed", None: ""}[row["met"]]

@@ -137,6 +137,18 @@ def run_bench_content(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_peers_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.peers.main import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_peers(ctx: Context) -> int:
+    from swarmd.node.bench.peers.main import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_money_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.money import add_arguments
 

@@ -35,6 +35,7 @@ LINES = pytest.mark.parametrize(
         ("swarmd completion z", {"zsh"}),
         ("swarmd demo --k", {"--keep"}),
         ("swarmd bench mesh --no", {"--nodes", "--no-color"}),
+        ("swarmd bench peers --ro", {"--rounds"}),
     ],
 )
 

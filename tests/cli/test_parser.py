@@ -91,6 +91,7 @@ def test_the_commands_that_there_are() -> None:
         "bench idle",
         "bench heal",
         "bench hour",
+        "bench peers",
         "bench state",
     }
 

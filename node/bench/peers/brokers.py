@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from swarmd.node.bench.peers.children import Child, free_port
 
 PACKAGES = {"nats-server": "nats-server", "etcd": "etcd-server", "redis-server": "redis-server"}
 _ALWAYS_SINCE = (2, 10)
+# Called with a broker as soon as it is a process, whether or not it will serve: it is to be stopped from then on.
+Keep = Callable[[Child], Child]
 
 
 def missing(programs: tuple[str, ...]) -> list[str]:
@@ -29,7 +32,7 @@ def nats_syncs() -> bool:
     return tuple(map(int, version_of("nats-server").split(".")[:2])) >= _ALWAYS_SINCE
 
 
-def start_nats(folder: Path) -> tuple[Child, str]:
+def start_nats(folder: Path, keep: Keep) -> tuple[Child, str]:
     """JetStream on files, synced for each message where the server can; its URL."""
     port = free_port()
     sync = ", sync_interval: always" if nats_syncs() else ""
@@ -37,12 +40,12 @@ def start_nats(folder: Path) -> tuple[Child, str]:
     config.write_text(
         f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder / "jetstream"}"{sync} }}\n', "utf-8"
     )
-    server = Child(["nats-server", "-c", str(config)], folder / "nats-server.log")
+    server = keep(Child(["nats-server", "-c", str(config)], folder / "nats-server.log"))
     server.listens(port)
     return server, f"nats://127.0.0.1:{port}"
 
 
-def start_etcd(folder: Path) -> tuple[Child, str]:
+def start_etcd(folder: Path, keep: Keep) -> tuple[Child, str]:
     """One member; etcd syncs each commit of its log to disk."""
     port, peer = free_port(), free_port()
     url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
@@ -50,15 +53,17 @@ def start_etcd(folder: Path) -> tuple[Child, str]:
     command += ["--listen-client-urls", url, "--advertise-client-urls", url]
     command += ["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url]
     command += ["--initial-cluster", f"one={peer_url}", "--initial-cluster-state", "new"]
-    server = Child(command, folder / "etcd.log")
+    server = keep(Child(command, folder / "etcd.log"))
     server.listens(port)
     return server, url
 
 
-def start_redis(folder: Path, fsync: str) -> tuple[Child, str]:
+def start_redis(folder: Path, keep: Keep, fsync: str) -> tuple[Child, str]:
     """With its append-only file; `fsync` is `always` (before it answers) or `everysec`."""
     port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
-    server = Child([*command, "--appendonly", "yes", "--appendfsync", fsync], folder / "redis-server.log")
+    server = keep(
+        Child([*command, "--appendonly", "yes", "--appendfsync", fsync], folder / "redis-server.log")
+    )
     server.listens(port)
     return server, f"redis://127.0.0.1:{port}/0"

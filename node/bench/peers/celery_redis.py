@@ -76,6 +76,9 @@ class CeleryDriver:
                 under_way.discard(number)
 
             result.then(finished)
+            if self._told["verified"]:
+                # Of a chain the last task's channel is subscribed to by `then` only; what was said before is on record.
+                app.backend.result_consumer.on_wait_for_pending(result)
             return True
 
         # One thread, as Celery's own `get` does it: whatever result comes next is taken.

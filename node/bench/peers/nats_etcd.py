@@ -5,7 +5,7 @@
             queue, whose worker runs it again and compares
     the last: records the result in etcd unless one is on record (compare-and-set), tells the driver, acknowledges
 
-Under asyncio, as nats-py is: this is what its users run (docs/adr/0038-peers-in-an-interpreter-of-their-own.md).
+Under asyncio, as nats-py is: this is what its users run (docs/adr/0038-peers-in-environments-of-their-own.md).
 """
 
 import asyncio
@@ -32,7 +32,9 @@ class Etcd:
         import grpc  # type: ignore[import-untyped]
 
         self._channel = grpc.aio.insecure_channel(url.removeprefix("http://"))
-        self._txn = self._channel.unary_unary("/etcdserverpb.KV/Txn", response_deserializer=parser("TxnResponse"))
+        self._txn = self._channel.unary_unary(
+            "/etcdserverpb.KV/Txn", response_deserializer=parser("TxnResponse")
+        )
         self._range = self._channel.unary_unary(
             "/etcdserverpb.KV/Range", response_deserializer=parser("RangeResponse")
         )
@@ -158,7 +160,9 @@ async def make_stream(settings: Mapping[str, Any]) -> None:
     connection = await nats.connect(settings["nats"])
     stream = connection.jetstream()
     await stream.add_stream(
-        StreamConfig("NEEDS", subjects=["needs.>"], retention=RetentionPolicy.WORK_QUEUE, storage=StorageType.FILE)
+        StreamConfig(
+            "NEEDS", subjects=["needs.>"], retention=RetentionPolicy.WORK_QUEUE, storage=StorageType.FILE
+        )
     )
     await stream.create_key_value(KeyValueConfig("inputs", storage=StorageType.FILE))
     await connection.close()

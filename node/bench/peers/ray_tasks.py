@@ -1,8 +1,8 @@
 """Ray's tasks on one host, with its object store.
 
-    driver: input -> the object store (`ray.put`); a task with the reference as its argument (with a verifier a second one,
-    with the input and the result)
-    Ray keeps the result in memory, for as long as the driver refers to it: there is no record.
+driver: input -> the object store (`ray.put`); a task with the reference as its argument (with a verifier a second one,
+with the input and the result)
+Ray keeps the result in memory, for as long as the driver refers to it: there is no record.
 """
 
 import os
@@ -11,9 +11,9 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would call home
 
-import ray  # type: ignore[import-not-found]  # noqa: E402
-from swarmd.node.bench.peers import driver  # noqa: E402
-from swarmd.node.bench.peers.work import payload, work  # noqa: E402
+import ray  # type: ignore[import-not-found]
+from swarmd.node.bench.peers import driver
+from swarmd.node.bench.peers.work import payload, work
 
 _OBJECT_STORE_BYTES = 256 * 1_048_576
 

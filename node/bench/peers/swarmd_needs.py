@@ -1,7 +1,7 @@
 """swarmd itself: the agent, and the driver that posts needs over the daemons' local sockets.
 
-    driver: need with the text as its input (the daemon keeps it as content, the need names its CID)
-    the rest is a need's whole life; the driver gets the result from the daemon that it posted to
+driver: need with the text as its input (the daemon keeps it as content, the need names its CID)
+the rest is a need's whole life; the driver gets the result from the daemon that it posted to
 """
 
 import sys
@@ -32,7 +32,12 @@ class SwarmdDriver:
 
     def _need(self, number: int) -> dict[str, Any]:
         text = payload(number, self._settings["payload_bytes"])
-        task = {"capability": CAPABILITY, "id": TASK, "input": {"text": {"text": text}}, **self._settings["task"]}
+        task = {
+            "capability": CAPABILITY,
+            "id": TASK,
+            "input": {"text": {"text": text}},
+            **self._settings["task"],
+        }
         return {
             "title": f"bench {number}",
             "budget": self._settings["budget"],

@@ -126,6 +126,16 @@ def add(commands: Commands) -> None:
         "if a need got lost; a goal that is missed is a figure.",
     )
     idle.fill = later("meshes:bench_idle_arguments")
+    peers = bench.add(
+        "peers",
+        "meshes:run_bench_peers",
+        "measure the same need through NATS with etcd, Celery with Redis, and Ray, beside swarmd",
+        "swarmd bench peers --only nats,swarmd --rounds 3 --json",
+        "Starts their brokers on loopback and ends them; a system whose programs are not installed is named and left out. Their\n"
+        "Python packages come from PyPI the first time, into the user's cache folder. Exit code 1 if one failed, or gave or\n"
+        "recorded a wrong result.",
+    )
+    peers.fill = later("meshes:bench_peers_arguments")
     everything = bench.add(
         "all",
         "meshes:run_bench_all",
