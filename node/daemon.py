@@ -426,7 +426,7 @@ class Daemon:
 
     # TransportHandler ----------------------------------------------------------------------------------
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         self._take_frame(peer_id, frame)
         if self.bridge is not None:
             self.bridge.heard(frame)

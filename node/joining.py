@@ -57,7 +57,7 @@ def genesis_of_file(path: Path, mesh: str) -> Genesis:
 class Visitor:
     """A peer for a moment: it asks one thing and has nothing to say."""
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         return
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:

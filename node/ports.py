@@ -36,8 +36,9 @@ class PeerGone(Exception):
 class TransportHandler(Protocol):
     """What the transport calls. A `RemoteFault` raised here is charged to the peer, nothing else happens."""
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
-        """A gossiped frame (at most MAX_FLUSH_BYTES). Deduplicated by the transport on a best effort."""
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
+        """A gossiped frame (at most MAX_FLUSH_BYTES). Deduplicated by the transport on a best effort.
+        Never waits: it is called where the connection is read."""
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
         """A request on the peer's kept-open stream; the returned bytes are the answer."""

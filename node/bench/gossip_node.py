@@ -30,7 +30,7 @@ class Receiver:
         self.ids: set[bytes] = set()
         self.frames = 0
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         batches = parse_flush(MESH_ID, decode(frame))
         now_ns = time.time_ns()
         self.frames += 1

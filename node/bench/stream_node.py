@@ -18,7 +18,7 @@ class Handler:
         self.up = trio.Event()
         self._answer = os.urandom(_ANSWER_BYTES)
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None: ...
+    def on_frame(self, peer_id: str, frame: bytes) -> None: ...
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
         return self._answer

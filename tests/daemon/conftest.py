@@ -341,7 +341,7 @@ class Stranger:
 
     # TransportHandler.
 
-    async def on_frame(self, peer_id, frame):
+    def on_frame(self, peer_id, frame):
         self.frames.append(frame)
 
     async def on_request(self, peer_id, body):

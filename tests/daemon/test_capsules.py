@@ -180,7 +180,7 @@ async def test_frames_that_only_look_like_capsules(mesh, make):
     block = make(node).capsule.block
     for frame in (block[:-1], block[:40], b"\x83\x10", block[:-1] + bytes([block[-1] ^ 1])):
         with pytest.raises(RemoteFault):
-            await node.daemon.on_frame("peer", frame)
+            node.daemon.on_frame("peer", frame)
     assert (await node.call("policy.list"))["offered"] == []
 
 
@@ -193,8 +193,8 @@ async def test_what_is_offered_is_bounded(mesh, make, monkeypatch):
         signed = capsules.sign(
             package, did_of(bytes(key.verify_key)), lambda data, key=key: key.sign(data).signature
         )
-        await node.daemon.on_frame("peer", signed.capsule.block)
-        await node.daemon.on_frame("peer", signed.capsule.block)
+        node.daemon.on_frame("peer", signed.capsule.block)
+        node.daemon.on_frame("peer", signed.capsule.block)
     offered = (await node.call("policy.list"))["offered"]
     assert len(offered) == 3 and {row["state"] for row in offered} == {"untrusted"}
 

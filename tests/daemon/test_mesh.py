@@ -141,7 +141,7 @@ async def test_a_peer_that_comes_and_goes_is_followed_once(mesh, wait_until):
     asked = []
 
     class Peer:
-        async def on_frame(self, peer_id, frame):
+        def on_frame(self, peer_id, frame):
             pass
 
         async def on_request(self, peer_id, body):

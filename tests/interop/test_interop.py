@@ -17,7 +17,7 @@ class Handler:
         self.frames: list[bytes] = []
         self.changed = trio.Event()
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         self.frames.append(frame)
         self.changed.set()
         self.changed = trio.Event()

@@ -24,7 +24,7 @@ class _Receiver:
     def __init__(self) -> None:
         self.latencies_ms: list[float] = []
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         self.latencies_ms.append((time.monotonic_ns() - _STAMP.unpack_from(frame)[0]) / 1e6)
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:

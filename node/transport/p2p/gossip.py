@@ -2,7 +2,7 @@
 
 A frame costs stock gossipsub about 1.4 ms of CPU, most of it around the frame: a freshly signed peer
 record in each RPC, a task per message, protobuf copies per peer, a validation cache, a write per frame.
-Here a stream is read in large chunks, each message is checked and handed over in place (which is the
+Here each message is checked and handed over where its connection is read (`gossip_reader.py`; that is the
 backpressure, the order and the isolation), and what waits for a peer leaves in one write.
 
 The handler sees a frame before it is forwarded, so a frame it refuses goes no further, and peers are
@@ -11,9 +11,8 @@ charged only for what they should have refused themselves.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 
-import trio
 from libp2p.abc import INetStream
 from libp2p.host.basic_host import BasicHost
 from libp2p.host.exceptions import StreamFailure
@@ -28,6 +27,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError
 from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.gossip_guard import GossipGuard
+from swarmd.node.transport.p2p.gossip_reader import BadRpc, GossipReader
 from swarmd.node.transport.p2p.gossip_wire import (
     FrameCache,
     OutQueue,
@@ -43,18 +43,14 @@ from swarmd.node.transport.p2p.stats import StatsBook
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 262_144
 _BATCH_BYTES = 131_072
-_RPC_SLACK_BYTES = 4_096
 _MAX_BACKOFF_S = 3_600
 _MAX_SUBSCRIPTIONS = 64
-_MAX_MESSAGES_PER_RPC = 1_000
-_MESSAGES_PER_TURN = 16
 # Larger frames of ours go to the mesh only, however few the peers are: an uplink is slower than a CPU.
 FLOOD_BYTES = 131_072
 
 # Called with the forwarding peer and the frame; False means: refuse it, do not forward.
-OnFrame = Callable[[ID, bytes], Awaitable[bool]]
+OnFrame = Callable[[ID, bytes], bool]
 
 
 TAG_BYTES = 8
@@ -63,12 +59,6 @@ TAG_BYTES = 8
 def tag_of(peer_id: ID) -> bytes:
     """A short name of a peer: the last bytes of its public key."""
     return peer_id.to_bytes()[-TAG_BYTES:]
-
-
-class _BadRpc(Exception):
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class MeshRouter(GossipSub):
@@ -153,13 +143,14 @@ class MeshPubsub(Pubsub):
         limits: P2PLimits,
         budget: Budget,
         on_frame: OnFrame,
+        charge: Callable[[ID], float],
         on_violation: Violation,
         reach_of: Callable[[ID], frozenset[bytes]],
         stats: StatsBook,
         drops: Counter[str],
         frames_are_signed: bool = False,
     ) -> None:
-        """`frames_are_signed`: `on_frame` refuses every frame that does not carry its author's own signature."""
+        """`charge`: a peer brought a new frame; the seconds it must wait. `frames_are_signed`: `on_frame` refuses every frame that does not carry its author's own signature."""
         super().__init__(
             host,
             router,
@@ -176,6 +167,7 @@ class MeshPubsub(Pubsub):
         self._signer = Signer(host.get_private_key(), topic)
         self._me = host.get_id()
         self._on_frame = on_frame
+        self._charge = charge
         self._on_violation = on_violation
         self._reach_of = reach_of
         self._stats = stats
@@ -282,133 +274,91 @@ class MeshPubsub(Pubsub):
             queue.push(self.get_hello_packet(), priority=True)
         try:
             await self.continuously_read_stream(stream)
-        except _BadRpc as bad:
+        except BadRpc as bad:
             self._on_violation(peer_id, bad.code)
         except (MuxedStreamError, IOException, RawConnError, OSError) as error:
             log.debug("gossip from %s ended: %r", peer_id, error)
         await stream.reset()
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
-        peer_id = stream.muxed_conn.peer_id
-        muxed = stream.muxed_stream  # type: ignore[attr-defined]
-        limit = self._limits.max_frame_bytes + _RPC_SLACK_BYTES
-        buffer = bytearray()
-        try:
-            while True:
-                data = await muxed.read(_READ_BYTES)
-                buffer += data
-                self._budget.hold(peer_id, len(data))
-                position = taken = 0
-                while (span := _rpc_span(buffer, position, limit)) is not None:
-                    start, position = span
-                    await self._take_rpc(peer_id, bytes(buffer[start:position]))
-                    taken += 1
-                    if wait_s := self.router.guard.wait_s(peer_id, 1):
-                        await trio.sleep(wait_s)
-                    if taken % _MESSAGES_PER_TURN == 0:
-                        await trio.lowlevel.checkpoint()  # one peer's burst must not keep the others waiting
-                del buffer[:position]
-                self._budget.hold(peer_id, -position)
-        finally:
-            self._budget.hold(peer_id, -len(buffer))
-            buffer.clear()  # now, not when the last traceback that knows of it is collected
+        await GossipReader(
+            stream,
+            self._limits.max_frame_bytes,
+            self._budget,
+            self.router.guard.wait_s,
+            self._take_message,
+            self._take_rest,
+        ).run()
 
-    async def _take_rpc(self, peer_id: ID, data: bytes) -> None:
-        try:
-            rpc = rpc_pb2.RPC.FromString(data)
-        except Exception:
-            # protobuf's own DecodeError, but also its UTF-8 and recursion errors.
-            raise _BadRpc("bad-protobuf") from None
+    async def _take_rest(self, peer_id: ID, rpc: rpc_pb2.RPC) -> None:
         if len(rpc.subscriptions) > _MAX_SUBSCRIPTIONS:
-            raise _BadRpc("subscription-flood")
+            raise BadRpc("subscription-flood")
         for subscription in rpc.subscriptions:
             self.handle_subscription(peer_id, subscription)
-        if len(rpc.publish) > _MAX_MESSAGES_PER_RPC:
-            raise _BadRpc("publish-flood")
-        for number, message in enumerate(rpc.publish, start=1):
-            await self.push_msg(peer_id, message)
-            if number % _MESSAGES_PER_TURN == 0:
-                await trio.lowlevel.checkpoint()
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, peer_id)
 
-    async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
-        """A peer's message: seen check, signature, handler, then on to the mesh."""
+    def _take_message(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> float:
+        """A peer's message: seen check, signature, handler, then on to the mesh. Seconds the peer must wait."""
         message_id = msg.from_id + msg.seqno
         copy = fingerprint(message_id, msg.signature, msg.data) if self._frames_are_signed else message_id
         if self._copies.has(copy):
             self.router.guard.copy(msg_forwarder)
-            return
+            return 0.0
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] != self._topic:
             self.router.guard.other_topic(msg_forwarder)
-            return
+            return 0.0
         frame = msg.data
         if len(frame) > self._limits.max_frame_bytes:
-            raise _BadRpc("frame-too-big")
+            raise BadRpc("frame-too-big")
         if msg.from_id == self._signer.author:
             if not signature_ok(msg):
-                raise _BadRpc("bad-gossip-signature")
+                raise BadRpc("bad-gossip-signature")
             # Said before we were restarted, and still on its way round the mesh: nobody has done wrong.
             self._drops["own-frame"] += 1
-            return
+            return 0.0
         proven = self._prove(msg)
         self._copies.add(copy)
         self.seen_messages.add(message_id)  # what IHAVE is compared with
         stats = self._stats.of(msg_forwarder)
         stats.frames_in += 1
         stats.bytes_in += len(frame)
-        if not await self._on_frame(msg_forwarder, frame):
-            return
+        wait_s = self._charge(msg_forwarder)
+        if not self._on_frame(msg_forwarder, frame):
+            return wait_s
         lacking = self._lacking(msg_forwarder, msg)
         if not lacking:
-            return
+            return wait_s
         if not proven and not signature_ok(msg):
-            raise _BadRpc("bad-gossip-signature")
+            raise BadRpc("bad-gossip-signature")
         # To the mesh now; the others learn of it by IHAVE from the cache, and pull it if they lack it still.
         self.router.mcache.put(msg)
         mesh = self.router.mesh.get(self._topic, ())
         targets = [peer_id for peer_id in lacking if peer_id in mesh]
         if targets:
             self._fan_out(msg.SerializeToString(), len(frame), targets)
+        return wait_s
 
     def _prove(self, msg: rpc_pb2.Message) -> bool:
-        """Check the gossip signature, if it must be known now. _BadRpc if it is wrong: an honest forwarder has
+        """Check the gossip signature, if it must be known now. BadRpc if it is wrong: an honest forwarder has
         looked.
 
         Where every frame carries its author's signature, which the handler checks, a frame we have not seen
         needs no second one (55 us, a third of what a small frame costs). One that we have seen must prove that
         its author sent it again: else a forger could replay frames under ever new message ids. Copies are told
-        apart by all their bytes, so that a forged one cannot make us deaf to the true one. `push_msg` checks
+        apart by all their bytes, so that a forged one cannot make us deaf to the true one. `_take_message` checks
         what it forwards: other implementations cut off whoever passes a bad signature on.
         """
         if self._frames_are_signed:
             if not well_formed(msg):
-                raise _BadRpc("bad-gossip-signature")
+                raise BadRpc("bad-gossip-signature")
             if self._frames.add(fingerprint(msg.data)):
                 return False
         # Verified before it counts as seen: else a forger could make us deaf to an author's next messages.
         if not signature_ok(msg):
-            raise _BadRpc("bad-gossip-signature")
+            raise BadRpc("bad-gossip-signature")
         return True
 
     def _build_announce_rpc(self, topic_id: str, subscribe: bool) -> tuple[rpc_pb2.RPC, rpc_pb2.RPC.SubOpts]:
         option = rpc_pb2.RPC.SubOpts(subscribe=subscribe, topicid=topic_id)
         return rpc_pb2.RPC(subscriptions=[option]), option
-
-
-def _rpc_span(buffer: bytearray, position: int, limit: int) -> tuple[int, int] | None:
-    """(start, end) of the varint-prefixed RPC at `position`; None while it is incomplete."""
-    length = shift = 0
-    at, end = position, len(buffer)
-    while at < end:
-        byte = buffer[at]
-        at += 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            if length > limit:
-                raise _BadRpc("frame-too-big")
-            return (at, at + length) if end - at >= length else None
-        if shift > 28:
-            raise _BadRpc("bad-varint")
-    return None

@@ -53,9 +53,14 @@ _OUTBOX_LIMIT_BYTES = 4 << 20  # replies alone (pongs, resets) never fill this u
 _MAX_SEND_WINDOW = 1 << 31
 _FLUSH_TIMEOUT_S = 0.25
 _CLEANUP_TIMEOUT_S = 0.5
+# So many arrivals of one read are handled on the spot; the rest waits for its streams' tasks, as other peers do
+# (docs/adr/0041-frames-are-taken-where-they-are-read.md).
+_TAPS_A_TURN = 16
 
 # Whom to tell that a peer broke a rule: peer, fault code.
 Violation = Callable[[ID, str], None]
+# Takes what came in for a stream on the spot, without waiting; says how many bytes of it. The rest is buffered.
+Tap = Callable[[bytes], int]
 
 
 class _Cut(Exception):
@@ -74,6 +79,8 @@ class MeshStream(YamuxStream):
     def __init__(self, stream_id: int, conn: "MeshYamux", is_initiator: bool) -> None:
         super().__init__(stream_id, conn, is_initiator)
         self.recv_window = conn.limits.stream_window_bytes
+        # Asked only while nothing is buffered: order is kept. Set by who waits in `read`, unset when it returns.
+        self.tap: Tap | None = None
         self._unacked = 0
         self._window_opened = trio.Event()
 
@@ -200,6 +207,7 @@ class MeshYamux(Yamux):
         self._cleaned = False
         self._on_violation = on_violation
         self._inbound_streams = 0
+        self._taps = 0
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._outbox_filled = trio.Event()
@@ -330,6 +338,7 @@ class MeshYamux(Yamux):
                     await self.budget.room()
                 arrived = await self._wire.read() if self._wire else (await self.secured_conn.read(),)
                 self.heard_at_s = trio.current_time()
+                self._taps = 0
                 frames = sum([self._take_plain(data, rest) for data in arrived])
                 if self._outbox_bytes > _OUTBOX_LIMIT_BYTES:
                     raise _Cut("reads-nothing")
@@ -443,8 +452,17 @@ class MeshYamux(Yamux):
         stream.recv_window -= length
         if stream.recv_window < 0 or self.buffered_bytes + length > self.limits.max_connection_buffer_bytes:
             raise _Cut("flow-control")
+        buffered = self.stream_buffers[stream_id]
+        if stream.tap is not None and not buffered and self._taps < _TAPS_A_TURN:
+            self._taps += 1
+            taken = stream.tap(bytes(buffer[start : start + length]))
+            if taken:
+                stream.grant(taken)
+                start, length = start + taken, length - taken
+                if not length:
+                    return
         self.hold(length)
-        self.stream_buffers[stream_id] += memoryview(buffer)[start : start + length]
+        buffered += memoryview(buffer)[start : start + length]
         self.stream_events[stream_id].set()
 
     def _end(self, stream_id: int, flags: int) -> None:

@@ -81,6 +81,13 @@ class Meter:
 
     async def take(self, peer_id: str, count: float = 1.0) -> float:
         """Wait as long as `peer_id` must. Returns the seconds waited."""
+        wait_s = self.charge(peer_id, count)
+        if wait_s:
+            await trio.sleep(wait_s)
+        return wait_s
+
+    def charge(self, peer_id: str, count: float = 1.0) -> float:
+        """As `take`, for who waits by himself: how many seconds."""
         bucket = self._buckets.get(peer_id)
         if bucket is None:
             bucket = self._buckets[peer_id] = Bucket(*self._peer)
@@ -92,7 +99,6 @@ class Meter:
             # Greylisted peers have a part of the rate: the same debt takes them longer.
             wait_s = min(MAX_WAIT_S, wait_s / self._share_of(peer_id))
             self._counters[self._name] += 1
-            await trio.sleep(wait_s)
         return wait_s
 
     def forget(self, peer_id: str) -> None:

@@ -111,6 +111,7 @@ class MeshSession:
             limits=owner.limits,
             budget=self.budget,
             on_frame=self._on_frame,
+            charge=lambda peer_id: self._gossip_meter.charge(str(peer_id)),
             on_violation=self._violation,
             reach_of=self._reach_of,
             stats=self._stats,
@@ -388,10 +389,9 @@ class MeshSession:
     def _of_use(self, peer_id: ID) -> bool:
         return self._subscribed(peer_id) or any(keep(str(peer_id)) for keep in self._owner.keeps)
 
-    async def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
-        await self._gossip_meter.take(str(peer_id))
+    def _on_frame(self, peer_id: ID, frame: bytes) -> bool:
         try:
-            await self._handler.on_frame(str(peer_id), frame)
+            self._handler.on_frame(str(peer_id), frame)
         except RemoteFault as fault:
             self._violation(peer_id, fault.code)
         except CorruptState as error:

@@ -14,7 +14,7 @@ from swarmd.node.transport.p2p import P2PLimits, P2PTransport
 
 
 class Handler:
-    async def on_frame(self, peer_id: str, frame: bytes) -> None: ...
+    def on_frame(self, peer_id: str, frame: bytes) -> None: ...
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
         return body

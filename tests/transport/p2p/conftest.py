@@ -27,7 +27,7 @@ class Recorder:
         self.frames: list[tuple[str, bytes]] = []
         self.ups: dict[str, str] = {}
         self.downs: list[str] = []
-        self.judge: Callable[[str, bytes], Awaitable[None]] | None = None
+        self.judge: Callable[[str, bytes], None] | None = None
         self.answer: Callable[[str, bytes], Awaitable[bytes]] | None = None
         self._changed = trio.Event()
 
@@ -43,9 +43,9 @@ class Recorder:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         if self.judge is not None:
-            await self.judge(peer_id, frame)
+            self.judge(peer_id, frame)
         self.frames.append((peer_id, frame))
         self._wake()
 

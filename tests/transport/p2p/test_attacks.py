@@ -305,7 +305,11 @@ async def test_a_handler_that_raises(honest, attacker):
             stream = await attacker.open("/boom/1")
             await stream.read(1)
     assert session.host.failures["RuntimeError"] == 5
-    honest.handler.judge = boom
+
+    def bug(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    honest.handler.judge = bug
     gossip = await attacker.open(MESHSUB)
     await gossip.write(forged())
     await eventually(lambda: honest.transport.drops["handler-error"])

@@ -118,7 +118,7 @@ class Handler:
     def __init__(self, kad: Kademlia) -> None:
         self.kad = kad
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         return
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:

@@ -18,7 +18,7 @@ import sys, trio
 from swarmd.node.transport.p2p import P2PTransport
 
 class Handler:
-    async def on_frame(self, peer_id, frame): pass
+    def on_frame(self, peer_id, frame): pass
     async def on_request(self, peer_id, body): return body
     async def on_peer_up(self, peer_id, did): pass
     async def on_peer_down(self, peer_id): pass
@@ -138,7 +138,7 @@ async def test_reports_cut_a_peer_off_for_a_while(pair):
 async def test_corrupt_state_ends_the_transport(pair):
     first, second = await pair()
 
-    async def judge(peer_id: str, frame: bytes) -> None:
+    def judge(peer_id: str, frame: bytes) -> None:
         raise CorruptState("digest-mismatch", "for the test")
 
     second.handler.judge = judge

@@ -65,7 +65,7 @@ async def test_a_refused_frame_goes_no_further_and_is_charged(start):
     left, right = await start([middle]), await start([middle])
     await middle.until_up(left, right)
 
-    async def judge(peer_id: str, frame: bytes) -> None:
+    def judge(peer_id: str, frame: bytes) -> None:
         if frame == b"bad":
             raise RemoteFault("bad-frame", "for the test")
         if frame == b"bug":

@@ -33,7 +33,7 @@ class Handler:
     def __init__(self) -> None:
         self.ups = 0
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         return
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:

@@ -83,7 +83,7 @@ class Node:
     def peer(self) -> tuple[str, tuple[str, ...]]:
         return self.transport.peer_id, self.transport.addrs
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None: ...
+    def on_frame(self, peer_id: str, frame: bytes) -> None: ...
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
         return b""

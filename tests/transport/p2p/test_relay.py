@@ -46,7 +46,7 @@ class Node:
     def addr(self) -> str:
         return self.transport.addrs[0]
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         return
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:

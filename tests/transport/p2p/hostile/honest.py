@@ -61,7 +61,7 @@ class Honest:
                 self.unanswered += 1
             await trio.sleep(4 * PAUSE_S)
 
-    async def on_frame(self, peer_id: str, frame: bytes) -> None:
+    def on_frame(self, peer_id: str, frame: bytes) -> None:
         self.got.setdefault(frame, time.monotonic())
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
