@@ -19,7 +19,7 @@ from swarmd.node.api.events import EventLog
 from swarmd.node.api.guard import App, Place
 from swarmd.node.api.models import Problem
 from swarmd.node.api.once import Once
-from swarmd.node.api.pages import Pages
+from swarmd.node.api.pages import Files, Pages
 from swarmd.node.api.problems import internal, problem
 from swarmd.node.api.routes import (
     agreement,
@@ -58,7 +58,7 @@ class Parts:
 def make_app(parts: Parts) -> App:
     """All that the API answers. Nothing in it runs in a thread: each route is async, and none has a sync dependency."""
     routers = _routers(parts)
-    return Direct(_all_of_it(parts, routers), routers)
+    return Files(parts.pages, Direct(_all_of_it(parts, routers), routers))
 
 
 def _routers(parts: Parts) -> tuple[APIRouter, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from swarmd.protocol.faults import LocalFault
 
 INDEX = "index.html"
@@ -51,6 +52,9 @@ class Pages:
     def names(self) -> list[str]:
         return list(self._paths)
 
+    def has(self, name: str) -> bool:
+        return name in self._paths
+
     async def serve(self, request: Request) -> Response:
         """The file of the request's path. A path without a suffix is a place in the dashboard: its index."""
         name = request.url.path.lstrip("/") or INDEX
@@ -79,3 +83,22 @@ class Pages:
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         made = self._pages[name] = _Page(body, media_type, etag, changed_ns)
         return made
+
+
+class Files:
+    """ASGI: the dashboard's files from here, all else by `app`, which would look through all its routes for each of the
+    twenty files of a first view before it found that it has none."""
+
+    def __init__(self, pages: Pages, app: ASGIApp) -> None:
+        self._pages = pages
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and scope["method"] == "GET"
+            and self._pages.has(scope["path"][1:] or INDEX)
+        ):
+            await (await self._pages.serve(Request(scope, receive)))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
