@@ -1,8 +1,9 @@
 """`swarmd bench api`: how long requests to the HTTP API of one daemon take while its mesh works.
 
 Requests begin at fixed times, whatever became of those before (an open loop), and a latency counts from the time its
-request should have begun: a daemon that stalls pays for all that would have come meanwhile. Beside them needs run
-through the mesh over the local sockets, a closed loop. Daemons, agents and this client share the machine.
+request should have begun: a daemon that stalls pays for all that would have come meanwhile. With `clients`, each of so many
+has a connection of its own and its share of the requests, and waits for an answer before it asks again. Beside them
+needs run through the mesh over the local sockets, a closed loop. Daemons, agents and this client share the machine.
 """
 
 import json
@@ -26,6 +27,7 @@ from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.faults import LocalFault
 
 GOALS_MS = {"read": 20.0, "write": 50.0}
+CLIENTS_GOAL_MS = 200.0  # of the seed: with 100 clients at once
 READS = (
     "/api/v1/status",
     "/api/v1/needs?limit=50",
@@ -34,6 +36,7 @@ READS = (
     "/api/v1/needs/{need}",
 )
 CONNECTIONS = 64
+MAX_CLIENTS = 250  # the daemon keeps 256 connections
 REQUEST_TIMEOUT_S = 10.0
 
 
@@ -53,6 +56,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="needs of the mesh's own under way at a time (default 2)",
     )
+    parser.add_argument(
+        "--clients",
+        type=int,
+        default=0,
+        metavar="N",
+        help="spread the requests over so many clients with a connection each (default: whatever is idle)",
+    )
 
 
 def main(args: Namespace, out: Output) -> int:
@@ -62,9 +72,11 @@ def main(args: Namespace, out: Output) -> int:
         and 1 <= args.seconds <= 3_600
         and 0 <= args.writes <= 1
         and 1 <= args.nodes <= 16
+        and 0 <= args.clients <= MAX_CLIENTS
     ):
-        raise LocalFault("usage", "a rate up to 5000, 1 to 3600 seconds, a share from 0 to 1, 1 to 16 nodes")
-    found = run(args.rate, args.seconds, args.writes, args.nodes, args.window)
+        said = "a rate up to 5000, 1 to 3600 seconds, a share from 0 to 1, 1 to 16 nodes"
+        raise LocalFault("usage", f"{said}, up to {MAX_CLIENTS} clients")
+    found = run(args.rate, args.seconds, args.writes, args.nodes, args.window, args.clients)
     if out.as_json:
         out.document(found)
     else:
@@ -77,7 +89,9 @@ def main(args: Namespace, out: Output) -> int:
     return 0 if all(goal["met"] for goal in found["goals"]) else 1
 
 
-def run(rate: float, seconds: float, writes: float, nodes: int, window: int) -> dict[str, Any]:
+def run(
+    rate: float, seconds: float, writes: float, nodes: int, window: int, clients: int = 0
+) -> dict[str, Any]:
     names = [f"node-{i}" for i in range(nodes)]
     with tempfile.TemporaryDirectory(prefix="swarmd-bench-") as folder:
         cluster = Cluster(
@@ -91,7 +105,7 @@ def run(rate: float, seconds: float, writes: float, nodes: int, window: int) -> 
             url = member.call("api.status")["url"]
             token = member.call("token.create", name="bench", scopes=["spend"])["token"]
             need = member.call("need.list", limit=1)["needs"][0]["need"]
-            load = _Load(url, token, need, rate, seconds, writes)
+            load = _Load(url, token, need, rate, seconds, writes, clients)
             before, cpu_before = member.call("status"), member.cpu_s()
             trio.run(load.run, [socket_path(each.home) for each in cluster.members], window)
             cpu_s, after = member.cpu_s() - cpu_before, member.call("status")
@@ -106,12 +120,14 @@ def run(rate: float, seconds: float, writes: float, nodes: int, window: int) -> 
             "met": figures[f"{kind}_p95_ms"] < goal,
         }
         for kind, goal in GOALS_MS.items()
+        for goal in (CLIENTS_GOAL_MS if clients else goal,)
         if figures[f"{kind}s"]
     ]
     return {
         "rate_per_s": rate,
         "seconds": seconds,
         "nodes": nodes,
+        **({"clients": clients} if clients else {}),
         **figures,
         "mesh_needs_per_s": round(load.mesh_done / seconds, 1),
         "finalized": after["needs"].get("FINALIZED", 0) - before["needs"].get("FINALIZED", 0),
@@ -122,12 +138,14 @@ def run(rate: float, seconds: float, writes: float, nodes: int, window: int) -> 
 
 
 class _Load:
-    def __init__(self, url: str, token: str, need: str, rate: float, seconds: float, writes: float) -> None:
+    def __init__(
+        self, url: str, token: str, need: str, rate: float, seconds: float, writes: float, clients: int
+    ) -> None:
         place = urlsplit(url)
         self._place = (place.hostname or "", place.port or 0)
         self._head = f"Host: {place.netloc}\r\nAuthorization: Bearer {token}\r\n"
         self._need = need
-        self._rate, self._seconds, self._writes = rate, seconds, writes
+        self._rate, self._seconds, self._writes, self._clients = rate, seconds, writes, clients
         self._idle: list[trio.SocketStream] = []
         self._taken_ms: dict[str, list[float]] = {"read": [], "write": []}
         self._failed: dict[str, int] = {}
@@ -149,14 +167,31 @@ class _Load:
             async with trio.open_nursery() as nursery:
                 for client in clients:
                     nursery.start_soon(self._mesh_work, client)
+                plan = [dice.random() < self._writes for _ in range(int(self._rate * self._seconds))]
                 begun = trio.current_time()
                 async with trio.open_nursery() as requests:
-                    for number in range(int(self._rate * self._seconds)):
-                        due = begun + number / self._rate
-                        await trio.sleep_until(due)
-                        requests.start_soon(self._request, due, number, dice.random() < self._writes)
+                    if self._clients:
+                        for place in range(self._clients):
+                            requests.start_soon(self._one_client, place, begun, plan)
+                    else:
+                        await self._all_clients(requests, begun, plan)
                 nursery.cancel_scope.cancel()
         for stream in self._idle:
+            await trio.aclose_forcefully(stream)
+
+    async def _all_clients(self, requests: trio.Nursery, begun: float, plan: list[bool]) -> None:
+        for number, write in enumerate(plan):
+            due = begun + number / self._rate
+            await trio.sleep_until(due)
+            requests.start_soon(self._request, self._idle, due, number, write)
+
+    async def _one_client(self, place: int, begun: float, plan: list[bool]) -> None:
+        own: list[trio.SocketStream] = []
+        for number in range(place, len(plan), self._clients):
+            due = begun + number / self._rate
+            await trio.sleep_until(due)
+            await self._request(own, due, number, plan[number])
+        for stream in own:
             await trio.aclose_forcefully(stream)
 
     async def _mesh_work(self, client: AsyncLocalClient) -> None:
@@ -165,7 +200,7 @@ class _Load:
             await client.call("need.wait", {"need": posted["need"]})
             self.mesh_done += 1
 
-    async def _request(self, due: float, number: int, write: bool) -> None:
+    async def _request(self, idle: list[trio.SocketStream], due: float, number: int, write: bool) -> None:
         if write:
             body = json.dumps(_spec(f"api {number}"))
             head = f"POST /api/v1/needs HTTP/1.1\r\n{self._head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -176,7 +211,7 @@ class _Load:
         status = 0
         with trio.move_on_after(REQUEST_TIMEOUT_S):
             try:
-                status = await self._exchange((head + body).encode())
+                status = await self._exchange(idle, (head + body).encode())
             except (OSError, trio.BrokenResourceError, ValueError):
                 status = -1
         if status == wanted:
@@ -185,9 +220,9 @@ class _Load:
             name = {0: "timeout", -1: "broken"}.get(status, str(status))
             self._failed[name] = self._failed.get(name, 0) + 1
 
-    async def _exchange(self, request: bytes) -> int:
+    async def _exchange(self, idle: list[trio.SocketStream], request: bytes) -> int:
         """Send it on an idle connection or a new one; the status, once the whole body is here."""
-        stream = self._idle.pop() if self._idle else await trio.open_tcp_stream(*self._place)
+        stream = idle.pop() if idle else await trio.open_tcp_stream(*self._place)
         whole = False
         try:
             await stream.send_all(request)
@@ -202,8 +237,8 @@ class _Load:
             whole = True
             return int(head.split(b" ")[1])
         finally:
-            if whole and len(self._idle) < CONNECTIONS:
-                self._idle.append(stream)
+            if whole and len(idle) < CONNECTIONS:
+                idle.append(stream)
             else:
                 await trio.aclose_forcefully(stream)
 
