@@ -7,16 +7,13 @@ its place and, for a misspelt name, the nearest known one: a setting that is sil
 import difflib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from swarmd.node.spending import parse_limit, parse_limits
-from swarmd.protocol.didkey import public_key_of
-from swarmd.protocol.faults import LocalFault, RemoteFault
+from swarmd.node import config_checks as valid
+from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.limits import DEFAULT_LEASE_S, MAX_LEASE_S
 
 CONFIG_FILE = "swarmd.toml"
@@ -29,112 +26,6 @@ NOT_SETTINGS = frozenset(
 Origin = Literal["default", "file", "env", "flag"]
 
 
-def _text(value: object) -> str:
-    if type(value) is not str:
-        raise ValueError("must be text")
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(type(each) is str and each for each in value):
-        raise ValueError("must be a list of texts")
-    return tuple(value)
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """What a parser of the core says is wrong, as the reason why a value is refused."""
-    try:
-        yield
-    except (LocalFault, RemoteFault) as fault:
-        raise ValueError(fault.message) from None
-
-
-def _usdc(value: object) -> str:
-    text = _text(value)
-    with _refused():
-        parse_limit(text)
-    return text
-
-
-def _shares(value: object) -> tuple[str, ...]:
-    found = _texts(value)
-    with _refused():
-        parse_limits(found)
-    return found
-
-
-def _dids(value: object) -> tuple[str, ...]:
-    found = _texts(value)
-    with _refused():
-        for did in found:
-            public_key_of(did)
-    return found
-
-
-def _choice(*choices: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in choices:
-            raise ValueError(f"must be {' or '.join(map(json.dumps, choices))}")
-        return str(value)
-
-    return check
-
-
-def _integer(least: int, most: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return value
-
-    return check
-
-
-def _seconds(least: float, most: float) -> Callable[[object], float]:
-    def check(value: object) -> float:
-        if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
-            raise ValueError(f"must be a number of seconds from {least:g} to {most:g}")
-        return float(value)  # type: ignore[arg-type]
-
-    return check
-
-
-def _share(value: object) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise ValueError("must be a number from 0 to 1")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _url(value: object) -> str:
-    text = _text(value)
-    try:
-        parts = urlsplit(text)
-        wrong = bool(parts.query or parts.fragment or parts.username or parts.password is not None)
-        wrong = wrong or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-    except ValueError:
-        wrong = True
-    if text and wrong:
-        raise ValueError("must be a URL, http or https, without a user or a query")
-    return text
-
-
-def _boolean(value: object) -> bool:
-    if type(value) is not bool:
-        raise ValueError("must be true or false")
-    return value
-
-
-def _commands(value: object) -> Mapping[str, tuple[str, ...]]:
-    if not isinstance(value, dict):
-        raise ValueError('must be a table: name = ["program", "argument"]')
-    found = {}
-    for name, argv in value.items():
-        if not isinstance(argv, list | tuple) or not argv or not all(type(word) is str for word in argv):
-            raise ValueError(f'{name} must be a list of texts: {name} = ["program", "argument"]')
-        found[str(name)] = tuple(argv)
-    return found
-
-
 def _setting(default: Any, check: Callable[[object], Any], doc: str) -> Any:
     return field(default=default, metadata={"check": check, "doc": doc})
 
@@ -144,212 +35,249 @@ class Config:
     """The settings. Times in seconds; addresses are multiaddrs."""
 
     listen: tuple[str, ...] = _setting(
-        ("/ip4/0.0.0.0/tcp/4001",), _texts, "Where other nodes reach this one."
+        ("/ip4/0.0.0.0/tcp/4001",), valid.texts, "Where other nodes reach this one."
     )
     peers: tuple[str, ...] = _setting(
-        (), _texts, "Nodes to keep connected to: multiaddrs that end in /p2p/PEER_ID."
+        (), valid.texts, "Nodes to keep connected to: multiaddrs that end in /p2p/PEER_ID."
     )
     bootstrap: tuple[str, ...] = _setting(
         (),
-        _texts,
+        valid.texts,
         "Where to begin looking for others: multiaddrs, /dnsaddr/NAME, or files of them, plain or signed.",
     )
-    mdns: bool = _setting(True, _boolean, "Find the nodes of this mesh on the local network, and be found.")
-    dht: bool = _setting(True, _boolean, "Find the nodes of this mesh through those it knows (Kademlia).")
+    mdns: bool = _setting(
+        True, valid.boolean, "Find the nodes of this mesh on the local network, and be found."
+    )
+    dht: bool = _setting(
+        True, valid.boolean, "Find the nodes of this mesh through those it knows (Kademlia)."
+    )
     nat: bool = _setting(
-        True, _boolean, "Ask peers whether they can dial this node, and dial them back when they ask."
+        True, valid.boolean, "Ask peers whether they can dial this node, and dial them back when they ask."
     )
     relay: bool = _setting(
         True,
-        _boolean,
+        valid.boolean,
         "Be reached through relays while behind a NAT, and relay for members that are (needs nat).",
     )
     target_peers: int = _setting(
-        16, _integer(0, 90), "Dial found nodes until connected to so many; 0: dial only those in `peers`."
+        16,
+        valid.integer(0, 90),
+        "Dial found nodes until connected to so many; 0: dial only those in `peers`.",
     )
     max_connections: int = _setting(
-        100, _integer(8, 10_000), "Connections at most; a quarter of them is kept for those this node dials."
+        100,
+        valid.integer(8, 10_000),
+        "Connections at most; a quarter of them is kept for those this node dials.",
     )
     allow_peers: tuple[str, ...] = _setting(
-        (), _texts, "Peers (peer id or did:key) and networks that are never cut off, as swarmd peers allow."
+        (),
+        valid.texts,
+        "Peers (peer id or did:key) and networks that are never cut off, as swarmd peers allow.",
     )
     deny_peers: tuple[str, ...] = _setting(
-        (), _texts, "Peers and networks that are never let in, as swarmd peers deny."
+        (), valid.texts, "Peers and networks that are never let in, as swarmd peers deny."
     )
-    only_allowed_peers: bool = _setting(False, _boolean, "Let in only who is on the allow list.")
+    only_allowed_peers: bool = _setting(False, valid.boolean, "Let in only who is on the allow list.")
     nats_url: str = _setting(
-        "", _text, "A NATS server to bridge frames over beside P2P, as nats://host:4222 (pip: swarmd[nats])."
+        "",
+        valid.text,
+        "A NATS server to bridge frames over beside P2P, as nats://host:4222 (pip: swarmd[nats]).",
     )
     nats_hold_s: float = _setting(
-        0.1, _seconds(0, 60), "How long a frame from NATS waits for P2P to bring it first."
+        0.1, valid.seconds(0, 60), "How long a frame from NATS waits for P2P to bring it first."
     )
     chain_kind: str = _setting(
-        "embedded", _choice("embedded", "rpc"), "The chain that payments are anchored and settled on."
+        "embedded", valid.choice("embedded", "rpc"), "The chain that payments are anchored and settled on."
     )
-    chain_id: int = _setting(1337, _integer(1, (1 << 31) - 1), "The EVM chain id.")
+    chain_id: int = _setting(1337, valid.integer(1, (1 << 31) - 1), "The EVM chain id.")
     chain_rpc: tuple[str, ...] = _setting(
-        (), _texts, "JSON-RPC endpoints of the chain (chain_kind rpc): the first that is in step is asked."
+        (),
+        valid.texts,
+        "JSON-RPC endpoints of the chain (chain_kind rpc): the first that is in step is asked.",
     )
     chain_confirmations: int = _setting(
-        5, _integer(1, 1_000), "Blocks on top of a transaction until it is final (chain_kind rpc)."
+        5, valid.integer(1, 1_000), "Blocks on top of a transaction until it is final (chain_kind rpc)."
     )
     chain_max_fee_gwei: int = _setting(
-        200, _integer(1, 1_000_000), "The most that is ever bid for a unit of gas, in gwei."
+        200, valid.integer(1, 1_000_000), "The most that is ever bid for a unit of gas, in gwei."
     )
     chain_max_head_age_s: float = _setting(
-        600.0, _seconds(0.0, 86_400), "An endpoint whose newest block is older is behind; 0: never."
+        600.0, valid.seconds(0.0, 86_400), "An endpoint whose newest block is older is behind; 0: never."
     )
     chain_contracts: tuple[str, ...] = _setting(
         (),
-        _texts,
+        valid.texts,
         "Contracts on the chain: SettlementAnchor=0x..., Settlement=0x..., TestUSD=0x... (any USDC).",
     )
     chain_vault: str = _setting(
         "",
-        _text,
+        valid.text,
         "The account (0x...) that deposits of the mesh go to and withdrawals come from; empty: this node's own.",
     )
     transfer_max: str = _setting(
-        "0", _text, "The most that this node pays in one transfer, in USDC; 0: no limit."
+        "0", valid.text, "The most that this node pays in one transfer, in USDC; 0: no limit."
     )
     transfer_max_per_day: str = _setting(
-        "0", _text, "The most that this node pays by transfers in 24 hours, in USDC; 0: no limit."
+        "0", valid.text, "The most that this node pays by transfers in 24 hours, in USDC; 0: no limit."
     )
     withdraw_delay_s: float = _setting(
-        600.0, _seconds(0, 30 * 86_400), "How old a withdrawal must be before the vault's node pays it."
+        600.0, valid.seconds(0, 30 * 86_400), "How old a withdrawal must be before the vault's node pays it."
     )
-    spending_per_need: str = _setting("", _usdc, "The most that one need of this node may cost, in USDC.")
+    spending_per_need: str = _setting(
+        "", valid.usdc, "The most that one need of this node may cost, in USDC."
+    )
     spending_per_day: str = _setting(
-        "", _usdc, "The most that needs of this node may cost in 24 hours, in USDC; empty: no limit."
+        "", valid.usdc, "The most that needs of this node may cost in 24 hours, in USDC; empty: no limit."
     )
     spending_per_agent: tuple[str, ...] = _setting(
-        (), _shares, 'The same for each agent (swarmd need post --agent): "planner=5"; "*=1" for any other.'
+        (),
+        valid.shares,
+        'The same for each agent (swarmd need post --agent): "planner=5"; "*=1" for any other.',
     )
     spending_per_capability: tuple[str, ...] = _setting(
-        (), _shares, 'The same for what is asked for, by the most its tasks may cost: "text.summarize=20".'
+        (),
+        valid.shares,
+        'The same for what is asked for, by the most its tasks may cost: "text.summarize=20".',
     )
     policy_path: str = _setting(
         "",
-        _text,
+        valid.text,
         "A policy that ships (such as standard), or a compiled one (wasm) with its data.json beside it. Empty: base.",
     )
     policy_signers: tuple[str, ...] = _setting(
-        (), _dids, "Whose signed policies (capsules) this node takes, besides its own: did:key of each."
+        (), valid.dids, "Whose signed policies (capsules) this node takes, besides its own: did:key of each."
     )
     etcd_endpoints: tuple[str, ...] = _setting(
-        (), _texts, "Where the arbiter is, in a mesh whose genesis names etcd: http://host:2379 or https://."
+        (),
+        valid.texts,
+        "Where the arbiter is, in a mesh whose genesis names etcd: http://host:2379 or https://.",
     )
     etcd_ca: str = _setting(
-        "", _text, "A PEM file of who signs etcd's certificate; empty: as the system has it."
+        "", valid.text, "A PEM file of who signs etcd's certificate; empty: as the system has it."
     )
-    etcd_cert: str = _setting("", _text, "A PEM file of this node's certificate, where etcd asks for one.")
-    etcd_key: str = _setting("", _text, "A PEM file of its key.")
+    etcd_cert: str = _setting(
+        "", valid.text, "A PEM file of this node's certificate, where etcd asks for one."
+    )
+    etcd_key: str = _setting("", valid.text, "A PEM file of its key.")
     etcd_keep_s: int = _setting(
         30 * 86_400,
-        _integer(3_600, 365 * 86_400),
+        valid.integer(3_600, 365 * 86_400),
         "How long etcd keeps a decision after the need's deadline.",
     )
     lease_ttl_s: int = _setting(
-        DEFAULT_LEASE_S, _integer(1, MAX_LEASE_S), "How long a claimed task is ours to deliver."
+        DEFAULT_LEASE_S, valid.integer(1, MAX_LEASE_S), "How long a claimed task is ours to deliver."
     )
     anchor_interval_s: float = _setting(
-        2.0, _seconds(0.0, 86_400), "How long receipts gather before their root goes on chain."
+        2.0, valid.seconds(0.0, 86_400), "How long receipts gather before their root goes on chain."
     )
     sync_interval_s: float = _setting(
-        30.0, _seconds(0.1, 86_400), "How often each peer is asked for what gossip lost."
+        30.0, valid.seconds(0.1, 86_400), "How often each peer is asked for what gossip lost."
     )
     state_replica: bool = _setting(
-        False, _boolean, "Keep Automerge documents of all batches in a process of its own (docs/state.md)."
+        False,
+        valid.boolean,
+        "Keep Automerge documents of all batches in a process of its own (docs/state.md).",
     )
     content_max_bytes: int = _setting(
         0,
-        _integer(0, 1 << 50),
+        valid.integer(0, 1 << 50),
         "Bytes of content kept at most, what is fetched and added; 0: as the disk has room.",
     )
     keep_epochs: int = _setting(
         10,
-        _integer(1, 10_000),
+        valid.integer(1, 10_000),
         "Epochs whose batches stay in the journal; older ones go into content blocks.",
     )
     cold_max_bytes: int = _setting(
         1 << 30,
-        _integer(0, 1 << 50),
+        valid.integer(0, 1 << 50),
         "Bytes of those blocks at most; then the oldest are dropped, and with them what `why` could tell of that time.",
     )
     content_backend: str = _setting(
         "embedded",
-        _choice("embedded", "kubo"),
+        valid.choice("embedded", "kubo"),
         "Where content is kept; kubo: in this host's kubo as well, which serves it to IPFS (docs/ipfs.md).",
     )
     content_kubo_addr: str = _setting(
-        "/ip4/127.0.0.1/tcp/5001", _text, "Where the HTTP API of that kubo is, as a multiaddr."
+        "/ip4/127.0.0.1/tcp/5001", valid.text, "Where the HTTP API of that kubo is, as a multiaddr."
     )
     content_pin: str = _setting(
         "all",
-        _choice("all", "recent", "size"),
+        valid.choice("all", "recent", "size"),
         "What kubo pins of the content of this node: all, what is recent, or the latest up to a size.",
     )
     content_pin_keep_s: int = _setting(
-        30 * 86_400, _integer(60, 10 * 365 * 86_400), "How long recent content stays pinned."
+        30 * 86_400, valid.integer(60, 10 * 365 * 86_400), "How long recent content stays pinned."
     )
     content_pin_max_bytes: int = _setting(
-        10 * (1 << 30), _integer(1, 1 << 50), "How much content stays pinned by size."
+        10 * (1 << 30), valid.integer(1, 1 << 50), "How much content stays pinned by size."
     )
     content_bitswap: bool = _setting(
-        True, _boolean, "Exchange blocks by Bitswap, with nodes and with IPFS peers that connect."
+        True, valid.boolean, "Exchange blocks by Bitswap, with nodes and with IPFS peers that connect."
     )
     content_ipfs_peers: tuple[str, ...] = _setting(
-        (), _texts, "IPFS peers to stay connected to and fetch from: multiaddrs that end in /p2p/PEER_ID."
+        (),
+        valid.texts,
+        "IPFS peers to stay connected to and fetch from: multiaddrs that end in /p2p/PEER_ID.",
     )
     attestation_keys: tuple[str, ...] = _setting(
-        (), _dids, "DIDs of attesters whose software quotes this node vouches for (docs/verifiers.md)."
+        (), valid.dids, "DIDs of attesters whose software quotes this node vouches for (docs/verifiers.md)."
     )
-    api_enabled: bool = _setting(True, _boolean, "Serve the HTTP API and the dashboard (docs/api.md).")
+    api_enabled: bool = _setting(True, valid.boolean, "Serve the HTTP API and the dashboard (docs/api.md).")
     api_host: str = _setting(
         "127.0.0.1",
-        _text,
+        valid.text,
         "Where the HTTP API listens. Anything but loopback needs api_tls_cert and api_tls_key.",
     )
     api_port: int = _setting(
-        0, _integer(0, 65_535), "The port of the HTTP API; 0: 4280, or a free one where that is taken."
+        0, valid.integer(0, 65_535), "The port of the HTTP API; 0: 4280, or a free one where that is taken."
     )
-    api_tls_cert: str = _setting("", _text, "A PEM file of the HTTP API's certificate and its chain.")
-    api_tls_key: str = _setting("", _text, "A PEM file of its key.")
+    api_tls_cert: str = _setting("", valid.text, "A PEM file of the HTTP API's certificate and its chain.")
+    api_tls_key: str = _setting("", valid.text, "A PEM file of its key.")
     api_hosts: tuple[str, ...] = _setting(
-        (), _texts, "Names, with their port unless it is the usual one, under which the HTTP API is reached."
+        (),
+        valid.texts,
+        "Names, with their port unless it is the usual one, under which the HTTP API is reached.",
     )
     api_cors_origins: tuple[str, ...] = _setting(
-        (), _texts, "Web pages that may ask the HTTP API with a token: https://host or https://host:port."
+        (),
+        valid.texts,
+        "Web pages that may ask the HTTP API with a token: https://host or https://host:port.",
     )
     api_rate_per_s: float = _setting(
-        500.0, _seconds(0.1, 100_000), "Requests a second that one token may make, on average."
+        500.0, valid.seconds(0.1, 100_000), "Requests a second that one token may make, on average."
     )
     api_max_body_bytes: int = _setting(
-        1_048_576, _integer(1_024, 16 * 1_048_576), "Bytes that one request to the HTTP API may have."
+        1_048_576, valid.integer(1_024, 16 * 1_048_576), "Bytes that one request to the HTTP API may have."
     )
     checks: str = _setting(
         "touched",
-        _choice("touched", "full"),
+        valid.choice("touched", "full"),
         "Invariants after each step: of what it touched, or of everything.",
     )
     log_level: str = _setting(
-        "info", _choice("debug", "info", "warning", "error"), "How much is logged, to stderr."
+        "info", valid.choice("debug", "info", "warning", "error"), "How much is logged, to stderr."
     )
-    log_format: str = _setting("text", _choice("text", "json"), "Lines for people, or one JSON object each.")
+    log_format: str = _setting(
+        "text", valid.choice("text", "json"), "Lines for people, or one JSON object each."
+    )
     telemetry_otlp_endpoint: str = _setting(
         "",
-        _url,
+        valid.url,
         "An OpenTelemetry collector to send traces and metrics to, as http://127.0.0.1:4318; empty: none.",
     )
     telemetry_sample_ratio: float = _setting(
-        1.0, _share, "The share of needs that are traced, where their owner's node does not say; 0 to 1."
+        1.0, valid.share, "The share of needs that are traced, where their owner's node does not say; 0 to 1."
     )
     telemetry_metrics_interval_s: float = _setting(
-        15.0, _seconds(1.0, 3_600), "How often metrics go to the collector."
+        15.0, valid.seconds(1.0, 3_600), "How often metrics go to the collector."
     )
     verifier_commands: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict,
-        metadata={"check": _commands, "doc": 'Programs that judge results: name = ["program", "argument"].'},
+        metadata={
+            "check": valid.commands,
+            "doc": 'Programs that judge results: name = ["program", "argument"].',
+        },
     )
 
 
