@@ -7,15 +7,14 @@ parked until what they refer to is here, or void.
 
 import heapq
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol import bonds, commands, duties, invariants, kinds, limits, merkle, reviewing
-from swarmd.protocol.cbor import Link, encode
+from swarmd.protocol import anchoring, bonds, commands, duties, invariants, kinds, limits
+from swarmd.protocol.cbor import Link
 from swarmd.protocol.checkpoint import adopting, ballots
-from swarmd.protocol.cids import dag_cbor_cid, raw_cid, verify_block
+from swarmd.protocol.cids import raw_cid, verify_block
 from swarmd.protocol.consensus import arbitration
-from swarmd.protocol.effects import Effect, Fetch, Report, Store, Submit
+from swarmd.protocol.effects import Effect, Fetch, Report, Store
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.escrow import money as escrow_money
 from swarmd.protocol.escrow import taking as escrow_taking
@@ -42,12 +41,10 @@ from swarmd.protocol.pool import acting, attesting, taking
 from swarmd.protocol.shadow import acting as money
 from swarmd.protocol.shadow import claiming
 from swarmd.protocol.shadow import taking as shadow_taking
-from swarmd.protocol.state import NOBODY, Anchor, State
-from swarmd.protocol.work import opening, rules
+from swarmd.protocol.state import NOBODY, State
+from swarmd.protocol.work import opening, returns, rules
 from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
-
-MAX_RECEIPTS_PER_ANCHOR = 256
 
 
 def step(state: State, given: Input) -> list[Effect]:
@@ -68,7 +65,7 @@ def step(state: State, given: Input) -> list[Effect]:
         ballots.attend(state, out)
     _attend_funded(state, out)
     money.stir(state, out)
-    _anchor(state, out)
+    anchoring.attend(state, out)
     invariants.check(state)
     return out
 
@@ -311,58 +308,13 @@ def _follow_up(state: State, need: Need, envelope: Envelope, out: list[Effect]) 
         and ruling.upheld
         and (need.id in state.anchor_of or ("receipt",) in need.done_here)
     ):
-        _write_receipt(state, need, out)  # the one before says what no longer holds
+        anchoring.write_receipt(state, need, out)  # the one before says what no longer holds
     final = need.finals.get(envelope.id)
     if final is None:
         return
     out.append(Fetch(final.result, tuple(dict.fromkeys((final.worker, final.sender)))))
     if need.complete() and (need.invalid or need.id not in state.anchor_of):
-        _write_receipt(state, need, out)
-
-
-def _write_receipt(state: State, need: Need, out: list[Effect]) -> None:
-    """One for each thing that there is to say: how it was paid, and after a reversal, how that stands now."""
-    if not need.once("receipt", *sorted(need.invalid), *([need.complete()] if need.invalid else ())):
-        return
-    if not state.receipts:
-        state.receipts_since_ns = state.now_ns
-        state.arm(out, state.now_ns + state.anchor_interval_ns, need.id)
-    state.receipts.append((need.id, receipt_of(need)))
-
-
-def receipt_of(need: Need) -> bytes:
-    """The receipt of a finished need, canonical: what was paid to whom for which result, and the certificates.
-
-    `held`: it is paid when the challenge window ends. `invalidated`: results that were accepted and then reversed.
-    """
-    body: dict[str, Any] = {
-        "need": need.id,
-        "owner": need.owner,
-        "paid": [
-            {
-                "task": task,
-                "worker": run.final.worker,
-                "amount": run.final.price,
-                "result": Link(run.final.result),
-                "final": Link(run.final.id),
-            }
-            for task, run in sorted(need.runs.items())
-            if run.final is not None
-        ],
-    }
-    if need.held():
-        body["held"] = True
-    if need.invalid:
-        body["invalidated"] = [
-            {
-                "task": commit.task,
-                "worker": commit.worker,
-                "result": Link(commit.result),
-                "invalidate": Link(need.invalid[commit.id]),
-            }
-            for commit in sorted((need.commits[ref] for ref in need.invalid), key=lambda c: (c.task, c.id))
-        ]
-    return encode(body)
+        anchoring.write_receipt(state, need, out)
 
 
 def _attend_funded(state: State, out: list[Effect]) -> None:
@@ -401,67 +353,6 @@ def _ticked(state: State, given: Ticked, out: list[Effect]) -> None:
     ballots.attend(state, out)
 
 
-def _agent_done(state: State, given: AgentDone, out: list[Effect]) -> None:
-    job = state.jobs.pop(given.job_id, None)
-    if job is None:
-        return
-    need = state.needs[job.need]
-    claim = need.claims.get(job.subject)
-    if claim is None:
-        return  # the decision that it works by was orphaned
-    if any(commit.claim == claim.id for commit in need.commits.values()):
-        return  # delivered by a life that a backup does not know of
-    if given.result is None:
-        payload: dict[str, Any] = {
-            "task": job.task,
-            "attempt": claim.attempt,
-            "reason": given.error[:500] or "failed",
-        }
-        state.draft(out, need.id, kinds.YIELD, payload, (claim.id,))
-        return
-    if state.now_ns > claim.until_ns:
-        return
-    payload = {
-        "task": job.task,
-        "result": Link(given.result),
-        "size": given.size,
-        "telemetry": {
-            name: min(max(given.telemetry.get(name, 0), 0), 1 << 40)
-            for name in ("wall_ms", "cpu_ms", "max_rss_kb", "output_bytes")
-        },
-    }
-    if given.inline is not None and len(given.inline) <= limits.MAX_INLINE_BYTES:
-        payload["inline"] = given.inline
-    state.draft(out, need.id, kinds.COMMIT, payload, (claim.id,))
-
-
-def _judged(state: State, given: Judged, out: list[Effect]) -> None:
-    job = state.jobs.pop(given.job_id, None)
-    if job is None:
-        return
-    need = state.needs[job.need]
-    if job.subject in need.challenges:
-        reviewing.judged(state, need, job.subject, given, out)
-        return
-    commit = need.commits.get(job.subject)
-    if commit is None:
-        return
-    if any(a.commit == commit.id and a.judge == state.me for a in need.attests.values()):
-        return  # as above: judged before, and two judgements might differ
-    excused = [
-        a.id
-        for a in need.attests.values()
-        if a.commit == commit.id and a.verdict == "abstain" and a.judge != state.me
-    ]
-    payload = {
-        "task": job.task,
-        "verdict": given.verdict,
-        "score": given.score,
-        "reason": given.reason[:500],
-    }
-    state.draft(out, need.id, kinds.ATTEST, payload, (commit.id, *excused)[: limits.MAX_REFS])
-
-
 def _content_ready(state: State, given: ContentReady, out: list[Effect]) -> None:
     """Kept in the journal so that the outbox empties; nothing else follows from it yet."""
 
@@ -476,41 +367,6 @@ def _manifest_seen(state: State, given: ManifestSeen, out: list[Effect]) -> None
     state.manifests[manifest.did] = manifest
     for thread in list(state.waiting):
         duties.attend(state, state.needs[thread], None, out)
-
-
-def _anchor(state: State, out: list[Effect]) -> None:
-    """Send the receipts that waited long enough, or that are many, to the chain under one root."""
-    due = state.receipts and (
-        len(state.receipts) >= MAX_RECEIPTS_PER_ANCHOR
-        or state.now_ns - state.receipts_since_ns >= state.anchor_interval_ns
-    )
-    if not due:
-        return
-    batch, state.receipts = state.receipts, []
-    leaves = tuple(leaf for _, leaf in batch)
-    root = merkle.root_of(leaves)
-    anchor_id = sha256(b"swarmd/anchor/1\0" + root).digest()
-    needs = tuple(need for need, _ in batch)
-    state.anchors[anchor_id] = Anchor(anchor_id, root, needs, leaves)
-    for need in needs:
-        state.anchor_of[need] = anchor_id
-    out.append(Submit(anchor_id, root, leaves))
-
-
-def _chain_seen(state: State, given: ChainSeen, out: list[Effect]) -> None:
-    anchor = state.anchors.get(given.anchor_id)
-    if anchor is None or anchor.tx_hash:
-        return
-    anchor.tx_hash = given.tx_hash
-    anchor.block_number = given.block_number
-    anchor.chain_id = given.chain_id
-    anchor.contract = given.contract
-    value = f"eip155:{given.chain_id}:0x{given.tx_hash.hex()}"
-    for thread in anchor.needs:
-        if thread not in state.needs:
-            continue  # closed by a checkpoint: the receipt says where it is
-        op = {"op": "ANNOTATE", "task": "", "key": "anchor", "value": value}
-        state.draft(out, thread, kinds.UPDATE_PLAN, {"ops": [op]}, (state.needs[thread].envelope,))
 
 
 def _arbitrated(state: State, given: Arbitrated, out: list[Effect]) -> None:
@@ -583,11 +439,11 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     Admitted: _admitted,
     Authored: _authored,
     Ticked: _ticked,
-    AgentDone: _agent_done,
-    Judged: _judged,
+    AgentDone: returns.agent_done,
+    Judged: returns.judged,
     ContentReady: _content_ready,
     ManifestSeen: _manifest_seen,
-    ChainSeen: _chain_seen,
+    ChainSeen: anchoring.chain_seen,
     Arbitrated: _arbitrated,
     Commanded: _commanded,
     SnapshotMade: _snapshot_made,
@@ -596,8 +452,3 @@ _HANDLERS: dict[type, Callable[[State, Any, list[Effect]], None]] = {
     QuoteChecked: _quote_checked,
     ClaimChecked: _claim_checked,
 }
-
-
-def receipt_cid(leaf: bytes) -> bytes:
-    """The content id under which a receipt is kept."""
-    return dag_cbor_cid(leaf)

@@ -174,7 +174,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "work-after-the-lease": Mutant(
         "a worker commits though its lease is over",
-        "engine",
+        "work.returns",
         "    if state.now_ns > claim.until_ns:\n        return\n",
         "",
     ),
