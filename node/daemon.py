@@ -50,6 +50,7 @@ from swarmd.node.policy.loading import make_capsules
 from swarmd.node.pool.attestation import SoftwareAttestation
 from swarmd.node.pool.monitor import watch_bootstrap
 from swarmd.node.ports import AnchorSeen, Transport
+from swarmd.node.resume import RESUME_FILE, ResumeFile, Resumer
 from swarmd.node.runner import Runner
 from swarmd.node.settings import Settings
 from swarmd.node.settling.service import MeshSettlement
@@ -147,6 +148,7 @@ class Daemon:
         """The runner over the core, and who does what it wants done."""
         settings = self.settings
         self._records = Records(self.journal)
+        resume = ResumeFile(settings.home / RESUME_FILE, self.genesis, self.identity.did)
         self.runner = Runner(
             genesis=self.genesis,
             me=self.identity.did,
@@ -156,11 +158,13 @@ class Daemon:
             blocks=self.blocks.journal,
             clock_ns=self._clock_ns,
             floor=floor_of(self._records),
+            resume=resume,
             new_state=self._new_state,
             on_out=self._on_out,
         )
         self.runner.watchers.append(self.content.seen)
         self.runner.voice.limits = settings.spending
+        self.resumer = Resumer(resume, self.runner.resume_work, self.runner.replay_s)
         self._clock_ns.not_before(self.runner.state.now_ns)
         self.telemetry = Telemetry(settings.telemetry, self.runner)
         self.analytics = Analytics(settings.home, self.runner)
@@ -298,6 +302,7 @@ class Daemon:
                 await nursery.start(self.chain.run, self._on_anchor)
                 await nursery.start(self.transport.run, self)
                 nursery.start_soon(self.runner.run)
+                nursery.start_soon(self.resumer.run)
                 nursery.start_soon(self._publisher)
                 if self.settings.state_replica:
                     nursery.start_soon(self.replica.run)
@@ -351,6 +356,7 @@ class Daemon:
             # A turn that CorruptState broke off is still open: what it held must not get on disk.
             if not self.journal.db.in_transaction:
                 self.runner.turn()
+                self.resumer.write_last()
         finally:
             self.release()
 

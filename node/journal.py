@@ -8,6 +8,7 @@ all of it in one transaction; what is acknowledged is on disk before the acknowl
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,9 +128,19 @@ class Journal:
         """In the order of the calls, written with the commit."""
         self._new_inputs.append((record,))
 
-    def inputs(self) -> Iterator[bytes]:
-        for (record,) in self.db.execute("select record from inputs order by id"):
+    def inputs(self, after: int = 0) -> Iterator[bytes]:
+        for (record,) in self.db.execute("select record from inputs where id > ? order by id", (after,)):
             yield record
+
+    def last_input(self) -> tuple[int, bytes] | None:
+        """(number, hash of the record) of the last input; None if there is none since `begin_anew`."""
+        row = self.db.execute("select id, record from inputs order by id desc limit 1").fetchone()
+        return (row[0], sha256(row[1]).digest()) if row else None
+
+    def input_hash(self, number: int) -> bytes | None:
+        """As `last_input` has it. Each record has its time, so no two are equal."""
+        row = self.db.execute("select record from inputs where id = ?", (number,)).fetchone()
+        return sha256(row[0]).digest() if row else None
 
     def begin_anew(self, dump: bytes, said: list[bytes]) -> None:
         """Within a transaction: the state that all inputs so far came to takes their place.
@@ -310,9 +321,11 @@ class Journal:
 
     def heads(self) -> Iterator[tuple[Chain, Head]]:
         """The last batch of each chain."""
+        # In two steps: the first needs the index only, and no look at each batch.
         rows = self.db.execute(
-            "select author, epoch, bucket, max(seq), hash, lamport, ts_ns from batches"
-            " group by author, epoch, bucket"
+            "select author, epoch, bucket, seq, hash, lamport, ts_ns from batches"
+            " join (select author, epoch, bucket, max(seq) as seq from batches group by author, epoch, bucket)"
+            " using (author, epoch, bucket, seq)"
         )
         for author, epoch, bucket, seq, digest, lamport, ts_ns in rows:
             yield (self._names[author], epoch, bucket), Head(seq, bytes(digest), lamport, ts_ns)

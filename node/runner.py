@@ -21,6 +21,7 @@ from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, Switch, recorded
 from swarmd.node.ports import PolicyGate, Verdict
+from swarmd.node.resume import Point, ResumeFile, Work
 from swarmd.node.sealing import FlushWindow
 from swarmd.node.telemetry.histogram import Histogram
 from swarmd.node.telemetry.metrics import FAST_S, Timings
@@ -106,6 +107,7 @@ class Runner:
         blocks: BatchBlockStore,
         clock_ns: Callable[[], int],
         floor: Callable[[], Iterable[tuple[Chain, Head]]] = tuple,
+        resume: ResumeFile | None = None,
         new_state: Callable[[], State],
         on_out: Callable[[Out], None],
     ) -> None:
@@ -129,6 +131,8 @@ class Runner:
         self.before_adoption: list[Callable[[], None]] = []  # who takes down what a checkpoint lets go of
         self.floor = floor  # where chains begin whose earlier batches are not here
         self._clock_ns = clock_ns
+        self._resume = resume
+        self._replayed_s = 0.0
         self._new_state = new_state
         self._on_out = on_out
         self._queue: deque[Item] = deque()
@@ -177,20 +181,42 @@ class Runner:
             if known is None or known.seq < head.seq:
                 self.chains.restore(chain, head)
         self.ingress.follow(self.chains)
-        self.state, said = begin(self.journal, self.genesis, self.me, self._new_state())
-        for given in self.inputs():
+        point = self._begin()
+        self.state, said = point.state, point.said
+        began_ns = time.thread_time_ns()
+        for given in self.inputs(point.upto):
             engine.step(self.state, given)
             if isinstance(given, Authored):
                 said.append(given.envelope)
+        self._replayed_s += (time.thread_time_ns() - began_ns) / 1e9
         self.voice.restore(said, self.chains)
 
-    def inputs(self) -> Iterator[Input]:
-        """Every input on record, in order: since the last checkpoint that was adopted."""
+    def _begin(self) -> Point:
+        fresh = self._new_state()
+        if self._resume is not None:
+            point = self._resume.read(self.journal, check_everything=fresh.check_everything)
+            if point is not None:
+                return point
+        return Point(*begin(self.journal, self.genesis, self.me, fresh), 0)
+
+    def resume_work(self) -> Work | None:
+        """What a `ResumeFile` writes, between two turns; None if there is no input since the last checkpoint."""
+        last = self.journal.last_input()
+        if last is None:
+            return None
+        return Work(self.state, [each.raw for each in self.voice.remembered(self._clock_ns())], *last)
+
+    def replay_s(self) -> float:
+        """CPU seconds of all replays and turns so far: about what another replay of them takes."""
+        return self._replayed_s + self.counters["turns_cpu_us"] / 1e6
+
+    def inputs(self, after: int = 0) -> Iterator[Input]:
+        """The inputs on record behind that number, in order; from 0 all since the last checkpoint that was adopted."""
 
         def load(key: codec.BatchKey) -> tuple[Envelope, ...]:
             return self.journal.batch(key).envelopes
 
-        for record in self.journal.inputs():
+        for record in self.journal.inputs(after):
             yield codec.decode_input(record, self.genesis.mesh_id, load)
 
     def thread(self, need: str) -> list[Envelope]:
