@@ -5,6 +5,7 @@ import re
 import pytest
 import trio
 from swarmd.node.daemon import Daemon
+from swarmd.node.resume import RESUME_FILE
 from swarmd.protocol.cids import parse_cid
 from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -281,11 +282,12 @@ async def test_a_flipped_byte_is_never_shown_as_verified(finished):
         if doubted[0]["kind"] == "DAMAGED":
             assert "cannot be read" in doubted[0]["text"]
         assert (await node.call("need.show", need=need))["state"] == "FINALIZED"
-    # And it does not start on it.
+    # And it does not start on what it has to replay.
     db.execute(
         f"update batches set body = ? where {key}", (flip(body, len(body) // 3), author, epoch, bucket, seq)
     )
     await node.stop()
+    (node.settings.home / RESUME_FILE).unlink(missing_ok=True)
     with pytest.raises(CorruptState, match=r"journal\.db: a batch is damaged") as caught:
         Daemon(node.settings)
     assert "backup" in caught.value.fix
@@ -296,5 +298,6 @@ async def test_a_damaged_input_is_refused_at_the_start(finished):
     node = made[0]
     node.daemon.journal.db.execute("update inputs set record = x'ff' where id = 2")
     await node.stop()
+    (node.settings.home / RESUME_FILE).unlink(missing_ok=True)
     with pytest.raises(CorruptState, match="no input"):
         Daemon(node.settings)
