@@ -24,7 +24,9 @@ from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.faults import LocalFault
 
 DEADLINE_S = 600
+WARM_UP = 50
 Progress = Callable[[int, int], None]
+Make = Callable[[int], dict[str, Any]]
 
 
 def echo_need(number: int) -> dict[str, Any]:
@@ -134,15 +136,15 @@ class Bench:
         for agent in self._agents:
             agent.wait()
 
-    def run(self, tasks: int) -> dict[str, Any]:
-        """Post `tasks` needs spread over the members, wait for their ends, measure."""
+    def run(self, tasks: int, make: Make = echo_need) -> dict[str, Any]:
+        """Post `tasks` needs that `make` makes, spread over the members, wait for their ends, measure."""
         members = self.cluster.members
         before = [member.call("status") for member in members]
         cpu_before = [member.cpu_s() for member in members]
         agents_before = sum(_process_cpu_s(agent.pid) for agent in self._agents)
         ends: list[dict[str, Any]] = []
         started = time.monotonic()
-        trio.run(self._load, tasks, ends)
+        trio.run(self._load, tasks, make, ends)
         wall_s = time.monotonic() - started
         cpu_s = sum(m.cpu_s() - cpu for m, cpu in zip(members, cpu_before, strict=True))
         agents_s = sum(_process_cpu_s(agent.pid) for agent in self._agents) - agents_before
@@ -175,13 +177,13 @@ class Bench:
             "nodes_agree": True,
         }
 
-    async def _load(self, tasks: int, ends: list[dict[str, Any]]) -> None:
+    async def _load(self, tasks: int, make: Make, ends: list[dict[str, Any]]) -> None:
         """Closed loop: `window` needs under way, spread over the members."""
         left = iter(range(tasks))
 
         async def worker(client: AsyncLocalClient) -> None:
             for number in left:
-                posted = await client.call("need.post", {"spec": echo_need(number)})
+                posted = await client.call("need.post", {"spec": make(number)})
                 ends.append(await client.call("need.wait", {"need": posted["need"]}))
                 self.progress(len(ends), tasks)
 
@@ -205,7 +207,13 @@ def _process_cpu_s(pid: int) -> float:
 
 @contextmanager
 def formed(
-    nodes: int, window: int, verifiers: int | None, progress: Progress = lambda _done, _all: None
+    nodes: int,
+    window: int,
+    verifiers: int | None,
+    progress: Progress = lambda _done, _all: None,
+    *,
+    agent_args: Sequence[str] = (),
+    **params: Any,
 ) -> Iterator[Bench]:
     """A mesh that has formed and is warm: imports, caches, the mesh of gossip."""
     names = [f"node-{i}" for i in range(nodes)]
@@ -217,11 +225,12 @@ def formed(
             balance=10**15,
             mesh="bench",
             fan_out=nodes,
+            **params,
         )
-        bench = Bench(cluster, window, progress)
+        bench = Bench(cluster, window, progress, agent_args)
         try:
             bench.start()
-            bench.run(max(nodes, min(50, 4 * window)))
+            bench.run(max(nodes, min(WARM_UP, 4 * window)))
             yield bench
         finally:
             bench.stop()

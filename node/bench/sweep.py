@@ -36,7 +36,7 @@ def sweep(bench: Bench, rates: Sequence[float], seconds: float) -> dict[str, Any
     """`sweep`: the figures at each of the `rates` (tasks a second, rising); `holds_up_to`: the highest for each goal."""
     rows: list[dict[str, Any]] = []
     for rate in rates:
-        rows.append(_at(bench, rate, seconds))
+        rows.append(at_rate(bench, rate, seconds))
         if rows[-1]["unfinished"]:
             break
     return {"sweep": rows, "holds_up_to": holds_up_to(rows)}
@@ -53,7 +53,8 @@ def holds_up_to(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _at(bench: Bench, rate: float, seconds: float) -> dict[str, Any]:
+def at_rate(bench: Bench, rate: float, seconds: float) -> dict[str, Any]:
+    """The figures of `rate` tasks a second for so long, spread over the members."""
     members = bench.cluster.members
     machine = MachineLoad()
     before = [member.call("status") for member in members]

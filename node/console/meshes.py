@@ -101,6 +101,18 @@ def run_bench_hour(ctx: Context) -> int:
     return main(ctx.args, ctx.out)
 
 
+def bench_curves_arguments(parser: ArgumentParser) -> None:
+    from swarmd.node.bench.curves import add_arguments
+
+    add_arguments(parser)
+
+
+def run_bench_curves(ctx: Context) -> int:
+    from swarmd.node.bench.curves import main
+
+    return main(ctx.args, ctx.out)
+
+
 def bench_policy_arguments(parser: ArgumentParser) -> None:
     from swarmd.node.bench.policy import add_arguments
 

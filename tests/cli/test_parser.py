@@ -89,6 +89,7 @@ def test_the_commands_that_there_are() -> None:
         "bench decide",
         "bench growth",
         "bench idle",
+        "bench curves",
         "bench heal",
         "bench hour",
         "bench peers",

@@ -136,6 +136,15 @@ def add(commands: Commands) -> None:
         "recorded a wrong result.",
     )
     peers.fill = later("meshes:bench_peers_arguments")
+    curves = bench.add(
+        "curves",
+        "meshes:run_bench_curves",
+        "measure what a task costs as nodes, stored needs, payloads and agents grow, and plot it",
+        "swarmd bench curves --curves nodes --sizes 2,4,8 --plot docs/img --json",
+        "Each point is a mesh of daemon processes. 100,000 stored needs take a quarter of an hour to make, a million hours.\n"
+        "Exit code 1 if a need was not done.",
+    )
+    curves.fill = later("meshes:bench_curves_arguments")
     everything = bench.add(
         "all",
         "meshes:run_bench_all",
