@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from swarmd.node import migrations
 from swarmd.node.codec import BatchKey, Kept, decode_effect, effect_id, encode_effect
 from swarmd.protocol.batch import Batch, encode_sealed, reload_batch
-from swarmd.protocol.cbor import decode, decode_known, encode, encode_ordered
+from swarmd.protocol.cbor import decode, decode_known, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
@@ -173,7 +173,7 @@ class Journal:
             self._names[author] = did
         return author
 
-    def add_batch(self, batch: Batch, verdicts: list[Any] | None = None) -> None:
+    def add_batch(self, batch: Batch, verdicts: bytes | None = None) -> None:
         """`verdicts`: node.policy.gates.recorded, where they are known."""
         last = batch.envelopes[-1]
         self._new_batches.append(
@@ -186,7 +186,7 @@ class Journal:
                 last.lamport,
                 last.ts_ns,
                 encode_sealed(batch),
-                None if verdicts is None else encode_ordered(verdicts),
+                verdicts,
             )
         )
 

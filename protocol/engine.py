@@ -263,10 +263,11 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
         out.append(Store(bytes(envelope.payload["result"]), inline))
     if moved is None:
         need.derive_all()
+        state.views.moved(need, None)
     elif envelope.kind != kinds.ATTEST:  # what judges say moves a task only once a FINALIZE refers to it
         for task in moved:
             need.derive_task(task)
-    state.views.moved(need, moved)
+        state.views.moved(need, moved)
     if envelope.kind in _MOVES_MONEY:
         state.ledger.settle(need.id, need.payments(), need.closing_state())
         bonds.settle(state, need)

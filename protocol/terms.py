@@ -73,6 +73,9 @@ class Terms:
 
     def seats(self, epoch: int) -> Seats:
         """Those of `roster(epoch)`."""
+        seats = self._seats.get(epoch)
+        if seats is not None and self.rosters.get(epoch) is seats.roster:
+            return seats  # nearly always
         epoch = self.known(epoch)
         roster, seats = self.rosters[epoch], self._seats.get(epoch)
         if seats is None or seats.roster is not roster:

@@ -7,11 +7,13 @@ and switches from one to the next between two turns of the runner.
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from swarmd.node.facts import facts_of, projection, result_facts
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.protocol import kinds
+from swarmd.protocol.cbor import encode_ordered
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import RemoteFault
 
@@ -137,7 +139,14 @@ class Gates:
         return True
 
 
-def recorded(policy: bytes, verdicts: list[Verdict]) -> list[Any]:
-    """What the journal keeps of a batch's verdicts: [policy hash, [gas...], [[position, [reason...]]...]]."""
+def recorded(policy: bytes, verdicts: list[Verdict]) -> bytes:
+    """What the journal keeps of a batch's verdicts: [policy hash, [gas...], [[position, [reason...]]...]], encoded."""
     denied = [[at, list(each.reasons)] for at, each in enumerate(verdicts) if not each.allow]
-    return [policy, [verdict.gas for verdict in verdicts], denied]
+    if not denied:
+        return _recorded_allowed(policy, tuple([verdict.gas for verdict in verdicts]))
+    return encode_ordered([policy, [verdict.gas for verdict in verdicts], denied])
+
+
+@lru_cache(maxsize=4_096)  # like envelopes take like gas
+def _recorded_allowed(policy: bytes, gas: tuple[int, ...]) -> bytes:
+    return encode_ordered([policy, list(gas), []])
