@@ -114,11 +114,11 @@ def _nats(start: Start) -> Running:
     etcd, etcd_url = brokers.start_etcd(start.folder, start.keep)
     settings = start.settings(nats=url, etcd=etcd_url)
     start.program("nats_etcd", settings, "stream", name="stream").line(START_TIMEOUT_S)
-    workers = [
-        start.program("nats_etcd", settings, "worker", name=f"worker-{n}") for n in range(start.load.workers)
-    ]
-    for worker in workers:
-        worker.line(START_TIMEOUT_S)
+    workers = []
+    for number in range(start.load.workers):
+        worker = start.program("nats_etcd", settings, "worker", name=f"worker-{number}")
+        worker.line(START_TIMEOUT_S)  # the first makes the consumers, and two at once get in each other's way
+        workers.append(worker)
     driver = start.program("nats_etcd", settings)
     driver.line(START_TIMEOUT_S)
     return Running(
