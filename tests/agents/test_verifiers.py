@@ -70,6 +70,21 @@ async def test_json_schema(hosting, job):
         assert (await verifier.judge(job(), {"words": 1})).verdict == "accept"
 
 
+@pytest.mark.parametrize("schema", [True, {}])
+async def test_what_allows_anything_asks_no_worker(hosting, job, schema):
+    class NoLauncher:
+        pass  # a worker could not be started
+
+    verifier = SchemaVerifier(schema, NoLauncher())
+    judgement = await verifier.judge(job(), {"any": [1, None]})
+    assert (judgement.verdict, judgement.score) == ("accept", 100)
+    assert (await verifier.judge(job(), float("nan"))).verdict == "reject"  # no JSON
+    async with hosting() as h:
+        nothing = SchemaVerifier(False, h.agents.launcher)
+        assert (await nothing.judge(job(), 1)).verdict == "reject"
+        await nothing.aclose()
+
+
 async def test_closing_a_schema_verifier_waits_for_the_judgement_it_is_at(hosting, job):
     async with hosting() as h, trio.open_nursery() as nursery:
         verifier = SchemaVerifier({"type": "integer"}, h.agents.launcher)
