@@ -85,17 +85,15 @@ class NatsDriver:
                 into.posted(number)
                 ref = f"input-{number}"
                 await self._inputs.put(ref, payload(number, self._settings["payload_bytes"]).encode())
-                self._waiting[number] = self._loop.create_future()
+                result = self._waiting[number] = self._loop.create_future()
+                # A worker may be done before the server's acknowledgement is here.
                 await self._stream.publish(WORK, json.dumps({"id": number, "ref": ref}).encode())
-                into.done(number, await asyncio.shield(self._waiting_for(number)))
+                into.done(number, await result)
 
         async def all_of_them() -> None:
             await asyncio.gather(*(post_some() for _ in range(self._settings["window"])))
 
         self._loop.run_until_complete(all_of_them())
-
-    def _waiting_for(self, number: int) -> "asyncio.Future[Any]":
-        return self._waiting[number]
 
     def stored(self, numbers: Iterable[int]) -> Mapping[int, Any]:
         async def read() -> dict[int, Any]:
