@@ -82,6 +82,7 @@ class P2PLimits:
 
     # Liveness: a peer that misses `max_missed_pings` in a row is disconnected.
     ping_interval_s: float = 2.0
+    max_unpinged_s: float = 10.0  # who says enough by itself is pinged no more often than this
     ping_timeout_s: float = 3.0
     max_missed_pings: int = 3
 

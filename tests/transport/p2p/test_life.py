@@ -190,3 +190,32 @@ def test_another_libp2p_is_refused():
     with pytest.raises(LocalFault, match="libp2p-version") as caught:
         patches.require_version("0.8.2")
     assert "libp2p==0.8.1" in caught.value.fix
+
+
+async def test_a_peer_that_talks_is_pinged_less_and_told_of_new_neighbours(start, quick_limits):
+    limits = replace(quick_limits, ping_interval_s=0.2, max_unpinged_s=60.0)
+    first = await start(limits=limits)
+    second = await start([first], limits=limits)
+    await first.until_up(second)
+    await second.until_up(first)
+    (link,) = first.transport._session._links.values()
+    (back,) = second.transport._session._links.values()
+
+    async def talk(true, *, quiet: bool = False) -> None:
+        with trio.fail_after(10):
+            while not true():
+                if not quiet:
+                    await first.transport.publish(os.urandom(20))
+                    await second.transport.publish(os.urandom(20))
+                await trio.sleep(0.02)
+
+    await talk(lambda: len(back.reach) == 1)
+    asked, ends_s = link._next_id, trio.current_time() + 1
+    await talk(lambda: trio.current_time() > ends_s)
+    assert link._next_id - asked <= 2, "no ping while both talk, beside one or two that were under way"
+
+    await start([first], limits=limits)
+    await talk(lambda: len(back.reach) == 2)
+
+    asked = link._next_id
+    await talk(lambda: link._next_id >= asked + 3, quiet=True)
