@@ -4,13 +4,13 @@
 daemon do not write envelopes themselves.
 """
 
-import gc
 import time
 from pathlib import Path
 from typing import Any
 
 import trio
 from swarmd.node.bench.processes import Ready, serve
+from swarmd.node.garbage import Garbage
 from swarmd.node.topics import TopicFilter, TopicHub
 from swarmd.node.transport.local import LocalCall, LocalServer
 from swarmd.protocol.envelope import parse
@@ -34,12 +34,11 @@ class Broker:
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)
+    Garbage().start()  # as the daemon
     broker = Broker()
     async with trio.open_nursery() as nursery:
         server = LocalServer(Path(settings["path"]), broker.handle, inline=frozenset(["publish"]))
         await nursery.start(server.run)
-        gc.freeze()
         await ready(settings["path"])
         began_cpu_s = time.process_time()
         await trio.sleep(settings["seconds"] + settings["drain_s"])

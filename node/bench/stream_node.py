@@ -1,12 +1,12 @@
 """Two processes that move bytes over one libp2p request stream: one asks, one answers."""
 
-import gc
 import os
 import time
 from typing import Any
 
 import trio
 from swarmd.node.bench.processes import Ready, serve
+from swarmd.node.garbage import Garbage, give_back_large
 from swarmd.node.transport.p2p import P2PTransport
 
 _ANSWER_BYTES = 4 << 20
@@ -30,7 +30,8 @@ class Handler:
 
 
 async def main(settings: Any, ready: Ready) -> dict[str, Any]:
-    gc.set_threshold(50_000, 20, 50)  # as the daemon
+    give_back_large()
+    Garbage().start()  # both as the daemon
     handler = Handler()
     transport = P2PTransport(os.urandom(32), "bench", static_peers=settings["peers"])
     moved = 0
@@ -38,7 +39,6 @@ async def main(settings: Any, ready: Ready) -> dict[str, Any]:
         await nursery.start(transport.run, handler)
         if settings["peers"]:
             await handler.up.wait()
-        gc.freeze()
         await ready(transport.addrs[0])
         began_cpu_s = time.process_time()
         began_s = trio.current_time()
