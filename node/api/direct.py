@@ -4,6 +4,7 @@ FastAPI says what there is (/openapi.json) and what is wrong with a request. Of 
 the time: it looks through all routes, twice, and solves dependencies that are always the same. Here the same routes are a
 tree of path segments with one Pydantic model each. Whatever does not fit (another method, a value that is not valid, a
 header as a parameter) goes FastAPI's way, which answers it; so there is one description of each route, and one of each error.
+docs/adr/0037-well-formed-requests-go-past-fastapi.md.
 """
 
 import inspect
