@@ -7,18 +7,18 @@ its cache. The page says itself when it shows what the node told it (`first-view
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
 from swarmd.node.bench import history
+from swarmd.node.bench.percentiles import percentiles
 from swarmd.node.bench.state_node import StateNode, base_gate
 from swarmd.node.console.outcome import FAILED, OK
 from swarmd.node.console.output import Output, facts
@@ -72,8 +72,8 @@ def measure(needs: int, runs: int, out: Output) -> dict[str, Any]:
         "needs": needs,
         "runs": runs,
         "load_average": round(os.getloadavg()[0], 2),
-        "first_view": {**_percentiles(views), "goal_ms": GOAL_MS, **cpu},
-        "reads": {name: _percentiles(took) for name, took in reads.items()},
+        "first_view": {**percentiles(views, 1), "goal_ms": GOAL_MS, **cpu},
+        "reads": {name: percentiles(took, 1) for name, took in reads.items()},
     }
 
 
@@ -202,11 +202,3 @@ def _reads(ask: Ask, needs: int) -> dict[str, list[float]]:
                 found.append(1e3 * (time.perf_counter() - began))
                 time.sleep(0.005)  # within the rate of one token
     return took
-
-
-def _percentiles(took: Sequence[float]) -> dict[str, float]:
-    walls = sorted(took)
-    return {
-        "p50_ms": round(statistics.median(walls), 1),
-        "p95_ms": round(walls[min(len(walls) - 1, int(0.95 * len(walls)))], 1),
-    }

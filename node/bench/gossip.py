@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
-from swarmd.node.bench.processes import crew, percentiles
+from swarmd.node.bench.percentiles import percentiles
+from swarmd.node.bench.processes import crew
 from swarmd.protocol.faults import LocalFault
 
 OURS = "swarmd.node.bench.gossip_node"

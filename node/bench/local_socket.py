@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from swarmd.node.bench.processes import crew, percentiles
+from swarmd.node.bench.percentiles import percentiles
+from swarmd.node.bench.processes import crew
 
 _CLIENTS_PER_PROCESS = 10
 _DRAIN_S = 2.0

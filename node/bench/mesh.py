@@ -17,6 +17,7 @@ from typing import Any
 
 import trio
 from swarmd.node.bench.machine import machine
+from swarmd.node.bench.percentiles import percentile
 from swarmd.node.cluster import Cluster
 from swarmd.node.home import socket_path
 from swarmd.node.telemetry.histogram import Histogram
@@ -37,14 +38,6 @@ def echo_need(number: int) -> dict[str, Any]:
         "deadline_s": DEADLINE_S,
         "tasks": [{"capability": "bench.echo", "input": {"value": {"json": number}}}],
     }
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile; 0.0 of nothing."""
-    if not values:
-        return 0.0
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def spread(values: Sequence[float], name: str, digits: int = 2) -> dict[str, float]:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -141,14 +141,3 @@ def _busy_s() -> float | None:
         return None
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """p50_ms, p95_ms, p99_ms by nearest rank; None of nothing."""
-    ordered = sorted(values)
-    return {
-        f"p{share}_ms": round(ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 2)
-        if ordered
-        else None
-        for share in (50, 95, 99)
-    }

@@ -15,7 +15,8 @@ import nacl.signing
 import trio
 from swarmd import policies
 from swarmd.node.bench import history
-from swarmd.node.bench.processes import Ready, percentiles, serve
+from swarmd.node.bench.percentiles import percentiles
+from swarmd.node.bench.processes import Ready, serve
 from swarmd.node.bench.state_views import query_views, rss_mb
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.garbage import Garbage

@@ -12,7 +12,8 @@ from typing import Any
 
 import trio
 from swarmd.node.bench import history
-from swarmd.node.bench.processes import Ready, percentiles, serve
+from swarmd.node.bench.percentiles import percentiles
+from swarmd.node.bench.processes import Ready, serve
 from swarmd.node.bench.state_node import FRAMES_A_TURN, OpenGate, StateNode, base_gate
 from swarmd.node.bench.state_views import rss_mb
 from swarmd.node.garbage import Garbage

@@ -5,7 +5,7 @@ import trio
 from swarmd.node.bench import gossip
 from swarmd.node.bench.envelopes import EnvelopeMaker, arrivals
 from swarmd.node.bench.local_socket import local_socket
-from swarmd.node.bench.processes import percentiles
+from swarmd.node.bench.percentiles import percentiles
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.envelope import parse
 from swarmd.protocol.faults import LocalFault

@@ -16,7 +16,8 @@ from swarmd.node.bench.peers.contenders import Contender, Load, Running
 from swarmd.node.bench.peers.driver import RUN, STORED
 from swarmd.node.bench.peers.tree import cpu_s, memory_mb, tree
 from swarmd.node.bench.peers.work import payload, work
-from swarmd.node.bench.processes import MachineLoad, percentiles
+from swarmd.node.bench.percentiles import percentiles
+from swarmd.node.bench.processes import MachineLoad
 from swarmd.protocol.faults import LocalFault
 
 _TIMEOUT_S = 120.0

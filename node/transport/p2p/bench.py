@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import trio
+from swarmd.node.bench.percentiles import percentiles
 from swarmd.node.transport.p2p.transport import P2PTransport
 
 _STAMP = struct.Struct("!Q")
@@ -69,19 +70,12 @@ def _summary(reports: Sequence[dict[str, Any]], nodes: int, seconds: float) -> d
     sent = sum(report["sent"] for report in reports)
     cpu_s = sum(report["cpu_s"] for report in reports)
 
-    def percentile(share: float) -> float:
-        return (
-            round(latencies[min(len(latencies) - 1, int(len(latencies) * share))], 2) if latencies else -1.0
-        )
-
     return {
         "nodes": nodes,
         "sent": sent,
         "delivered": len(latencies),
         "delivered_ratio": round(len(latencies) / max(1, sent * (nodes - 1)), 5),
-        "p50_ms": percentile(0.5),
-        "p95_ms": percentile(0.95),
-        "p99_ms": percentile(0.99),
+        **percentiles(latencies),
         "cpu_us_per_delivery": round(cpu_s / max(1, len(latencies)) * 1e6, 1),
         "cpu_percent": round(cpu_s / seconds / nodes * 100, 1),
         "drops": sum(report["drops"] for report in reports),
