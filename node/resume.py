@@ -42,8 +42,8 @@ MIN_WORK_S: Final = 0.3
 # While there is work, so many times the CPU of writing the last one is done first; when it is quiet it is written anyway.
 WORK_RATIO: Final = 4.0
 QUIET_SHARE: Final = 0.1
-# A fifth of a millisecond each.
-MAX_LAST_NEEDS: Final = 5_000
+# A quarter of a millisecond each, and somebody waits for the stop.
+MAX_LAST_NEEDS: Final = 2_000
 WRITE_TIMEOUT_S: Final = 120.0
 MIN_FREE_BYTES: Final = 1 << 28
 _MAGIC: Final = b"swarmd resume 1\n"

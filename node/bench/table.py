@@ -198,6 +198,18 @@ SUITES: tuple[Suite, ...] = (
         ),
     ),
     Suite(
+        "curves",
+        ("curves", "--curves", "needs"),
+        tuple(
+            Figure(f"{what}, more by 1,000 needs stored", f"curves.needs.slopes.{key}_per_1000", unit)
+            for what, key, unit in (
+                ("CPU a task", "cpu_ms_per_task", "ms"),
+                ("CPU of a start", "start_cpu_s", "s"),
+                ("memory of a daemon", "rss_mb", "MB"),
+            )
+        ),
+    ),
+    Suite(
         "dashboard",
         ("dashboard",),
         (Figure("first view of a node with 10,000 needs p50", "first_view.p50_ms", "ms", AT_MOST, 300),),
