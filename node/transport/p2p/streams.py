@@ -8,7 +8,14 @@ from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from swarmd.node.transport.p2p.budget import Budget
-from swarmd.node.transport.p2p.sync_wire import LENGTH_BYTES, MAX_HEAD_BYTES, Kind, decode, encode
+from swarmd.node.transport.p2p.sync_wire import (
+    LENGTH_BYTES,
+    MAX_HEAD_BYTES,
+    Kind,
+    decode,
+    encode,
+    encode_head,
+)
 from swarmd.protocol.faults import RemoteFault
 
 # Everything a stream raises when it, its connection or the peer ends.
@@ -104,6 +111,10 @@ class MessageWriter:
 
     def _push(self, kind: Kind, request_id: int, body: bytes) -> trio.Event:
         written = trio.Event()
-        self._queue.append((encode(kind, request_id, body), written))
+        if len(body) > _BATCH_BYTES:
+            self._queue.append((encode_head(kind, request_id, len(body)), trio.Event()))
+            self._queue.append((body, written))
+        else:
+            self._queue.append((encode(kind, request_id, body), written))
         self._filled.set()
         return written

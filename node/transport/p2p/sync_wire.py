@@ -26,8 +26,13 @@ class Kind(IntEnum):
 
 def encode(kind: Kind, request_id: int, body: bytes = b"") -> bytes:
     """One message with its length prefix."""
-    head = b"\x83" + bytes((kind,)) + _head(0x00, request_id) + _head(0x40, len(body))
-    return (len(head) + len(body)).to_bytes(LENGTH_BYTES, "big") + head + body
+    return encode_head(kind, request_id, len(body)) + body
+
+
+def encode_head(kind: Kind, request_id: int, body_bytes: int) -> bytes:
+    """What goes before a body of that length: for large ones, which would have to be copied behind it."""
+    head = b"\x83" + bytes((kind,)) + _head(0x00, request_id) + _head(0x40, body_bytes)
+    return (len(head) + body_bytes).to_bytes(LENGTH_BYTES, "big") + head
 
 
 def decode(message: bytes | bytearray | memoryview) -> tuple[Kind, int, bytes]:
