@@ -113,18 +113,17 @@ def scale_arguments(parser: Parser) -> None:
 
 
 def _borrow(parser: Parser, add_arguments: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Give `parser` the options of a command that can also be run alone, but for --json, which ours has already."""
+    """Give `parser` the options of a command of a room that knows no console."""
     own = argparse.ArgumentParser(add_help=False)
     add_arguments(own)
     for action in own._actions:
-        if action.dest != "json":
-            parser._add_action(action)
+        parser._add_action(action)
 
 
 def run_sim(ctx: Any) -> int:
     from swarmd.simulations.main import main as simulate
 
-    return simulate(ctx.args)
+    return simulate(ctx.args, ctx.out)
 
 
 def run_scale(ctx: Any) -> int:
@@ -186,6 +185,7 @@ def _run(words: list[str], out: Any) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     args = parse(parser, words)
+    out.command = args.command_name
     return attended(load(args.run), Context(args, out, os.environ, parser, tuple(words)))
 
 

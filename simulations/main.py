@@ -5,7 +5,7 @@ import gc
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import BFT, COMMITTEE, ETCD, MAJORITY
@@ -56,15 +56,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-replay", action="store_true", help="skip the replay of journals at the end")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller failing run")
     parser.add_argument("--timing", action="store_true", help="print the speed on stderr")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
 
 
-def main(args: argparse.Namespace) -> int:
-    """0 if every property held, 1 if one did not, 2 for arguments that make no run."""
+class Out(Protocol):
+    """What a command writes to: swarmd.node.console.output.Output is one."""
+
+    @property
+    def as_json(self) -> bool: ...
+
+    def document(self, value: Any) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+def main(args: argparse.Namespace, out: Out) -> int:
+    """0 if every property held, 1 if one did not. LocalFault `usage` for arguments that make no run."""
     names = () if args.nemesis == "none" else tuple(name for name in args.nemesis.split(",") if name)
     try:
         config = Config(
@@ -86,8 +96,7 @@ def main(args: argparse.Namespace) -> int:
             transfers=args.transfers,
         )
     except LocalFault as fault:
-        print(f"swarmd sim run: {fault} ({fault.fix})", file=sys.stderr)
-        return 2
+        raise LocalFault("usage", fault.message, fix=fault.fix) from None
     report, took_s = timed(config)
     if args.timing:
         rate = report.admissions / took_s
@@ -100,7 +109,10 @@ def main(args: argparse.Namespace) -> int:
         body["reproduce"] = command(config)
         if not args.no_shrink:
             body["shrunk"] = _shrunk(report)
-    print(json.dumps(body, sort_keys=True) if args.json else _text(body))
+    if out.as_json:
+        out.document(body)
+    else:
+        out.line(_text(body))
     return 1 if report.violations else 0
 
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import runpy
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +27,88 @@ settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 for _name in [name for name in os.environ if name.startswith("SWARMD_")]:
     del os.environ[_name]
+
+
+RECORDER = Path(__file__).parent / "recorder"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever swarmd a test runs, here or in a process, keeps what it writes with --json (tests/recorder)."""
+    kept = Path(tempfile.mkdtemp(prefix="swarmd-documents-"))
+    os.environ["CLI_DOCUMENTS"] = str(kept / "documents.jsonl")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(RECORDER), os.environ.get("PYTHONPATH"))))
+    runpy.run_path(str(RECORDER / "sitecustomize.py"))
+    config.stash[DOCUMENTS] = Documents(kept / "documents.jsonl")
+    config.add_cleanup(lambda: shutil.rmtree(kept, ignore_errors=True))
+
+
+class Documents:
+    """What has been written with --json since the tests began, held against the schemas of the commands."""
+
+    def __init__(self, file: Path) -> None:
+        self.seen: set[str] = set()
+        self._file = file
+        self._read = 0
+        self._validators: dict[str, Any] = {}
+
+    def skip(self) -> None:
+        """What is there is no swarmd's: a test made it up."""
+        list(self._new())
+
+    def wrong(self) -> list[str]:
+        """What was written since the last look and is not as its schema says."""
+        found = []
+        for kept in self._new():
+            self.seen.add(kept["command"])
+            found += [f"{kept['test']}: {each}" for each in self.faults(kept["command"], kept["document"])]
+        return found
+
+    def faults(self, command: str, document: Any) -> list[str]:
+        """Where a document is not as the schema of its command says."""
+        # Late: most tests run no command.
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import best_match
+        from swarmd.node.console.documents import DOCUMENTS, ERROR
+
+        failed = isinstance(document, dict) and set(document) == {"error"}
+        name = "an error" if failed else f"swarmd {command}"
+        if name not in self._validators:
+            if not failed and command not in DOCUMENTS:
+                return [f"{name} has no schema in node/console/documents"]
+            self._validators[name] = Draft202012Validator(ERROR if failed else DOCUMENTS[command])
+        error = best_match(self._validators[name].iter_errors(document))
+        return [] if error is None else [f"{name}, {error.json_path}: {error.message[:500]}"]
+
+    def _new(self) -> Iterator[dict[str, Any]]:
+        if not self._file.exists():
+            return
+        with open(self._file, "rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._read += len(line)
+                    yield json.loads(line)
+
+
+DOCUMENTS = pytest.StashKey[Documents]()
+
+
+@pytest.fixture
+def documents(pytestconfig: pytest.Config) -> Documents:
+    return pytestconfig.stash[DOCUMENTS]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test whose swarmd writes what no schema says fails, whatever else it looks at."""
+    try:
+        return (yield)
+    finally:
+        found = item.config.stash[DOCUMENTS]
+        if "canned" in getattr(item, "fixturenames", ()):
+            found.skip()
+        if wrong := found.wrong():
+            pytest.fail("\n".join(wrong), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`swarmd invite`, `swarmd join`, `swarmd seeds`."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -91,7 +92,10 @@ def run_seeds_sign(ctx: Context) -> int:
     now_s = int(time.time())
     expires_s = now_s + ctx.args.ttl * 86_400
     text = sign_seeds(genesis.mesh_name, identity.did, ctx.args.addrs, now_s, expires_s, identity.sign)
-    ctx.out.line(text.rstrip())
+    if ctx.out.as_json:
+        ctx.out.document(json.loads(text))
+    else:
+        ctx.out.line(text.rstrip())
     return OK
 
 

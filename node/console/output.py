@@ -64,6 +64,7 @@ class Output:
         err: TextIO | None = None,
     ) -> None:
         self.as_json = as_json
+        self.command = ""  # whose documents it writes, such as "need list": each has its schema (documents/)
         self.quiet = quiet
         self.color = color and "NO_COLOR" not in os.environ
         self._out = sys.stdout if out is None else out

@@ -72,7 +72,7 @@ class Commands:
             epilog=f"example:\n  {example}",
             parents=[self._common],
         )
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, command_name=_name(parser))
         return parser
 
     def group(self, name: str, text: str, example: str, run: str = "") -> "Commands":
@@ -85,8 +85,13 @@ class Commands:
             parents=[self._common],
         )
         if run:
-            parser.set_defaults(run=run)
+            parser.set_defaults(run=run, command_name=_name(parser))
         return Commands(parser, self._common, required=not run)
+
+
+def _name(parser: argparse.ArgumentParser) -> str:
+    """`need list`: the words that lead to a command."""
+    return parser.prog.partition(" ")[2]
 
 
 def later(target: str) -> Callable[[argparse.ArgumentParser], None]:

@@ -1,4 +1,4 @@
-"""The reference as Markdown, made of the code: commands, settings, the HTTP API, kinds of envelopes, error codes.
+"""The reference as Markdown, made of the code: commands, their documents, settings, the HTTP API, kinds of envelopes, error codes.
 
 `docs/.site/hook.py` puts the pages into the site that `make docs` builds.
 """
@@ -15,9 +15,11 @@ from pathlib import Path
 from swarmd.node.api.app import declared
 from swarmd.node.config import PREFIX, Config, Loaded
 from swarmd.node.console.described import Argument, Described, describe
+from swarmd.node.console.documents import DOCUMENTS, ERROR
 from swarmd.node.console.outcome import _BY_CODE, MEANING, REFUSED
 from swarmd.node.console.reference_api import api
-from swarmd.node.console.schema_text import cell
+from swarmd.node.console.schema_text import cell, rows, table
+from swarmd.node.console.schemas import every_schema, forms
 
 ROOMS = ("protocol", "bootstrap", "node", "policies", "simulations", "contracts")
 # Fault -> whose it is
@@ -34,6 +36,8 @@ def pages(parser: argparse.ArgumentParser, root: Path) -> dict[str, str]:
     document = declared()
     return {
         "reference/commands.md": commands(list(describe(parser))),
+        "reference/documents.md": documents(),
+        "reference/documents.json": json.dumps(every_schema(), indent=1) + "\n",
         "reference/settings.md": settings(),
         "reference/api.md": api(document),
         "reference/openapi.json": json.dumps(document, indent=1) + "\n",
@@ -73,6 +77,32 @@ def commands(found: list[Described]) -> str:
 def _row(argument: Argument) -> str:
     required = " (required)" if argument.required and argument.names else ""
     return f"| `{cell(argument.label)}` | {cell(argument.help)}{required} |"
+
+
+def documents() -> str:
+    """What each command writes with --json; commands that write the same are shown once."""
+    lines = [
+        "# Documents",
+        "",
+        "What each command writes with `--json`: one document, or where it streams a document a line. `?` marks what may be",
+        "absent; a property that is not here there is not. The same as JSON Schema: `swarmd schema COMMAND --json`, or all of",
+        "it in [documents.json](documents.json).",
+        "",
+    ]
+    shown: dict[int, str] = {}
+    for name, schema in {"(when it fails)": ERROR, **DOCUMENTS}.items():
+        lines += [f"## swarmd {name}", ""]
+        if schema.get("description"):
+            lines += [f"{schema['description'][0].upper()}{schema['description'][1:]}.", ""]
+        if id(schema) in shown:
+            lines += [f"As of `swarmd {shown[id(schema)]}`.", ""]
+            continue
+        shown[id(schema)] = name
+        for number, form in enumerate(forms(schema)):
+            lines += ["or", ""] if number else []
+            found = [(f"`{path}`", kind, text) for path, kind, text in rows(form, str)]
+            lines += table(("property", "type", "meaning"), found) or ["Any object.", ""]
+    return "\n".join(lines)
 
 
 def settings() -> str:

@@ -45,7 +45,7 @@ def rows(schema: Schema, link: Link, path: str = "", depth: int = 0) -> Iterator
     for name, each in schema.get("properties", {}).items():
         mark = "" if name in required else "?"
         at = f"{path}{name}"
-        yield f"{at}{mark}", type_text(each, link), meaning(each)
+        yield f"{at}{mark}", type_text(each, link), meaning(each) or meaning(each.get("items") or {})
         yield from _within(each, link, at, depth)
 
 
@@ -69,7 +69,7 @@ def meaning(schema: Schema) -> str:
         bounds = [
             f"{word} {schema[key]:g}"
             for word, key in (("at least", least), ("at most", most))
-            if key in schema
+            if schema.get(key, 0 if word == "at least" else None) not in (None, 0)
         ]
         if bounds:
             text.append(" and ".join(bounds) + unit)

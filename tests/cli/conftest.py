@@ -7,17 +7,14 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import trio
-from jsonschema import Draft202012Validator
-from swarmd.cli import build_parser, main
-from swarmd.node.console.completion import walk
+from swarmd.cli import main
 from swarmd.node.home import socket_path
 from swarmd.node.transport.local import LocalCall, LocalServer
 from swarmd.protocol.faults import LocalFault
@@ -39,7 +36,6 @@ class Ran:
 
 
 Run = Callable[..., Ran]
-Check = Callable[[Sequence[str], str], None]
 
 
 @pytest.fixture
@@ -51,44 +47,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def swarmd(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, check_documents: Check) -> Run:
+def swarmd(capsys: pytest.CaptureFixture[str]) -> Run:
     """`swarmd("need list", "--json")`: the words of the first argument, then the others as they are."""
 
     def run(words: str, *more: str) -> Ran:
         capsys.readouterr()
         code = main([*shlex.split(words), *more])
         captured = capsys.readouterr()
-        if "canned" not in request.fixturenames:  # whose answers the test makes up
-            check_documents([*shlex.split(words), *more], captured.out)
         return Ran(code, captured.out, captured.err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def check_documents(repo: Path) -> Check:
-    """What a command wrote with --json is as docs/schemas/commands.json says; AssertionError if not."""
-    whole = json.loads((repo / "docs" / "schemas" / "commands.json").read_text("utf-8"))
-    known = {node.words for node in walk(build_parser())}
-
-    def check(words: Sequence[str], out: str) -> None:
-        own = words[: words.index("--")] if "--" in words else words
-        if "--json" not in own or "--help" in own or "--version" in own:
-            return
-        command: tuple[str, ...] = ()
-        for word in own:
-            if (*command, word) in known:
-                command = (*command, word)
-        name = " ".join(command)
-        for line in out.splitlines():
-            document = json.loads(line)
-            failed = isinstance(document, dict) and set(document) == {"error"}
-            if failed or name in whole["commands"]:
-                schema = {"$ref": "#/error"} if failed else {"$ref": f"#/commands/{quote(name)}"}
-                found = Draft202012Validator({**whole, **schema}).iter_errors(document)
-                assert not [f"{name} {error.json_path}: {error.message}" for error in found]
-
-    return check
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def test_the_commands_that_there_are() -> None:
             "topic watch",
             "version",
             "completion",
+            "schema",
             "dashboard",
         ),
         *("api status", "token create", "token list", "token revoke"),

@@ -12,6 +12,7 @@ from swarmd.cli import build_parser
 from swarmd.node.api.app import declared
 from swarmd.node.config import NAMES
 from swarmd.node.console.completion import walk
+from swarmd.node.console.documents import DOCUMENTS
 from swarmd.node.console.reference import pages
 from swarmd.node.console.schema_text import rows
 from swarmd.protocol.kinds import KINDS
@@ -68,7 +69,7 @@ def test_every_page_is_there(site: Path, repo: Path) -> None:
         assert (site / page.relative_to(repo / "docs")).with_suffix(".html").exists(), page
     for name in (
         "index",
-        *(f"reference/{each}" for each in ("api", "commands", "errors", "kinds", "settings")),
+        *(f"reference/{each}" for each in ("api", "commands", "documents", "errors", "kinds", "settings")),
     ):
         assert (site / f"{name}.html").exists()
 
@@ -84,6 +85,11 @@ def test_the_reference_has_all_of_the_code(repo: Path) -> None:
         assert f"| `{name}` | `SWARMD_{name.upper()}` |" in found["reference/settings.md"]
     for kind in KINDS:
         assert f"\n## {kind}\n" in found["reference/kinds.md"]
+    documents = found["reference/documents.md"]
+    for name in DOCUMENTS:
+        assert f"\n## swarmd {name}\n" in documents
+    assert "| `needs[].created_ns` | integer | nanoseconds since 1970 |" in documents
+    assert json.loads(found["reference/documents.json"])["commands"].keys() == DOCUMENTS.keys()
     errors = found["reference/errors.md"]
     for row in (
         "| `daemon-not-running` | the caller's: nothing was changed | 3 |",

@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import duration_s
+from swarmd.node.console.grammar.values import patience_s
 from swarmd.node.console.parser import Commands
 
 
@@ -61,5 +61,5 @@ def _waiting(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="TEXT", help="a name of this payment: asked again with it, it is made once"
     )
     parser.add_argument(
-        "--wait", type=duration_s, metavar="TIME", help="how long to wait for it (10s; 0s: not)"
+        "--wait", type=patience_s, metavar="TIME", help="how long to wait for it (10s; 0s: not)"
     )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from swarmd.node.console.grammar.values import duration_s
+from swarmd.node.console.grammar.values import patience_s
 from swarmd.node.console.parser import Commands
 
 _WHERE = "Through the daemon while it runs, else in the home's folder."
@@ -20,10 +20,6 @@ def byte_count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value * _UNITS.get(unit, 1)
-
-
-def grace_s(text: str) -> float:
-    return 0.0 if text in ("0", "0s") else duration_s(text)
 
 
 def add(commands: Commands) -> None:
@@ -120,7 +116,7 @@ def _care(content: Commands) -> None:
     )
     gc.add_argument(
         "--grace",
-        type=grace_s,
+        type=patience_s,
         default=3_600.0,
         metavar="TIME",
         help="leave what was put since then, such as 10m or 0 (default: 1h)",

@@ -80,6 +80,17 @@ def add(commands: Commands) -> None:
         "source <(swarmd completion bash)",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    schema = commands.add(
+        "schema",
+        "schemas:run_schema",
+        "say what the documents are that a command writes with --json",
+        "swarmd schema need list --json",
+        "With --json the JSON Schema (2020-12): of one command, or of all and of errors. A later version may add\n"
+        "properties; those that there are keep their meaning and type.",
+    )
+    schema.add_argument(
+        "command_words", nargs="*", metavar="COMMAND", help="such as: need list (default: all)"
+    )
     man = commands.add(
         "man",
         "manual:run_man",

@@ -23,6 +23,11 @@ def duration_s(text: str) -> float:
     return value
 
 
+def patience_s(text: str) -> float:
+    """As `duration_s`, and 0: not to wait at all."""
+    return 0.0 if text in ("0", "0s") else duration_s(text)
+
+
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:

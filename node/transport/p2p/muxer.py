@@ -218,7 +218,9 @@ class MeshYamux(Yamux):
         )
 
     def hold(self, count: int) -> None:
-        """So many bytes more are buffered for the peer; fewer, if negative."""
+        """So many bytes more are buffered for the peer; fewer, if negative. What a closed connection held is let go of."""
+        if self._cleaned:
+            return
         self.buffered_bytes += count
         self.budget.hold(self.peer_id, count)
 
@@ -229,7 +231,9 @@ class MeshYamux(Yamux):
     # Sending.
 
     def push(self, data: bytes) -> None:
-        """Queue a frame for the writer, without waiting."""
+        """Queue a frame for the writer, without waiting. A closed connection has none."""
+        if self._cleaned:
+            return
         self._outbox.append(data)
         self._outbox_bytes += len(data)
         self.budget.hold(self.peer_id, len(data))
@@ -499,10 +503,10 @@ class MeshYamux(Yamux):
     async def _cleanup_on_error(self) -> None:
         if self._cleaned:
             return
-        self._cleaned = True
         streams = list(self.streams.values())
-        # Nobody reads on: what is buffered goes with the connection.
+        # What is buffered goes with the connection, whoever still reads some of it.
         self.hold(-self.buffered_bytes)
+        self._cleaned = True
         self.budget.hold(self.peer_id, -self._outbox_bytes)
         self._outbox.clear()
         self._outbox_bytes = 0
