@@ -68,14 +68,15 @@ class Documents:
         # Late: most tests run no command.
         from jsonschema import Draft202012Validator
         from jsonschema.exceptions import best_match
-        from swarmd.node.console.documents import DOCUMENTS, ERROR
+        from swarmd.node.console.documents import ERROR, schema_of
 
         failed = isinstance(document, dict) and set(document) == {"error"}
         name = "an error" if failed else f"swarmd {command}"
         if name not in self._validators:
-            if not failed and command not in DOCUMENTS:
+            schema = ERROR if failed else schema_of(command)
+            if schema is None:
                 return [f"{name} has no schema in node/console/documents"]
-            self._validators[name] = Draft202012Validator(ERROR if failed else DOCUMENTS[command])
+            self._validators[name] = Draft202012Validator(schema)
         error = best_match(self._validators[name].iter_errors(document))
         return [] if error is None else [f"{name}, {error.json_path}: {error.message[:500]}"]
 

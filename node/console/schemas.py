@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.documents import DIALECT, DOCUMENTS, ERROR
+from swarmd.node.console.documents import DIALECT, DOCUMENTS, ERROR, schema_of
 from swarmd.node.console.documents.shapes import Schema
 from swarmd.node.console.outcome import OK, UsageFault
 from swarmd.node.console.output import WHOLE, table
@@ -15,7 +15,8 @@ from swarmd.node.version import version
 
 def run_schema(ctx: Context) -> int:
     out, name = ctx.out, " ".join(ctx.args.command_words)
-    if name and name not in DOCUMENTS:
+    schema = schema_of(name)
+    if name and schema is None:
         near = difflib.get_close_matches(name, DOCUMENTS, 1)
         below = [each for each in DOCUMENTS if each.startswith(f"{name} ")]
         fix = (
@@ -27,12 +28,12 @@ def run_schema(ctx: Context) -> int:
         )
         raise UsageFault(f"no command {name!r} that writes documents", fix=fix)
     if out.as_json:
-        out.document(schema_of(name) if name else every_schema())
-    elif not name or out.quiet:
+        out.document(every_schema() if schema is None else titled(name, schema))
+    elif schema is None or out.quiet:
         for each in [name] if name else DOCUMENTS:
             out.line(each)
     else:
-        for number, form in enumerate(forms(DOCUMENTS[name])):
+        for number, form in enumerate(forms(schema)):
             if number:
                 out.line("or")
             out.print(table([("property", WHOLE), "type", "meaning"], list(rows(form, str))))
@@ -46,10 +47,10 @@ def forms(schema: Schema) -> Sequence[Schema]:
     return found
 
 
-def schema_of(name: str) -> dict[str, Any]:
+def titled(name: str, schema: Schema) -> dict[str, Any]:
     """The JSON Schema of the documents of a command."""
     title = f"swarmd {name} --json, of swarmd {version()}"
-    return {"$schema": DIALECT, "title": title, **DOCUMENTS[name]}
+    return {"$schema": DIALECT, "title": title, **schema}
 
 
 def every_schema() -> dict[str, Any]:

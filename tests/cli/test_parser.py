@@ -36,6 +36,7 @@ def test_the_commands_that_there_are() -> None:
             "version",
             "completion",
             "schema",
+            "ids",
             "dashboard",
         ),
         *("api status", "token create", "token list", "token revoke"),

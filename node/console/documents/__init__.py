@@ -30,7 +30,7 @@ ERROR: Schema = record(
         docs=text(),
     )
 )
-# "need list" -> its document, or each of the documents that it writes a line each
+# "need list" -> its document, or each of the documents that it writes a line each; "bench" -> that of each benchmark
 DOCUMENTS: Mapping[str, Schema] = {
     name: schema
     for family in (
@@ -48,3 +48,8 @@ DOCUMENTS: Mapping[str, Schema] = {
     )
     for name, schema in family.DOCUMENTS.items()
 }
+
+
+def schema_of(command: str) -> Schema | None:
+    """Of "need list"; None if there is no such command."""
+    return DOCUMENTS.get("bench" if command.startswith("bench ") else command)

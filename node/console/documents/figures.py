@@ -34,11 +34,6 @@ _OWNER = record(
 )
 # What they measure changes with what there is to measure, so only its form is said; docs/performance.md says what is what.
 _FIGURES: Schema = named(ANY, "figures by name; the end of a name is its unit")
-_BENCHMARKS = (
-    *("mesh", "gossip", "content", "decide", "heal", "growth", "policy", "state", "money", "api", "start"),
-    *("all", "compare", "dashboard", "idle", "hour", "peers"),
-)
-
 DOCUMENTS: Mapping[str, Schema] = {
     "analytics": record(
         behind_s=DURATION_S,
@@ -71,7 +66,7 @@ DOCUMENTS: Mapping[str, Schema] = {
         checks=named(YES),
         stages_ms=named(NUMBER),
     ),
-    **{f"bench {name}": _FIGURES for name in _BENCHMARKS},
+    "bench": _FIGURES,  # each of them
     "chaos run": either(
         report("what was done to the mesh, and what held", seed=COUNT, violations=many(ANY)),
         # --check: what this machine refuses; --clean: what was removed

@@ -237,6 +237,7 @@ DOCUMENTS: Mapping[str, Schema] = {
     "metrics": record(content_type=TEXT, text=TEXT),
     "completion": record(shell=TEXT, script=TEXT),
     "schema": named(ANY, "a JSON Schema"),
+    "ids": record(ids=many(record(id=TEXT, hint=TEXT))),
     "man": record(folder=TEXT, pages=many(TEXT)),
     "service install": either(
         more(SERVICE, changed=YES, started=YES), more(SERVICE, text=text("with --print"))

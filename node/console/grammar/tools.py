@@ -3,6 +3,12 @@
 from swarmd.node.console.grammar.values import positive, seconds, timeout_flag
 from swarmd.node.console.parser import Commands
 
+# As node/console/ids.py has them, which is not loaded to parse a command line.
+ID_KINDS = (
+    *("needs", "escrows", "peers", "dids", "agents", "capabilities", "channels", "tokens", "pins"),
+    *("capsules", "epochs"),
+)
+
 
 def add(commands: Commands) -> None:
     config = commands.group("config", "the node's settings", "swarmd config show")
@@ -80,6 +86,14 @@ def add(commands: Commands) -> None:
         "source <(swarmd completion bash)",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    ids = commands.add(
+        "ids",
+        "ids:run_ids",
+        "list the ids that may stand in a command line, as completion in a shell asks for them",
+        "swarmd ids needs -q",
+        "Each with a hint beside it. Nothing if no daemon answers within a second.",
+    )
+    ids.add_argument("kind", choices=ID_KINDS)
     schema = commands.add(
         "schema",
         "schemas:run_schema",
