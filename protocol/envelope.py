@@ -233,6 +233,7 @@ def need_id(owner: str, fund_seq: int) -> str:
     return "need-" + b32encode(digest[:20]).decode("ascii").lower()
 
 
+@lru_cache(maxsize=64)  # asked for at each look at a ballot
 def epoch_thread(epoch: int) -> str:
     """The thread of the ballot about the checkpoint that opens `epoch`."""
     digest = sha256(b"swarmd/epoch/1\0" + epoch.to_bytes(8, "big")).digest()

@@ -1,6 +1,5 @@
 """What the rules of work take as given: genesis, and the rosters that checkpoints fixed."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -16,12 +15,15 @@ class Seats:
     `places`: member -> its place among them, from 0.
     """
 
-    __slots__ = ("places", "roster", "weights")
+    __slots__ = ("k_plan", "k_result", "mode", "places", "roster", "weights")
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, genesis: Genesis) -> None:
         self.roster = roster
         self.places = {did: place for place, did in enumerate(roster.members)}
         self.weights = tuple(sorted(roster.weights.items()))
+        self.mode = genesis.quorum_mode
+        self.k_plan = committee.k_plan(len(roster.members), genesis)
+        self.k_result = committee.k_result(len(roster.members), genesis, roster.bootstrap)
 
 
 # Nearly every envelope of a need asks for its committees again. A `Seats` never changes.
@@ -32,16 +34,14 @@ def _drawn(
     thread: str,
     task: str,
     epoch: int,
-    k: int,
     exclude: tuple[str, ...],
     gone: frozenset[str],
-    mode: str,
 ) -> Committee:
-    roster = seats.roster
+    roster, k = seats.roster, seats.k_plan if purpose == "plan" else seats.k_result
     order = committee.ranked(roster.members, purpose, thread, task, epoch, seats.weights, roster.beacon)
     if gone:
         order = tuple(did for did in order if did not in gone)
-    return committee.draw(order, k, exclude, mode)
+    return committee.draw(order, k, exclude, seats.mode)
 
 
 @dataclass(slots=True)
@@ -80,14 +80,14 @@ class Terms:
         roster, seats = self.rosters[epoch], self._seats.get(epoch)
         if seats is None or seats.roster is not roster:
             self._seats = {n: kept for n, kept in self._seats.items() if self.rosters.get(n) is kept.roster}
-            seats = self._seats[epoch] = Seats(roster)
+            seats = self._seats[epoch] = Seats(roster, self.genesis)
         return seats
 
     def k_plan(self, epoch: int) -> int:
-        return committee.k_plan(len(self.roster(epoch)), self.genesis)
+        return self.seats(epoch).k_plan
 
     def k_result(self, epoch: int) -> int:
-        return committee.k_result(len(self.roster(epoch)), self.genesis, in_bootstrap(self, epoch))
+        return self.seats(epoch).k_result
 
     def draw(
         self,
@@ -95,15 +95,14 @@ class Terms:
         thread: str,
         task: str,
         epoch: int,
-        k: int,
-        exclude: Collection[str],
-        gone: Collection[str] = (),
+        exclude: tuple[str, ...],
+        gone: frozenset[str] = frozenset(),
     ) -> Committee:
-        """A committee of `epoch`. `exclude` sit in it only if nobody else is left, those who are `gone` never."""
-        mode = self.genesis.quorum_mode
-        return _drawn(
-            self.seats(epoch), purpose, thread, task, epoch, k, tuple(exclude), frozenset(gone), mode
-        )
+        """A committee of `epoch`, of K_plan for "plan" and K_result for other purposes.
+
+        `exclude` sit in it only if nobody else is left, those who are `gone` never.
+        """
+        return _drawn(self.seats(epoch), purpose, thread, task, epoch, exclude, gone)
 
 
 def in_bootstrap(terms: Terms, epoch: int) -> bool:

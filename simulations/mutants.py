@@ -85,8 +85,8 @@ MUTANTS: dict[str, Mutant] = {
     "worker-judges-itself": Mutant(
         "the worker sits in the committee about its own result",
         "work.committees",
-        "terms.k_result(draw), (need.owner, worker),",
-        "terms.k_result(draw), (need.owner,),",
+        "draw, (need.owner, worker), abstained",
+        "draw, (need.owner,), abstained",
     ),
     "even-committee": Mutant(
         "committees have 2K members, so two halves can each decide",

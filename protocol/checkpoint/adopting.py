@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from swarmd.protocol import bonds, limits
 from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
+from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
 from swarmd.protocol.escrow import settling as escrow_settling
 from swarmd.protocol.faults import CorruptState
@@ -41,7 +42,7 @@ def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
         if (need := state.needs.get(name)) is not None
         and (
             any(decide.epoch < max(record.draws) for decide in need.decides.values())
-            or need.envelope != parse(record.envelopes[0]).id
+            or need.envelope != dag_cbor_cid(record.envelopes[0])
             or need.draws[0] != record.draws[0]
         )
     )
@@ -62,7 +63,7 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
             _reopen(state, record, ())
         elif name in threads:
             # A need that begins anew from another NEED, or another draw, lost nothing to an epoch.
-            same = (need.envelope, need.draws[0]) == (parse(record.envelopes[0]).id, record.draws[0])
+            same = (need.envelope, need.draws[0]) == (dag_cbor_cid(record.envelopes[0]), record.draws[0])
             old = [d for d in need.decides.values() if same and d.epoch < max(record.draws)]
             orphans = {d.id: d.decider for d in old}
             _reopen(state, record, threads[name])
@@ -70,7 +71,8 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
                 done.orphaned[name] = orphans
         else:
             _fix(state, need, record)
-            done.todo += [e for raw in record.envelopes if (e := parse(raw)).id not in need.seen]
+            # Most of them are here: what they hash to says so before anything of them is decoded.
+            done.todo += [parse(raw) for raw in record.envelopes if dag_cbor_cid(raw) not in need.seen]
     _pool(state, snapshot)
     keeping.let_go(state, snapshot.shadow, snapshot.accounts, snapshot.epoch)
     _settle(state, snapshot)
@@ -157,8 +159,9 @@ def _let_go(state: State, snapshot: Snapshot) -> None:
 
 def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     """Derive a need from its envelopes, with what the checkpoint fixed; what we had done about it was for another plan."""
-    every = {envelope.id: envelope for envelope in (*map(parse, record.envelopes), *more)}
-    first = parse(record.envelopes[0])
+    known = [parse(raw) for raw in record.envelopes]
+    every = {envelope.id: envelope for envelope in (*known, *more)}
+    first = known[0]
     need = opening.open_need(first, state.genesis.challenge_window_s)
     _set(need, record)
     for envelope in sorted(every.values(), key=lambda e: (e.lamport, e.id)):

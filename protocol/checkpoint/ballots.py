@@ -7,6 +7,7 @@ the epoch after the next, so certificates form a chain from genesis on.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from swarmd.protocol import kinds
@@ -30,6 +31,7 @@ DECIDE_BACKUP_NS = 2 * S_NS
 MIN_EPOCH_NS = 10 * S_NS  # nobody but the committee as a whole can make epochs follow each other faster
 
 
+@lru_cache(maxsize=64)  # every ballot asks for it again
 def epoch_committee(roster: tuple[str, ...], epoch: int) -> Committee:
     """Who ends `epoch`: drawn from its roster."""
     return committee.draw(committee.ranked(roster, "epoch", "", "", epoch), K, ())

@@ -11,6 +11,7 @@ from swarmd.protocol.batch import Batch
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
+from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import parse
 from swarmd.protocol.escrow import money as escrow_money
 from swarmd.protocol.escrow import settling as escrow_settling
@@ -75,7 +76,7 @@ class Maker:
         self._parked = dict(base.parked) if base is not None else {}
         if base is not None:
             for need in base.open.values():
-                self._raws[need.id] = {parse(raw).id: raw for raw in need.envelopes}
+                self._raws[need.id] = {dag_cbor_cid(raw): raw for raw in need.envelopes}
             for raw in base.parked:
                 envelope = parse(raw)
                 self._raws.setdefault(envelope.thread, {})[envelope.id] = raw

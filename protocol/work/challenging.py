@@ -55,8 +55,7 @@ def review_committee(
     Challenges of one result meet one committee but for the challenger, so nobody can draw until it likes the draw.
     """
     part = {need.owner, final.worker, challenger, *final.judges} | abstained
-    k = terms.k_result(final.epoch)
-    return terms.draw("challenge", need.id, final.task, final.epoch, k, (), part)
+    return terms.draw("challenge", need.id, final.task, final.epoch, (), frozenset(part))
 
 
 def outcome(need: Need, challenge: Challenge) -> str:

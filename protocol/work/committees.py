@@ -14,7 +14,7 @@ from swarmd.protocol.work.void import Void
 
 def plan_committee(terms: Terms, need: Need, draw: int) -> Committee:
     """The committee of epoch `draw` for `need`: drawn from that roster, the owner only if nobody else is there."""
-    return terms.draw("plan", need.id, "", draw, terms.k_plan(draw), (need.owner,))
+    return terms.draw("plan", need.id, "", draw, (need.owner,))
 
 
 def result_committee(
@@ -24,7 +24,7 @@ def result_committee(
 
     `draw` is the epoch of the decision that the worker works by: a result is judged by the roster it was promised.
     """
-    return terms.draw("result", need.id, task, draw, terms.k_result(draw), (need.owner, worker), abstained)
+    return terms.draw("result", need.id, task, draw, (need.owner, worker), abstained)
 
 
 def abstained(need: Need, refs: Any, commit: bytes) -> frozenset[str]:
