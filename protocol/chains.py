@@ -65,6 +65,7 @@ class Chains:
         self._dirty: set[int] = set(range(limits.BUCKETS))
         self._roots: list[bytes] = [b""] * limits.BUCKETS
         self._by_bucket: dict[int, dict[Chain, Head]] = {}
+        self._sorted: dict[int, list[Chain]] = {}  # of buckets that no chain came to since
 
     def next_of(self, chain: Chain) -> tuple[int, bytes]:
         """(seq, prev) of the next batch of a chain."""
@@ -78,9 +79,12 @@ class Chains:
         self.restore(chain, Head(batch.seq, batch.hash, last.lamport, last.ts_ns))
 
     def restore(self, chain: Chain, head: Head) -> None:
+        bucket = chain[2]
+        if chain not in self.heads:
+            self._sorted.pop(bucket, None)
         self.heads[chain] = head
-        self._by_bucket.setdefault(chain[2], {})[chain] = head
-        self._dirty.add(chain[2])
+        self._by_bucket.setdefault(bucket, {})[chain] = head
+        self._dirty.add(bucket)
 
     def order(self, batch: Batch, now_ns: int, lamport: int) -> tuple[list[Batch], Gap | None]:
         """What `batch` (not known yet) lets us admit, in order; and the gap before it, if it came early.
@@ -125,15 +129,21 @@ class Chains:
         """256 hashes of 32 bytes, each over the heads of a bucket's chains: equal iff the chains are."""
         for bucket in self._dirty:
             digest = sha256(b"swarmd/bucket/1\0")
-            chains = self._by_bucket.get(bucket, {})
-            for chain in sorted(chains):
-                digest.update(f"{chain[0]}\0{chain[1]}\0{chains[chain].seq}\0".encode())
-                digest.update(chains[chain].hash)
+            for chain, head in self._in_order(bucket):
+                digest.update(f"{chain[0]}\0{chain[1]}\0{head.seq}\0".encode() + head.hash)
             self._roots[bucket] = digest.digest()
         self._dirty.clear()
         return list(self._roots)
 
     def vector(self, bucket: int) -> Iterator[tuple[Chain, int]]:
         """(chain, last seq) of every chain of a bucket."""
-        for chain, head in sorted(self._by_bucket.get(bucket, {}).items()):
-            yield chain, head.seq
+        return ((chain, head.seq) for chain, head in self._in_order(bucket))
+
+    def _in_order(self, bucket: int) -> Iterator[tuple[Chain, Head]]:
+        heads = self._by_bucket.get(bucket)
+        if not heads:
+            return iter(())
+        order = self._sorted.get(bucket)
+        if order is None:
+            order = self._sorted[bucket] = sorted(heads)
+        return ((chain, heads[chain]) for chain in order)

@@ -63,9 +63,12 @@ def step(state: State, given: Input) -> list[Effect]:
     if not state.epoch_since_ns:
         state.epoch_since_ns = state.now_ns
         ballots.attend(state, out)
-    _attend_funded(state, out)
-    money.stir(state, out)
-    anchoring.attend(state, out)
+    if state.ledger.newly_funded:
+        _attend_funded(state, out)
+    if state.ledger.stirred:
+        money.stir(state, out)
+    if state.receipts:
+        anchoring.attend(state, out)
     invariants.check(state)
     return out
 
@@ -107,6 +110,10 @@ def _deny(state: State, envelope: Envelope, reason: str, out: list[Effect]) -> N
     need.void[envelope.id] = f"denied by policy: {reason}"
 
 
+# What a word of these kinds stakes is entered into its sender's account, wherever it is heard and whatever else it says.
+_LOCKS = {kinds.CHALLENGE: bonds.lock, kinds.ESCROW: escrow_taking.lock}
+
+
 def _take(state: State, first: Envelope, out: list[Effect]) -> None:
     """Take an envelope and then those that waited for it."""
     todo = [first]
@@ -116,8 +123,9 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
         if envelope.epoch > state.epoch:
             _park_ahead(state, envelope, out)
             continue
-        bonds.lock(state, envelope)
-        escrow_taking.lock(state, envelope)
+        lock = _LOCKS.get(envelope.kind)
+        if lock is not None:
+            lock(state, envelope)
         need = state.needs.get(thread)
         if need is None:
             if thread.startswith("escrow-"):
@@ -145,9 +153,14 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             todo.extend(_unpark(state, thread, b""))
             todo.extend(_unpark(state, thread, envelope.id))
             continue
-        if envelope.id in need.seen:
+        seen = need.seen
+        if envelope.id in seen:
             continue
-        missing = next((ref for ref in envelope.refs if ref not in need.seen), None)
+        missing = None
+        for ref in envelope.refs:
+            if ref not in seen:
+                missing = ref
+                break
         if missing is not None:
             _park(state, envelope, bytes(missing), out)
             continue
@@ -213,7 +226,9 @@ def _park(state: State, envelope: Envelope, missing: bytes, out: list[Effect]) -
 
 
 def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
-    waiting = state.parked.pop((thread, arrived), [])
+    waiting = state.parked.pop((thread, arrived), None) if state.parked else None
+    if waiting is None:
+        return []
     for envelope in waiting:
         state.parked_ids.discard(envelope.id)
         state.parked_by[envelope.sender] -= 1

@@ -11,7 +11,6 @@ from typing import Any
 
 from swarmd.protocol import cids
 from swarmd.protocol.checkpoint.ballots import verify_certificate
-from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import RemoteFault
@@ -362,12 +361,19 @@ class Auditor:
 
     def _money(self, node: SimNode) -> None:
         ledger = node.state.ledger
-        accounts = ledger.accounts.values()
-        available = sum(account.available for account in accounts)
-        held = sum(escrow.held for escrow in ledger.escrows.values())
-        self._check("P9", available + held == self.supply, node, f"{available} + {held} is not {self.supply}")
-        lowest = min((min(a.available, a.locked) for a in accounts), default=0)
-        self._check("P9", lowest >= 0, node, f"an account is at {lowest}")
+        total = lowest = 0
+        for account in ledger.accounts.values():
+            available, locked = account.available, account.locked
+            total += available
+            if available < lowest or locked < lowest:
+                lowest = min(available, locked)
+        for escrow in ledger.escrows.values():
+            total += escrow.held
+        self.checks["P9"] += 2
+        if total != self.supply:
+            self._violate("P9", node.index, f"there is {total}, and not {self.supply}")
+        if lowest < 0:
+            self._violate("P9", node.index, f"an account is at {lowest}")
 
     def restarted(self, node: SimNode, before: bytes | None) -> None:
         """A node came back from its journal: same state as before, nothing acknowledged is lost."""
@@ -383,7 +389,7 @@ class Auditor:
         if not node.conduct.honest:
             return
         if before is not None:
-            self._check("P2", state_digest(node.state) == before, node, "the restart gave another state")
+            self._check("P2", node.state_digest() == before, node, "the restart gave another state")
         kept = {*node.state.needs, *self.rulings.of[node.state.epoch].closed}
         lost = [need for need in self._acknowledged[node.index] if need not in kept]
         self._check("P9", not lost, node, f"acknowledged needs are lost: {', '.join(lost)}")
@@ -470,7 +476,7 @@ class Auditor:
                 if thread in escrows and escrows[thread].state == "funded" and need.state() not in _ENDED:
                     return False
         # One by one: as long as they differ, the first few say so.
-        digests = (mesh_digest(node.state) for node in nodes)
+        digests = (node.mesh_digest() for node in nodes)
         first = next(digests, None)
         return first is not None and all(digest == first for digest in digests)
 
@@ -484,7 +490,7 @@ class Auditor:
         """All honest nodes, after the faults stopped and the mesh had its time."""
         digests: dict[bytes, list[int]] = {}
         for node in nodes:
-            digests.setdefault(mesh_digest(node.state), []).append(node.index)
+            digests.setdefault(node.mesh_digest(), []).append(node.index)
             ended = self.rulings.of[node.state.epoch].closed if node.state.epoch in self.rulings.of else ()
             self.checks["liveness"] += len(ended)
             for thread, need in node.state.needs.items():
@@ -502,7 +508,7 @@ class Auditor:
 
     def _replay(self, node: SimNode) -> None:
         try:
-            same = node.replayed() == state_digest(node.state)
+            same = node.replayed() == node.state_digest()
         except Exception as error:  # whatever it is: the core once took these very inputs
             self._check("P2", False, node, f"the journal does not replay: {type(error).__name__}: {error}")
             return

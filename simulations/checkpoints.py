@@ -35,11 +35,13 @@ from swarmd.protocol.inputs import Adopted, SnapshotChecked, SnapshotMade
 from swarmd.protocol.shadow import keeping
 from swarmd.simulations.clock import MS_NS, S_NS
 from swarmd.simulations.disk import effect_id
+from swarmd.simulations.wire import bound
 
 if TYPE_CHECKING:
     from swarmd.simulations.node import SimNode
 
 RETRY_NS = 400 * MS_NS
+MAX_SHARED = 64  # snapshots that are kept for others to share
 TRIES = 20  # then a member says that nobody gives it the cut
 Wish = MakeSnapshot | CheckSnapshot | Adopt
 
@@ -62,25 +64,35 @@ class Certified:
 
 
 class Makers:
-    """Makes snapshots. The cut's hashes fix all that is in it, so nodes that make the same one share the outcome,
-    unless `apart`: then each makes its own."""
+    """Makes and checks snapshots. The cut's hashes fix all that is in it, so nodes that make the same one `share` the
+    outcome, and so do those that are given the very same parts; else each makes and checks its own."""
 
-    def __init__(self, genesis: Genesis, *, apart: bool) -> None:
+    def __init__(self, genesis: Genesis, *, share: bool) -> None:
         self._genesis = genesis
-        self._apart = apart
+        self._share = share
         self._known: dict[tuple[bytes, bytes], Kept] = {}
+        self._whole: dict[bytes, Kept] = {}
 
     def make(
         self, base: Snapshot | None, base_state: bytes, cut: Cut, batches: Callable[[], list[Batch]]
     ) -> Kept:
         key = (base_state, sha256(encode(cut_rows(cut))).digest())
         known = self._known.get(key)
-        if known is None or self._apart:
+        if known is None or not self._share:
             maker = Maker(self._genesis, base, base_state)
             for batch in in_order(batches()):
                 maker.feed(batch)
             snapshot = maker.finish(cut)
             known = self._known[key] = Kept(snapshot, pack(snapshot))
+            bound(self._known, MAX_SHARED)
+        return known
+
+    def whole(self, packed: Packed, state: bytes) -> Kept:
+        """The snapshot whose hash is `state`, every part checked. RemoteFault."""
+        known = self._whole.get(state)
+        if known is None or known.packed is not packed or not self._share:
+            known = self._whole[state] = Kept(_whole(packed, state), packed)
+            bound(self._whole, MAX_SHARED)
         return known
 
 
@@ -257,7 +269,7 @@ class Checkpoints:
             if self._over(life, key, effect.epoch):
                 return
             try:
-                found = Kept(_whole(packed, effect.state), packed)
+                found = node.mesh.makers.whole(packed, effect.state)
             except RemoteFault:
                 again()
                 return
@@ -352,11 +364,11 @@ class Checkpoints:
             root, state = ballots.verify_certificate(
                 node.mesh.genesis.mesh_id, certified.epoch, roster, certified.proofs
             )
-            snapshot = _whole(certified.packed, state)
+            found = node.mesh.makers.whole(certified.packed, state)
+            snapshot = found.snapshot
             if (snapshot.root, snapshot.epoch) != (root, certified.epoch):
                 raise RemoteFault("bad-snapshot", "another root or epoch than certified")
             rosters |= {epoch: roster.members for epoch, roster in snapshot.rosters.items()}
-            found = Kept(snapshot, certified.packed)
         if found is not None and found.snapshot.epoch > self.epoch:
             node.counters["epochs skipped to"] += 1
             node.adopt(found, tuple(newest))

@@ -4,8 +4,9 @@ Nothing here looks at the machine's clock, at hashes of objects or at the order 
 its seed alone.
 """
 
-import heapq
+from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
@@ -28,21 +29,33 @@ class Loop:
         self.now_ns = START_NS
         self.events = 0
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._serial = 0
 
     def at(self, at_ns: int, call: Callable[..., None], *args: Any) -> None:
         """Call `call(*args)` at `at_ns`; now, if that is past."""
         self._serial += 1
-        heapq.heappush(self._queue, (max(at_ns, self.now_ns), self._serial, call, args))
+        heappush(self._queue, (max(at_ns, self.now_ns), self._serial, call, args))
 
     def after(self, delay_ns: int, call: Callable[..., None], *args: Any) -> None:
-        self.at(self.now_ns + delay_ns, call, *args)
+        self._serial += 1
+        heappush(self._queue, (self.now_ns + (delay_ns if delay_ns > 0 else 0), self._serial, call, args))
+
+    def soon(self, call: Callable[..., None], *args: Any) -> None:
+        """`at` this very time: after what is to happen now already, without the way through the queue."""
+        if self._queue and self._queue[0][0] <= self.now_ns:
+            self.at(self.now_ns, call, *args)
+        else:
+            self._soon.append((call, args))
 
     def run_until(self, end_ns: int, stop: Callable[[], bool] | None = None) -> None:
         """Run events up to `end_ns`; leave early once `stop` says so (asked between events)."""
-        queue = self._queue
-        while queue and queue[0][0] <= end_ns:
-            self.now_ns, _, call, args = heapq.heappop(queue)
+        queue, soon = self._queue, self._soon
+        while soon or (queue and queue[0][0] <= end_ns):
+            if soon:
+                call, args = soon.popleft()
+            else:
+                self.now_ns, _, call, args = heappop(queue)
             self.events += 1
             call(*args)
             if stop is not None and stop():

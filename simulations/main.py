@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--everything", action="store_true", help="the core's own full checks after every step"
     )
+    parser.add_argument(
+        "--no-share", action="store_true", help="each node parses, verifies and makes everything by itself"
+    )
     parser.add_argument("--no-replay", action="store_true", help="skip the replay of journals at the end")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller failing run")
     parser.add_argument("--timing", action="store_true", help="print the speed on stderr")
@@ -87,6 +90,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
             keep_faults=args.keep_faults,
             keep_needs=args.keep_needs,
             everything=args.everything,
+            share=not args.no_share,
             replay=not args.no_replay,
             quorum_mode=args.quorum_mode,
             arbiter=args.arbiter,

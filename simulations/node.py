@@ -9,7 +9,7 @@ node/state/sync.py.
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from swarmd.protocol import engine, limits
 from swarmd.protocol.batch import Batch, Sign
 from swarmd.protocol.chains import Chain, Chains, Gap, chain_of
-from swarmd.protocol.digest import state_digest
+from swarmd.protocol.digest import Digests, state_digest
 from swarmd.protocol.effects import (
     Adopt,
     Arbitrate,
@@ -105,14 +105,16 @@ class Item:
     drop: str = ""  # an effect that nobody waits for any more
 
 
-@dataclass(slots=True)
 class Out:
     """What leaves after a commit."""
 
-    frames: list[bytes] = field(default_factory=list)
-    effects: list[Outgoing] = field(default_factory=list)
-    gaps: list[tuple[int, Gap]] = field(default_factory=list)
-    answers: list[tuple[Answer, Any]] = field(default_factory=list)
+    __slots__ = ("answers", "effects", "frames", "gaps")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.effects: list[Outgoing] = []
+        self.gaps: list[tuple[int, Gap]] = []
+        self.answers: list[tuple[Answer, Any]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ class SimNode:
     def _restore(self) -> None:
         """State, chains and what is not sealed yet, from the journal alone."""
         self.state = self._new_state()
+        self._digests = Digests()
         self.chains = Chains()
         for chain, head in self.disk.heads():
             self.chains.restore(chain, head)
@@ -204,6 +207,12 @@ class SimNode:
             self.life += 1
             return False
         return True
+
+    def state_digest(self) -> bytes:
+        return self._digests.state(self.state)
+
+    def mesh_digest(self) -> bytes:
+        return self._digests.mesh(self.state)
 
     def replayed(self) -> bytes:
         """The digest of the state that the journal gives (P2)."""
@@ -229,7 +238,7 @@ class SimNode:
             return
         self.counters["crashes"] += 1
         written = self._writing[0] if self._writing else None
-        self._digest = state_digest(self.state) if written is None and not self.disk.forgets else None
+        self._digest = self.state_digest() if written is None and not self.disk.forgets else None
         self.up = False
         self.life += 1
         self._queue.clear()
@@ -345,18 +354,23 @@ class SimNode:
         now_ns = self.mesh.loop.now_ns
         if self._queue:
             at_ns = now_ns
-        else:
-            until_ns = [self.state.timers[0][0]] if self.state.timers else []
-            if self._unsealed:
-                until_ns.append(self._last_flush_ns + FLUSH_WINDOW_NS)
-            if not until_ns:
+        elif not self._unsealed:
+            if not self.state.timers:
                 return
+            at_ns = max(now_ns, self.clock.true_of(self.state.timers[0][0]))
+        else:
+            until_ns = [timer[0] for timer in self.state.timers[:1]]
+            until_ns.append(self._last_flush_ns + FLUSH_WINDOW_NS)
             at_ns = max(now_ns, self.clock.true_of(min(until_ns)))
         if self.trouble:
             at_ns = max(at_ns, now_ns + DISK_RETRY_NS)
         if not self._turn_at_ns or at_ns < self._turn_at_ns:
             self._turn_at_ns = at_ns
-            self.mesh.loop.at(at_ns, self._turn_event, self.life, at_ns)
+            loop = self.mesh.loop
+            if at_ns > now_ns:
+                loop.at(at_ns, self._turn_event, self.life, at_ns)
+            else:
+                loop.soon(self._turn_event, self.life, at_ns)
 
     def _turn_event(self, life: int, at_ns: int) -> None:
         if life != self.life or at_ns != self._turn_at_ns:
@@ -365,9 +379,14 @@ class SimNode:
         self._turn()
 
     def _turn(self) -> None:
-        items = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_TURN_ITEMS))]
-        now_ns = max(self.clock.now_ns(), self.state.now_ns)
-        ticking = bool(self.state.timers) and self.state.timers[0][0] <= now_ns
+        queue, state = self._queue, self.state
+        if len(queue) <= MAX_TURN_ITEMS:
+            items = list(queue)
+            queue.clear()
+        else:
+            items = [queue.popleft() for _ in range(MAX_TURN_ITEMS)]
+        now_ns = max(self.clock.now_ns(), state.now_ns)
+        ticking = bool(state.timers) and state.timers[0][0] <= now_ns
         sealing = bool(self._unsealed) and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
         if not (items or ticking or sealing):
             self.poke()

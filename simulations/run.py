@@ -7,7 +7,6 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
-from swarmd.protocol.digest import state_digest
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import COMMITTEE, MAJORITY, Genesis
 from swarmd.simulations.agents import Conduct
@@ -55,6 +54,7 @@ class Config:
     keep_faults: tuple[int, ...] | None = None
     keep_needs: tuple[int, ...] | None = None
     everything: bool = False
+    share: bool = True  # among nodes, what follows from the bytes alone: parsed frames, snapshots
     replay: bool = True
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
@@ -147,13 +147,13 @@ class Simulation:
             self.genesis,
             self.loop,
             self.network,
-            Wire(self.genesis.mesh_id),
+            Wire(self.genesis.mesh_id, share=config.share),
             SimChain(),
             SimArbiter(dice(seed, "arbiter")),
             self.auditor,
             LEASE_S,
             config.sync_every_s * S_NS,
-            Makers(self.genesis, apart=config.everything),
+            Makers(self.genesis, share=config.share and not config.everything),
             {did: index for index, (did, _) in enumerate(keys)},
             config.everything,
         )
@@ -307,7 +307,7 @@ class Simulation:
         auditor = self.auditor
         digest = sha256(b"swarmd/sim/1\0")
         for node in self.nodes:
-            digest.update(state_digest(node.state))
+            digest.update(node.state_digest())
         counters: Counter[str] = Counter()
         for node in self.nodes:
             counters.update(node.counters)

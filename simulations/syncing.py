@@ -7,7 +7,7 @@ its start, then a random one each interval, and again at once as long as somethi
 from typing import TYPE_CHECKING, Any
 
 from swarmd.protocol.batch import Batch
-from swarmd.protocol.chains import Gap
+from swarmd.protocol.chains import Chain, Gap
 
 if TYPE_CHECKING:
     from swarmd.simulations.node import SimNode
@@ -50,13 +50,13 @@ class Syncing:
             return self._vectors(roots), self._node.manifest_frame, self._node.checkpoints.epoch
         return self._batches(body[1])
 
-    def _vectors(self, roots: list[bytes]) -> list[tuple[str, int, int, int]]:
+    def _vectors(self, roots: list[bytes]) -> list[tuple[Chain, int]]:
         chains = self._node.chains
         return [
-            (*chain, seq)
+            row
             for bucket, root in enumerate(chains.bucket_roots())
             if root != roots[bucket]
-            for chain, seq in chains.vector(bucket)
+            for row in chains.vector(bucket)
         ]
 
     def _batches(self, wants: list[Want]) -> list[Batch]:
@@ -83,11 +83,11 @@ class Syncing:
             vectors, manifest, epoch = answer
             node.on_frame(peer, manifest)
             node.checkpoints.heard_of(peer, epoch)
-            wants = []
-            for author, epoch, bucket, last in vectors:
-                seq, _ = node.chains.next_of((author, epoch, bucket))
-                if seq <= last:
-                    wants.append((author, epoch, bucket, seq, last))
+            heads, wants = node.chains.heads, []
+            for chain, last in vectors:
+                head = heads.get(chain)
+                if head is None or head.seq < last:
+                    wants.append((*chain, 0 if head is None else head.seq + 1, last))
             if wants:
                 self._fetch(life, peer, wants, again=True)
 

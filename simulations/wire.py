@@ -1,14 +1,16 @@
 """Frames, sealed batches and manifests on the simulated wire: the real bytes, the real checks, each done once.
 
-Checking a frame is a pure function of its bytes, so nodes that hear the same frame share the outcome. That
-spares a simulated mesh of n nodes n - 2 of n - 1 signature checks and nothing else.
+Checking a frame is a pure function of its bytes, so nodes that hear the same frame share the outcome: in a simulated
+mesh of n nodes the core's code runs once for n - 1 hearers. `--no-share` has it run for each of them, and gives the same
+run byte for byte.
 """
 
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 import nacl.signing
-from swarmd.protocol import limits
+from swarmd.protocol import limits, merkle
 from swarmd.protocol.batch import (
     FRAME_FLUSH,
     Batch,
@@ -26,6 +28,7 @@ from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.identity.manifest import FRAME_MANIFEST, Manifest, parse_manifest
 
 Parsed = list[Batch] | Manifest
+MAX_SHARED = 50_000  # outcomes kept, the latest
 
 
 def keys_of(seed: int, name: str) -> tuple[str, Sign]:
@@ -42,22 +45,25 @@ def keys_of(seed: int, name: str) -> tuple[str, Sign]:
 class Wire:
     """One for all nodes of a run. `parsed` counts the frames that were really decoded and verified."""
 
-    def __init__(self, mesh_id: bytes) -> None:
+    def __init__(self, mesh_id: bytes, *, share: bool = True) -> None:
         self.mesh_id = mesh_id
         self.parsed = 0
+        self._share = share
         self._frames: dict[bytes, Parsed | RemoteFault] = {}
         self._sealed: dict[bytes, Batch] = {}
+        self._verified: set[bytes] = set()
 
     def parse(self, frame: bytes) -> Parsed:
         """The batches or the manifest of a gossiped frame; RemoteFault if it holds none."""
         known = self._frames.get(frame)
-        if known is None:
+        if known is None or not self._share:
             self.parsed += 1
             try:
                 known = self._parse(frame)
             except RemoteFault as fault:
                 known = fault
             self._frames[frame] = known
+            bound(self._frames, MAX_SHARED)
         if isinstance(known, RemoteFault):
             raise RemoteFault(known.code, known.message)
         return known
@@ -68,19 +74,39 @@ class Wire:
         value = decode(frame)
         kind = value[0] if type(value) is list and value else None
         if type(kind) is int and kind == FRAME_FLUSH:
-            return parse_flush(self.mesh_id, value)
+            batches = parse_flush(self.mesh_id, value)
+            if self._share:
+                self._signed(batches[0])
+            return batches
         if type(kind) is int and kind == FRAME_MANIFEST:
             return parse_manifest(self.mesh_id, value)
         raise RemoteFault("unknown-frame", f"frame type {str(kind)[:32]}")
+
+    def _signed(self, batch: Batch) -> None:
+        """Note that the signature of its flush is verified, as `parse_sealed` would."""
+        seal = batch.seal
+        root = merkle.root_from_proof(batch.header, seal.index, seal.count, seal.path)
+        if root is not None:
+            if len(self._verified) > MAX_SHARED:
+                self._verified.clear()
+            self._verified.add(seal.signature + root + batch.author.encode())
 
     def resealed(self, batch: Batch) -> Batch:
         """`batch` as a sync answer brings it: encoded with its seal, decoded and verified again."""
         key = batch.hash + batch.seal.signature
         known = self._sealed.get(key)
-        if known is None:
-            known = parse_sealed(self.mesh_id, decode(encode_ordered(batch_to_list(batch))))
+        if known is None or not self._share:
+            verified = self._verified if self._share else None
+            known = parse_sealed(self.mesh_id, decode(encode_ordered(batch_to_list(batch))), verified)
             self._sealed[key] = known
+            bound(self._sealed, MAX_SHARED)
         return known
+
+
+def bound(known: dict[Any, Any], most: int) -> None:
+    """Let go of the oldest of what is `known`, if there is more than that."""
+    while len(known) > most:
+        del known[next(iter(known))]
 
 
 def seal(
