@@ -9,8 +9,10 @@ import sys
 import pytest
 from swarmd.protocol.faults import LocalFault
 from swarmd.simulations import main as cli
+from swarmd.simulations.clock import Loop
 from swarmd.simulations.nemesis import ALL, BEYOND, NEMESES
 from swarmd.simulations.run import Config, Simulation, run, safe_liars
+from swarmd.simulations.wire import bound
 
 SMALL = ["--nodes", "11", "--tasks", "12", "--active-s", "12", "--json"]
 
@@ -50,6 +52,42 @@ def test_a_seed_gives_one_output_in_one_process_and_in_others(capsys):
     assert body["violations"] == []
     assert body["envelopes"] > 100 and body["needs"].get("FINALIZED", 0) > 0
     assert len(body["state_digest"]) == 64
+
+
+@pytest.mark.parametrize(("seed", "epoch_s"), [(5, 5), (6, 0)])
+def test_sharing_what_follows_from_bytes_changes_nothing(seed, epoch_s):
+    words = {"nodes": 7, "tasks": 8, "active_s": 12, "epoch_s": epoch_s, "liar_permille": 300}
+    shared = Simulation(Config(seed, nemeses=(*ALL, "split"), **words))
+    apart = Simulation(Config(seed, nemeses=(*ALL, "split"), share=False, **words))
+    one, other = shared.run().to_map(), apart.run().to_map()
+    assert one == other
+    assert one["violations"] == [] and one["admissions"] > 500
+    assert apart.mesh.wire.parsed > 3 * shared.mesh.wire.parsed  # or it was no other way to the same
+
+
+def test_what_is_shared_is_bounded():
+    known = dict.fromkeys(range(10))
+    bound(known, 4)
+    assert list(known) == [6, 7, 8, 9]
+
+
+def test_what_is_due_now_keeps_its_place():
+    """Past the queue or through it, one order."""
+    loop, told = Loop(), []
+    loop.after(5, told.append, "later")
+
+    def first():
+        loop.soon(told.append, "soon")
+        loop.after(0, told.append, "after")
+        loop.soon(told.append, "last")
+
+    loop.after(1, first)
+    loop.after(1, told.append, "second")
+    loop.run_until(loop.now_ns + 2)
+    assert told == ["second", "soon", "after", "last"]
+    loop.soon(told.append, "between")
+    loop.run_until(loop.now_ns + 10)
+    assert told[4:] == ["between", "later"]
 
 
 def test_another_seed_gives_another_run():
