@@ -86,11 +86,13 @@ class Auditor:
             genesis.claim_timeout_s,
             genesis.expiry_grace_s,
             genesis.quorum_mode == BFT,
-            genesis.challenge_window_s > 0,
+            genesis.challenge_window_s,
+            genesis.challenge_reward_permille,
         )
         self.oracle = Oracle(terms)
         self.rulings = Rulings(self.oracle)
         self.genesis = genesis
+        self._windows_end = genesis.challenge_window_s > 0 and genesis.epoch_s > 0
         self.supply = sum(genesis.balances.values())
         self.violations: list[Violation] = []
         self.checks = dict.fromkeys(PROPERTIES, 0)
@@ -354,7 +356,7 @@ class Auditor:
         }
         right = cids.raw_cid(right_answer(spec["capability"], bound)) == fact.result
         # Committees that look at the form alone let lies pass: then it is for challenges to mend (P3).
-        right = right or self.oracle.terms.window
+        right = right or self.oracle.terms.window_s > 0
         self._check("result", right, node, f"a wrong result of {fact.task} in {envelope.thread} is accepted")
 
     # What nodes hold -----------------------------------------------------------------------------------
@@ -421,7 +423,7 @@ class Auditor:
             for name, escrow in state.ledger.escrows.items()
             if escrow.state != "waiting"
         }
-        over = {*ruling.closed, *ruling.returned, *ruling.purses, *ruling.sent.done}
+        over = {*ruling.closed, *ruling.returned, *ruling.bonds, *ruling.purses, *ruling.sent.done}
         open_escrows = {name: escrow for name, escrow in books.escrows.items() if name not in over}
         self._same("P9", node, "escrows", escrows, open_escrows)
         trades = {
@@ -473,7 +475,8 @@ class Auditor:
         for node in nodes:
             escrows = node.state.ledger.escrows
             for thread, need in node.state.needs.items():
-                if thread in escrows and escrows[thread].state == "funded" and need.state() not in _ENDED:
+                funded = thread in escrows and escrows[thread].state == "funded"
+                if funded and (need.state() not in _ENDED or (self._windows_end and need.held())):
                     return False
         # One by one: as long as they differ, the first few say so.
         digests = (node.mesh_digest() for node in nodes)
@@ -500,6 +503,8 @@ class Auditor:
                     state = need.state()
                     why = f"{thread} is still {state}: {need.waiting_for or 'no reason given'}"
                     self._check("liveness", state in _ENDED, node, why)
+                    if self._windows_end:
+                        self._check("liveness", not need.held(), node, f"the window of {thread} does not end")
             self.examine(node)
             if replay:
                 self._replay(node)

@@ -25,6 +25,9 @@ class Outcome:
     closing: str | None
     decision: bytes = b""
     finals: dict[str, bytes] = field(default_factory=dict)
+    # As it is when no window holds it any more:
+    earned: dict[str, tuple[str, int]] = field(default_factory=dict)
+    end: str | None = None
 
 
 @dataclass(slots=True)
@@ -45,6 +48,9 @@ class Standing:
     undecided: int
     decision: bytes
     finals: Mapping[str, bytes]
+    found: Mapping[bytes, int] = field(
+        default_factory=dict
+    )  # result or pending challenge -> when first in a cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,8 @@ class Lock:
 class Ruling:
     """What a checkpoint settled. `open` and `closed` (all since genesis) by thread; `cut`: chain -> seq.
 
-    `locks`: entries that are applied or wait, `applied`: owner -> how many are. `returned`: bonds that went home.
+    `locks`: entries that are applied or wait, `applied`: owner -> how many are. `returned`: bonds that went home, `bonds`:
+    what those came to whose challenge was judged.
     """
 
     epoch: int = 0
@@ -89,6 +96,7 @@ class Ruling:
     locks: Mapping[str, Lock] = field(default_factory=dict)
     applied: Mapping[str, int] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
+    bonds: Mapping[str, Outcome] = field(default_factory=dict)
     sent: transfers.Money = field(default_factory=transfers.Money)
 
     # Of escrows: what was fixed of open ones, the ended ones with (end, paid, home, fee), what their purses came to, words
@@ -123,6 +131,7 @@ class Books:
     needs: dict[str, Outcome] = field(default_factory=dict)
     opened: dict[str, Envelope] = field(default_factory=dict)
     record: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    facts: dict[str, list[Fact]] = field(default_factory=dict)  # of each need
     bonds: dict[str, Outcome] = field(default_factory=dict)  # of challenges that have ended
     deals: dict[str, trades.Account] = field(default_factory=dict)
     loose: set[bytes] = field(default_factory=set)  # words about escrows that wait for what they refer to
@@ -163,7 +172,7 @@ def books(
             continue
         reading = oracle.reading(need.id, ruling.draws(need))
         facts = _taken(reading, ids, found)
-        found.opened[thread] = need
+        found.opened[thread], found.facts[thread] = need, facts
         found.needs[thread] = _outcome(reading, facts, ruled.get(thread, b""), standing)
         for name, (end, paid) in challenges.bonds_of(reading, facts, bond_name).items():
             found.bonds[name] = Outcome("", paid, end)
@@ -231,7 +240,7 @@ def _outcome(reading: Reading, facts: list[Fact], ruled: bytes, standing: Standi
     decides = stands or [decide for decide in decides if decide.proposal == ruled] or decides
     if not decides:
         state = closing.upper() if closing else ("PROPOSED" if of("PROPOSE") else "OPEN")
-        return Outcome(state, {}, closing)
+        return Outcome(state, {}, closing, end=closing)
     # Of the latest draw (no other is valid), the higher lamport, then the smaller decider; the first of the same plan.
     best = min(decides, key=lambda f: (-f.draw, -f.said.lamport, f.said.sender, f.said.id))
     alike = [f for f in decides if f.proposal == best.proposal]
@@ -251,15 +260,14 @@ def _outcome(reading: Reading, facts: list[Fact], ruled: bytes, standing: Standi
     finals = {task: ref for task, (_, ref, _) in paid.items()}
     decision = bytes(best.said.id)
     whole = len(payments) == len(reading.seen[best.proposal].payload["plan"])
+    earned, end = payments, "released" if whole else closing
+    ended = end
     if challenges.is_held(reading, facts, bool(payments)):
-        payments = {}  # as long as results can be challenged
-        end = None
-    else:
-        end = "released" if whole else closing
+        payments, end = {}, None  # as long as results can be challenged
     if whole:
-        return Outcome("FINALIZED", payments, end, decision, finals)
+        return Outcome("FINALIZED", payments, end, decision, finals, earned, ended)
     state = closing.upper() if closing else ("RUNNING" if of("CLAIM") else "DECIDED")
-    return Outcome(state, payments, end, decision, finals)
+    return Outcome(state, payments, end, decision, finals, earned, ended)
 
 
 def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) -> dict[str, Lock]:
@@ -325,7 +333,9 @@ def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> 
         return Outcome("", {"pay": (sent.to, sent.amount)}, "released")
     if lock.name in books.needs:
         return books.needs[lock.name]
-    if lock.name in books.bonds:
+    if lock.name in ruling.bonds:
+        return ruling.bonds[lock.name]
+    if lock.name in books.bonds and lock.name not in home:
         return books.bonds[lock.name]
     if lock.name in ruling.purses:
         return ruling.purses[lock.name]

@@ -96,8 +96,9 @@ def breaches(state: State) -> Iterator[tuple[bool, str]]:
 # The rules -----------------------------------------------------------------------------------------------
 
 
-def _watched(reading: Reading) -> bool:
-    return reading.terms.window and reading.need.payload.get("pay") != "at_once"
+def is_watched(reading: Reading) -> bool:
+    """Can results of the need be challenged?"""
+    return reading.terms.window_s > 0 and reading.need.payload.get("pay") != "at_once"
 
 
 def _again(
@@ -117,7 +118,7 @@ def challenge(reading: Reading, envelope: Envelope) -> Fact:
     final = next((f for r in envelope.refs if (f := reading.fact(r, "FINALIZE")) and f.commit), None)
     if final is None or final.task != envelope.payload["task"]:
         raise Wrong("no such result")
-    if not _watched(reading):
+    if not is_watched(reading):
         raise Wrong("what is paid at once cannot be challenged")
     if envelope.sender == final.worker:
         raise Wrong("one's own result")
@@ -194,7 +195,7 @@ def reversed_of(reading: Reading, facts: list[Fact]) -> set[bytes]:
 def is_held(reading: Reading, facts: list[Fact], results: bool) -> bool:
     """Does the money of a need wait? `results`: has it any that stands?"""
     challenged = any(fact.said.kind == "CHALLENGE" for fact in facts)
-    return _watched(reading) and (results or challenged)
+    return is_watched(reading) and (results or challenged)
 
 
 def bonds_of(
@@ -210,6 +211,35 @@ def bonds_of(
     for about in [fact for fact in facts if fact.said.kind == "CHALLENGE"]:
         if about.commit in direct:
             found[name_of(about.said)] = ("returned", {})
+    return found
+
+
+def pending(reading: Reading, facts: list[Fact], name_of: Callable[[Envelope], str]) -> dict[bytes, str]:
+    """Challenges that nobody has ruled on, and whose result has not fallen by another: id -> bond."""
+    down = reversed_of(reading, facts)
+    ruled = {
+        name_of(reading.facts[fact.shown].said)
+        for fact in facts
+        if fact.said.kind == "INVALIDATE" or (fact.said.kind == "FINALIZE" and fact.shown)
+    }
+    asked = [fact for fact in facts if fact.said.kind == "CHALLENGE" and fact.commit not in down]
+    return {bytes(fact.said.id): bond for fact in asked if (bond := name_of(fact.said)) not in ruled}
+
+
+def rewards(reading: Reading, facts: list[Fact], left: int) -> dict[str, tuple[str, int]]:
+    """What those earn who had results reversed, of what is `left` of the budget: the first ruling about each counts."""
+    first: dict[bytes, Fact] = {}
+    for fact in sorted(facts, key=lambda f: (f.said.lamport, f.said.id)):
+        if fact.said.kind == "INVALIDATE":
+            first.setdefault(reading.facts[fact.shown].commit, reading.facts[fact.shown])
+    found = {}
+    for commit, about in sorted(first.items()):
+        price = reading.facts[about.shown].price
+        double = reading.oracle.rosters[reading.facts[about.proposal].draw][1]
+        amount = min(left, price * reading.terms.reward_permille // 1000 * (2 if double else 1))
+        if amount > 0:
+            left -= amount
+            found[f"reward/{about.task}/{commit.hex()[-16:]}"] = (about.said.sender, amount)
     return found
 
 

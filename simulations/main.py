@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="S",
         default=0,
-        help="as genesis has it: committees look at the form alone, and lies are challenged; with --epoch-s 0",
+        help="as genesis has it: committees look at the form alone, and lies are challenged (0: none)",
     )
     parser.add_argument(
         "--escrows", type=int, default=0, metavar="N", help="escrows between owners, beside the needs"

@@ -28,6 +28,19 @@ ATTEMPTS = (
     *((seed, 11, 30, ALL_FAULTS + ",split") for seed in range(20, 26)),
 )
 
+# And with challenges, whose windows checkpoints end.
+WINDOWED_ATTEMPTS = (
+    (1, 16, 14, ""),
+    (3, 16, 14, "liar,kill,partition,reorder"),
+    (4, 14, 12, "loss,duplicate,skew,split,disk,corrupt,slow,partition,liar,kill,reorder"),
+)
+WINDOWED = (
+    "checkpoint.settling",
+    "work.challenging",
+    "bonds",
+    "reviewing",
+)  # modules: their mutants meet these first
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -153,6 +166,24 @@ MUTANTS: dict[str, Mutant] = {
         "checkpoint.settling",
         "if since_ns is None or at_ns < since_ns + window_ns:",
         "if False:",
+    ),
+    "window-begins-again": Mutant(
+        "each checkpoint finds a result for the first time",
+        "checkpoint.settling",
+        "return {ref: need.found.get(ref, at_ns) for ref in refs}",
+        "return dict.fromkeys(refs, at_ns)",
+    ),
+    "no-reward": Mutant(
+        "who has a result reversed earns nothing",
+        "checkpoint.settling",
+        "        if amount > 0:\n",
+        "        if False:\n",
+    ),
+    "bound-by-the-quickest": Mutant(
+        "the first to ask for a round of a checkpoint bind it to a snapshot that nobody can make",
+        "checkpoint.ballots",
+        "    if _refused(ballot, values) and _more_to_come(state, ballot, drawn, round_, out):\n        return\n",
+        "",
     ),
     "frivolity-is-free": Mutant(
         "a bond comes home though the result was right",
@@ -708,23 +739,21 @@ def hunt(name: str) -> str:
     plant(name)
     from swarmd.simulations.run import run
 
-    for seed, nodes, tasks, faults in ATTEMPTS:
+    plain: dict[str, int] = {"active_s": 12, "liar_permille": 300, "epoch_s": 5}
+    plain["escrows"] = 20 if MUTANTS[name].module.startswith("escrow.") else 0
+    windowed = {"active_s": 15, "liar_permille": 200, "epoch_s": 4, "challenge_window_s": 6}
+    attempts = [*((each, plain) for each in ATTEMPTS), *((each, windowed) for each in WINDOWED_ATTEMPTS)]
+    if MUTANTS[name].module in WINDOWED:
+        attempts.sort(key=lambda attempt: attempt[1] is plain)
+    for (seed, nodes, tasks, faults), more in attempts:
         names = tuple(fault for fault in faults.split(",") if fault)
         try:
-            report = run(
-                seed,
-                nodes=nodes,
-                tasks=tasks,
-                nemeses=names,
-                active_s=12,
-                liar_permille=300,
-                epoch_s=5,
-                escrows=20 if MUTANTS[name].module.startswith("escrow.") else 0,
-            )
+            report = run(seed, nodes=nodes, tasks=tasks, nemeses=names, **more)
         except Exception as error:  # a mutant may break anything, the simulator's assumptions too
             return f"{type(error).__name__}, seed {seed}"
         if report.violations:
             under = "all faults" if faults == ALL_FAULTS else faults or "no faults"
+            under += ", windows" if more is windowed else ""
             return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {under}"
     return ""
 

@@ -29,7 +29,8 @@ class Terms:
     claim_timeout_s: int
     expiry_grace_s: int
     bft: bool = False
-    window: bool = False  # can results be challenged, and is their price held?
+    window_s: int = 0  # how long results can be challenged and their price is held; 0: they are paid at once
+    reward_permille: int = 0  # of the price, for who has a result reversed
 
 
 @dataclass(slots=True)

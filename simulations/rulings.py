@@ -5,13 +5,14 @@ stands, what everybody has and the roots all follow from the auditor's own books
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
 from swarmd.protocol.envelope import Envelope, epoch_thread, parse
-from swarmd.simulations import deals
+from swarmd.simulations import deals, windows
 from swarmd.simulations.books import Books, Closed, Outcome, Purse, Ruling, Standing, bond_name, books, settle
 from swarmd.simulations.oracle import Oracle
 
@@ -94,12 +95,14 @@ class Rulings:
 
     def _rule(self, before: Ruling, cut: Cut, ids: Sequence[bytes], found: Books) -> Ruling:
         epoch = before.epoch + 1
+        at_ns = max((self._batches[head.hash].envelopes[-1].ts_ns for head in cut.values()), default=0)
+        ended = windows.end_needs(self._oracle, before, found, at_ns)
+        settle(self._oracle, found, before, before.returned)
         closed = dict(before.closed)
         opened = {}
         for thread, outcome in found.needs.items():
-            escrow = found.escrows.get(thread)  # none as long as the owner has not the money
-            if outcome.closing is not None and escrow is not None:
-                closed[thread] = Closed(found.opened[thread], outcome, escrow)
+            if thread in ended:
+                closed[thread] = Closed(found.opened[thread], outcome, found.escrows[thread])
                 continue
             need = found.opened[thread]
             known = before.open.get(thread)
@@ -114,9 +117,13 @@ class Rulings:
                 need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
             )
         parked = {}
+        late = set()
         for ref in (*ids, *before.parked):
             said = self._oracle.seen[ref]
             thread = said.thread
+            if said.kind == "CHALLENGE" and thread not in before.closed:
+                if ref not in found.record.get(thread, ()):
+                    late.add(bond_name(said))
             if (
                 said.kind == "NEED"
                 or thread in closed
@@ -128,10 +135,7 @@ class Rulings:
             # What waits for a need that nobody has heard of for two epochs is dropped.
             if thread in opened or since > epoch - 2:
                 parked[ref] = since
-        # Nobody judges challenges here, so bonds go home: all but those whose challenge waits for its causes.
-        late = [self._oracle.seen[ref] for ref in parked]
-        stay = {bond_name(said) for said in late if said.kind == "CHALLENGE"}
-        home = frozenset(name for name in found.locks if name.startswith("bond-") and name not in stay)
+        home = windows.bonds_home(self._oracle, before, found, ended, late, at_ns)
         settle(self._oracle, found, before, before.returned | home)
         said_ns = max((self._oracle.seen[ref].ts_ns for ref in ids), default=0)
         traded = self._trades(before, ids, found, max(before.cut_ns, said_ns))
@@ -144,6 +148,10 @@ class Rulings:
             if name in found.escrows or lock.seq >= found.applied.get(lock.owner, 0)
         }
         returned = frozenset(name for name in before.returned | home if name in found.escrows)
+        opened = {
+            thread: replace(standing, found=windows.found(self._oracle, before, found, thread, at_ns))
+            for thread, standing in opened.items()
+        }
         return Ruling(
             epoch,
             {chain: head.seq for chain, head in cut.items()},
@@ -153,6 +161,7 @@ class Rulings:
             locks,
             found.applied,
             returned,
+            windows.bonds_settled(before, found),
             sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
         )
@@ -267,11 +276,25 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     same(
         "open needs",
         {
-            name: (need.draws, need.undecided, bytes(need.decision), dict(need.finals), len(need.envelopes))
+            name: (
+                need.draws,
+                need.undecided,
+                bytes(need.decision),
+                dict(need.finals),
+                len(need.envelopes),
+                dict(need.found),
+            )
             for name, need in snapshot.open.items()
         },
         {
-            name: (need.draws, need.undecided, need.decision, dict(need.finals), len(need.held))
+            name: (
+                need.draws,
+                need.undecided,
+                need.decision,
+                dict(need.finals),
+                len(need.held),
+                dict(need.found),
+            )
             for name, need in ruling.open.items()
         },
     )

@@ -5,7 +5,7 @@ K signatures are the certificate: anybody who knows that roster verifies it offl
 the epoch after the next, so certificates form a chain from genesis on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -243,6 +243,8 @@ def _propose(state: State, ballot: EpochBallot, drawn: Committee, out: list[Effe
     if round_ and len(skips) < drawn.quorum:
         return
     values = paxos.latest_values(ballot, skips)
+    if _refused(ballot, values) and _more_to_come(state, ballot, drawn, round_, out):
+        return
     if len(values) > 1 or not ballot.once("proposed", round_):
         return
     if values:
@@ -256,14 +258,39 @@ def _skips(ballot: EpochBallot, drawn: Committee, round_: int) -> list[Skipped]:
     """A quorum of them. Those that would bind us to what we refused come last: liars vote for what nobody can make, and
     any quorum will do."""
     by_voter = {skip.voter: skip for skip in ballot.skips.values() if skip.round == round_}
-    refused = {(p.root, p.state) for ref in ballot.refusals if (p := ballot.proposals.get(ref)) is not None}
 
     def binds(skip: Skipped) -> bool:
-        shown = ballot.proposals.get(skip.accepted) if skip.accepted is not None else None
-        return shown is not None and (shown.root, shown.state) in refused
+        return skip.accepted is not None and _refused(ballot, (skip.accepted,))
 
     order = sorted((did for did in drawn.members if did in by_voter), key=lambda did: binds(by_voter[did]))
     return [by_voter[did] for did in order][: drawn.quorum]
+
+
+def _refused(ballot: EpochBallot, proposals: Iterable[bytes]) -> bool:
+    """Is the snapshot of one of `proposals` one that we did not vote for?"""
+    refused = {(p.root, p.state) for ref in ballot.refusals if (p := ballot.proposals.get(ref)) is not None}
+    return any(
+        (p.root, p.state) in refused for ref in proposals if (p := ballot.proposals.get(ref)) is not None
+    )
+
+
+def _more_to_come(
+    state: State, ballot: EpochBallot, drawn: Committee, round_: int, out: list[Effect]
+) -> bool:
+    """Some have not asked for the round yet, and there is time to wait for them.
+
+    Else liars that are quick would bind every round to a snapshot that nobody can make: the skips of the first quorum show
+    their votes, those of the next quorum need not.
+    """
+    asked = {skip.voter for skip in ballot.skips.values() if skip.round == round_}
+    if len(asked.intersection(drawn.members)) == len(drawn.members):
+        return False
+    begins_ns, ends_ns = (ballot.since_ns + _round_end_ns(state, n) for n in (round_ - 1, round_))
+    at_ns = begins_ns + (ends_ns - begins_ns) // 2
+    if state.now_ns >= at_ns:
+        return False
+    _wake(state, at_ns, out)
+    return True
 
 
 def _draft_checkpoint(

@@ -37,6 +37,50 @@ def test_wrong_results_are_reversed_and_right_ones_stand(seed, nemeses):
     assert any(escrow.state == "returned" for escrow in ledger.escrows.values())
 
 
-def test_challenges_are_modelled_within_an_epoch():
-    with pytest.raises(LocalFault, match="within one epoch"):
-        Config(1, epoch_s=9, challenge_window_s=600)
+ALL_BUT_THOSE_BEYOND = (
+    *(
+        "loss",
+        "duplicate",
+        "skew",
+        "split",
+        "disk",
+        "corrupt",
+        "slow",
+        "partition",
+        "liar",
+        "kill",
+        "reorder",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("seed", "nodes", "nemeses"),
+    [
+        (1, 16, ()),
+        (3, 16, ("liar", "kill", "partition", "reorder")),
+        # Two liars that are quick bound round after round to a snapshot that nobody could make.
+        (4, 14, ALL_BUT_THOSE_BEYOND),
+    ],
+)
+def test_checkpoints_end_windows(seed, nodes, nemeses):
+    """The needs that they close, what those pay and reward, the bonds that go home, are those of the second model."""
+    run = Simulation(
+        Config(seed, nodes, 14, nemeses, active_s=15, liar_permille=200, epoch_s=4, challenge_window_s=6)
+    )
+    report = run.run()
+    assert report.violations == []
+    ruling = run.auditor.rulings.latest
+    assert ruling.epoch >= 3 and report.properties["P7"]["checks"] > 20
+    ends = {need.escrow[0] for need in ruling.closed.values()}
+    assert "released" in ends
+    assert {outcome.closing for outcome in ruling.bonds.values()} == {"returned", "forfeited"}
+    paid = [payment for need in ruling.closed.values() for payment in need.escrow[2]]
+    assert any(payment.startswith("reward/") for payment in paid)
+    # Who made what was reversed is in jail for it: later rosters are smaller.
+    assert min(len(members) for members, _ in run.auditor.oracle.rosters.values()) < nodes
+
+
+def test_a_window_is_no_negative_time():
+    with pytest.raises(LocalFault, match="a challenge window lasts"):
+        Config(1, challenge_window_s=-1)
