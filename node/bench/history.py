@@ -195,12 +195,12 @@ class History:
         owner.next_seq += 1
         name = need_id(owner.did, seq)
         terms, epoch = self.terms, self.epoch
-        seat = terms.draw("plan", name, "", epoch, terms.k_plan(epoch), (owner.did,)).members[0]
+        seat = terms.draw("plan", name, "", epoch, (owner.did,)).members[0]
         workers, judges = {}, {}
         for at, task in enumerate(_TASKS):
             worker = self._authors[(number + 1 + at) % MEMBERS]
             gone = (owner.did, worker.did)
-            judge = terms.draw("result", name, task, epoch, terms.k_result(epoch), gone).members[0]
+            judge = terms.draw("result", name, task, epoch, gone).members[0]
             workers[task], judges[task] = worker, self._by_did[judge]
         return _Need(name, owner, seq, self._by_did[seat], workers, judges)
 

@@ -617,7 +617,7 @@ def test_a_quorum_that_vouches_for_a_quote_doubles_the_weight(room_of):
     all_agree(mesh)
     terms = mesh.nodes["bob"].state.terms
     room.end_epoch()
-    firsts = Counter(terms.draw("plan", need_id("x", n), "", 2, 1, ()).members[0] for n in range(600))
+    firsts = Counter(terms.draw("plan", need_id("x", n), "", 2, ()).members[0] for n in range(600))
     assert 240 < firsts[ann] < 360  # 2 of 4 tickets
 
 
