@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -145,8 +145,9 @@ class Simulation:
             arbiter=config.arbiter,
             epoch_s=config.epoch_s,
             challenge_window_s=config.challenge_window_s,
-            bootstrap_threshold=JAILING_THRESHOLD if config.jails else Genesis.bootstrap_threshold,
         )
+        if config.jails:
+            self.genesis = replace(self.genesis, bootstrap_threshold=JAILING_THRESHOLD)
         self.loop = Loop()
         self.auditor = Auditor(self.genesis, self.loop)
         self.network = Network(self.loop, dice(seed, "network"), count)
