@@ -28,11 +28,13 @@ from swarmd.protocol.checkpoint.snapshot import (
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
-from swarmd.protocol.effects import Adopt
+from swarmd.protocol.effects import Adopt, Arm, MakeSnapshot
 from swarmd.protocol.engine import step
 from swarmd.protocol.envelope import build
 from swarmd.protocol.faults import CorruptState, RemoteFault
+from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
+from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
 
@@ -595,3 +597,32 @@ def test_who_opens_a_round_leaves_out_skips_that_bind_it_to_what_it_refused():
     assert [skip.voter for skip in ballots._skips(ballot, drawn, 1)] == ["a", "b"]
     ballot.refusals[b"p"] = "the cut gives another snapshot"
     assert [skip.voter for skip in ballots._skips(ballot, drawn, 1)] == ["b", "c"]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_who_opens_a_round_waits_for_skips_that_do_not_bind_it(comes):
+    """Liars that are quick would else be in the first quorum of every round."""
+    state = State(Genesis("m", ("a", "b", "c"), {}, epoch_s=EPOCH_S), "b")
+    ballot, drawn, out = (
+        EpochBallot(1, "epoch-x", since_ns=S_NS, promised=1),
+        Committee(("a", "b", "c"), 2),
+        [],
+    )
+    ballot.proposals[b"p"] = Proposed(b"p", "a", 0, b"p", b"root", b"state", 0)
+    ballot.refusals[b"p"] = "the cut gives another snapshot"
+    for name, accepted in (("a", b"p"), ("b", None)):
+        ballot.skips[name.encode()] = Skipped(name.encode(), name, 1, accepted, 5, 0)
+    begins_ns, ends_ns = (S_NS + ballots._round_end_ns(state, round_) for round_ in (0, 1))
+    state.now_ns = begins_ns
+    ballots._propose(state, ballot, drawn, out)
+    half_ns = (begins_ns + ends_ns) // 2
+    assert out == [Arm(half_ns)]
+    if comes:
+        ballot.skips[b"c"] = Skipped(b"c", "c", 1, None, 5, 0)
+        ballots._propose(state, ballot, drawn, out)
+        assert out[1:] == [MakeSnapshot(1, 1)]  # free
+    else:
+        state.now_ns = half_ns
+        ballots._propose(state, ballot, drawn, out)
+        [said] = out[1:]
+        assert said.payload == {"epoch": 1, "round": 1, "root": b"root", "state": b"state"}
