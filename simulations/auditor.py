@@ -87,6 +87,7 @@ class Auditor:
             genesis.expiry_grace_s,
             genesis.quorum_mode == BFT,
             genesis.challenge_window_s,
+            genesis.verifier_stake,
             genesis.challenge_reward_permille,
         )
         self.oracle = Oracle(terms)
@@ -116,6 +117,8 @@ class Auditor:
     def meet(self, nodes: Iterable[SimNode]) -> None:
         for node in nodes:
             self._honest[node.did] = node.conduct.honest
+            if node.conduct.honest:
+                self.rulings.honest.add(node.did)
             self._held[node.index] = {}
             self._acknowledged[node.index] = []
 

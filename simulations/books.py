@@ -96,6 +96,9 @@ class Ruling:
     locks: Mapping[str, Lock] = field(default_factory=dict)
     applied: Mapping[str, int] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
+    # Of the pool of verifiers: who has left (-> the epoch whose checkpoint found it), and who had a seat once.
+    left: Mapping[str, int] = field(default_factory=dict)
+    seated: frozenset[str] = frozenset()
     bonds: Mapping[str, Outcome] = field(default_factory=dict)
     sent: transfers.Money = field(default_factory=transfers.Money)
 
@@ -282,6 +285,9 @@ def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) 
         if said.kind == "CHALLENGE" and said.epoch <= ruling.epoch:
             stake = said.payload["bond"]
             fresh.append(Lock(bond_name(said), said.sender, stake["seq"], stake["prev"], stake["amount"]))
+        if (name := stake_of(said, oracle.terms.stake)) and said.epoch <= ruling.epoch:
+            fund = said.payload["fund"]
+            fresh.append(Lock(name, said.sender, fund["seq"], fund["prev"], said.payload["amount"]))
         if said.kind == "ESCROW" and said.payload["op"] == "fund" and said.epoch <= ruling.epoch:
             fund, name = said.payload["fund"], trades.purse_name(said)
             fresh.append(Lock(name, said.sender, fund["seq"], fund["prev"], said.payload["amount"]))
@@ -290,6 +296,20 @@ def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) 
         if lock.seq >= ruling.applied.get(lock.owner, 0):
             found.setdefault(lock.name, lock)
     return found
+
+
+def stake_of(said: Envelope, least: int) -> str:
+    """The escrow of the stake that it locks; "" if it locks none."""
+    own = said.kind == "POOL" and said.thread == pool_name(said.sender)
+    if not own or said.payload["op"] != "join" or said.payload["amount"] < least:
+        return ""
+    entry = said.sender.encode() + b"\0" + said.payload["fund"]["seq"].to_bytes(8, "big")
+    return "stake-" + b32encode(sha256(b"swarmd/stake/1\0" + entry).digest()[:20]).decode().lower()
+
+
+def pool_name(did: str) -> str:
+    """The thread in which a verifier speaks of its place in the pool."""
+    return "pool-" + b32encode(sha256(b"swarmd/pool/1\0" + did.encode()).digest()[:20]).decode().lower()
 
 
 def bond_name(said: Envelope) -> str:

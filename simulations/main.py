@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--escrows", type=int, default=0, metavar="N", help="escrows between owners, beside the needs"
     )
     parser.add_argument(
+        "--joins",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the nodes are no founders: they join, and some leave",
+    )
+    parser.add_argument(
         "--transfers",
         type=int,
         metavar="N",
@@ -97,6 +104,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
             epoch_s=args.epoch_s,
             challenge_window_s=args.challenge_window,
             escrows=args.escrows,
+            joins=args.joins,
             transfers=args.transfers,
         )
     except LocalFault as fault:
@@ -150,6 +158,8 @@ def command(config: Config) -> str:
         parts.append(f"--challenge-window {config.challenge_window_s}")
     if config.escrows:
         parts.append(f"--escrows {config.escrows}")
+    if config.joins:
+        parts.append(f"--joins {config.joins}")
     if config.transfers:
         parts.append(f"--transfers {config.transfers}")
     if config.epoch_s != EPOCH_S:

@@ -34,6 +34,11 @@ WINDOWED_ATTEMPTS = (
     (3, 16, 14, "liar,kill,partition,reorder"),
     (4, 14, 12, "loss,duplicate,skew,split,disk,corrupt,slow,partition,liar,kill,reorder"),
 )
+# And with verifiers that join and leave.
+JOINING_ATTEMPTS = (
+    (1, 12, 12, ""),
+    (2, 14, 14, "liar,kill,partition,loss"),
+)
 WINDOWED = (
     "checkpoint.settling",
     "work.challenging",
@@ -527,6 +532,18 @@ MUTANTS: dict[str, Mutant] = {
         "if did in guilty and member.state != EXPELLED:",
         "if False:",
     ),
+    "stake-home-at-once": Mutant(
+        "who leaves has its stake back before it can be slashed for what it did",
+        "pool.folding",
+        "    if member.state == LEAVING and epoch >= member.until:\n",
+        "    if member.state == LEAVING:\n",
+    ),
+    "left-and-seated": Mutant(
+        "who left keeps its seat",
+        "pool.folding",
+        "active = [member for member in members.values() if member.state == ACTIVE]",
+        "active = [member for member in members.values() if member.state in (ACTIVE, LEAVING)]",
+    ),
     "joins-for-nothing": Mutant(
         "a verifier needs no stake",
         "pool.taking",
@@ -742,9 +759,15 @@ def hunt(name: str) -> str:
     plain: dict[str, int] = {"active_s": 12, "liar_permille": 300, "epoch_s": 5}
     plain["escrows"] = 20 if MUTANTS[name].module.startswith("escrow.") else 0
     windowed = {"active_s": 15, "liar_permille": 200, "epoch_s": 4, "challenge_window_s": 6}
-    attempts = [*((each, plain) for each in ATTEMPTS), *((each, windowed) for each in WINDOWED_ATTEMPTS)]
-    if MUTANTS[name].module in WINDOWED:
-        attempts.sort(key=lambda attempt: attempt[1] is plain)
+    joining = {"active_s": 20, "liar_permille": 200, "epoch_s": 3, "joins": 4}
+    attempts = [
+        (each, more)
+        for these, more in ((ATTEMPTS, plain), (WINDOWED_ATTEMPTS, windowed), (JOINING_ATTEMPTS, joining))
+        for each in these
+    ]
+    module = MUTANTS[name].module
+    first = windowed if module in WINDOWED else joining if module.startswith("pool.") else plain
+    attempts.sort(key=lambda attempt: attempt[1] is not first)
     for (seed, nodes, tasks, faults), more in attempts:
         names = tuple(fault for fault in faults.split(",") if fault)
         try:
@@ -753,7 +776,7 @@ def hunt(name: str) -> str:
             return f"{type(error).__name__}, seed {seed}"
         if report.violations:
             under = "all faults" if faults == ALL_FAULTS else faults or "no faults"
-            under += ", windows" if more is windowed else ""
+            under += ", windows" if more is windowed else ", joins" if more is joining else ""
             return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {under}"
     return ""
 

@@ -30,6 +30,7 @@ class Terms:
     expiry_grace_s: int
     bft: bool = False
     window_s: int = 0  # how long results can be challenged and their price is held; 0: they are paid at once
+    stake: int = 0  # what a verifier locks to join the pool
     reward_permille: int = 0  # of the price, for who has a result reversed
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
 from swarmd.protocol.envelope import Envelope, epoch_thread, parse
-from swarmd.simulations import deals, windows
+from swarmd.simulations import deals, pools, windows
 from swarmd.simulations.books import Books, Closed, Outcome, Purse, Ruling, Standing, bond_name, books, settle
 from swarmd.simulations.oracle import Oracle
 
@@ -24,6 +24,7 @@ class Rulings:
 
     def __init__(self, oracle: Oracle) -> None:
         self.of: dict[int, Ruling] = {0: Ruling()}
+        self.honest: set[str] = set()
         self._oracle = oracle
         self._batches: dict[bytes, Batch] = {}
         self._states: dict[int, bytes] = {}
@@ -60,7 +61,12 @@ class Rulings:
                 if envelope.kind == "NEED" and not self._oracle.wrong_need(envelope.id):
                     first.setdefault(envelope.thread, envelope.id)
         found = books(self._oracle, before, [*ids, *before.parked, *before.waiting], {}, first)
-        ruling = self.of[epoch] = self._rule(before, snapshot.cut, ids, found)
+        pool = pools.told([envelope for batch in fresh for envelope in batch.envelopes])
+        stakes, wrong = pools.ends(before, found, snapshot, self.honest)
+        found.money |= stakes
+        ruling = self.of[epoch] = self._rule(before, snapshot, ids, found, pool, stakes)
+        wrong += pools.seats(self._oracle, before, found, pool, snapshot, self.honest)
+        say("P7", not wrong, f"epoch {epoch}: {'; '.join(wrong[:3])}")
         following = snapshot.rosters[epoch + 1]
         self._oracle.rosters[epoch + 1] = (following.members, following.bootstrap)
         beacon = self._oracle.beacons[epoch - 1]
@@ -68,8 +74,6 @@ class Rulings:
         _compare(snapshot, before, ruling, found, say)
         same = snapshot.rosters[epoch].members == self._oracle.rosters[epoch][0]
         say("P7", same, f"the roster of epoch {epoch} is not what the checkpoint before fixed")
-        founders = set(self._oracle.terms.roster)
-        say("P7", set(following.members) <= founders, f"strangers are in the roster of epoch {epoch + 1}")
         say(
             "P7",
             snapshot.rosters[epoch].beacon == self._oracle.beacons[epoch],
@@ -93,8 +97,16 @@ class Rulings:
                         voters.setdefault(ref, set()).add(envelope.sender)
         return any(len(each) >= quorum for each in voters.values())
 
-    def _rule(self, before: Ruling, cut: Cut, ids: Sequence[bytes], found: Books) -> Ruling:
-        epoch = before.epoch + 1
+    def _rule(
+        self,
+        before: Ruling,
+        snapshot: Snapshot,
+        ids: Sequence[bytes],
+        found: Books,
+        pool: pools.Told,
+        stakes: Mapping[str, Outcome],
+    ) -> Ruling:
+        epoch, cut = before.epoch + 1, snapshot.cut
         at_ns = max((self._batches[head.hash].envelopes[-1].ts_ns for head in cut.values()), default=0)
         ended = windows.end_needs(self._oracle, before, found, at_ns)
         settle(self._oracle, found, before, before.returned)
@@ -140,6 +152,7 @@ class Rulings:
         said_ns = max((self._oracle.seen[ref].ts_ns for ref in ids), default=0)
         traded = self._trades(before, ids, found, max(before.cut_ns, said_ns))
         unclaimed = traded.pop("unclaimed")
+        traded["purses"] |= stakes
         home = home | unclaimed
         settle(self._oracle, found, before, before.returned | home)
         locks = {
@@ -161,6 +174,11 @@ class Rulings:
             locks,
             found.applied,
             returned,
+            {
+                **{did: at for did, at in before.left.items() if did not in pool.joining},
+                **{did: before.left.get(did, epoch) for did in pool.leaving},
+            },
+            before.seated | set(snapshot.rosters[epoch + 1].members),
             windows.bonds_settled(before, found),
             sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
@@ -313,6 +331,7 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     same("accounts", purses, model, "P9")
     held = sum(need.escrow.held for need in snapshot.open.values() if need.escrow is not None)
     held += sum(bond.amount for bond in snapshot.bonds.values() if bond.funded)
+    held += sum(stake.held for stake in snapshot.stakes.values())
     book = snapshot.escrows
     held += sum(money.held for _, money in book.purses.values() if money is not None)
     fixed = {name: [_mark(step) for step in each.steps] for name, each in book.open.items()}

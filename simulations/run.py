@@ -18,6 +18,7 @@ from swarmd.simulations.liars import Liar
 from swarmd.simulations.nemesis import ALL, LYING, NEMESES, Fault, Field, behaviours_of, schedule, unleash
 from swarmd.simulations.network import Network
 from swarmd.simulations.node import Mesh, SimNode
+from swarmd.simulations.pools import STAKE, Joiners
 from swarmd.simulations.traders import Traders
 from swarmd.simulations.wire import Wire, keys_of
 from swarmd.simulations.workload import (
@@ -64,6 +65,9 @@ class Config:
     # Then first committees judge by the form alone, and honest nodes challenge lies; with epochs, checkpoints end windows.
     challenge_window_s: int = 0
     escrows: int = 0  # between owners, beside the needs
+    joins: int = (
+        0  # so many nodes are no founders: they join the pool of verifiers, and some of them leave again
+    )
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.nemeses if name not in NEMESES]
@@ -71,6 +75,10 @@ class Config:
             raise LocalFault("unknown-nemesis", unknown[0], fix="one of " + ", ".join(NEMESES))
         if self.epoch_s < 0:
             raise LocalFault("bad-run", "an epoch lasts 1 s or more, or 0: for ever")
+        if self.joins and (not 0 < self.joins < self.nodes or not self.epoch_s or self.challenge_window_s):
+            raise LocalFault(
+                "bad-run", "some nodes join, others have founded; with epochs, and without challenge windows"
+            )
         if self.challenge_window_s < 0:
             raise LocalFault("bad-run", "a challenge window lasts 1 s or more, or 0: there is none")
         if self.escrows and (self.nodes < 3 or self.escrows < 0):
@@ -137,7 +145,7 @@ class Simulation:
         keys = [keys_of(seed, f"node-{index}") for index in range(count)]
         self.genesis = Genesis(
             f"sim-{seed}",
-            tuple(sorted(did for did, _ in keys)),
+            tuple(sorted(did for did, _ in keys[: count - config.joins])),
             {did: OPENING_BALANCE for did, _ in keys},
             claim_timeout_s=CLAIM_TIMEOUT_S,
             expiry_grace_s=EXPIRY_GRACE_S,
@@ -146,6 +154,8 @@ class Simulation:
             epoch_s=config.epoch_s,
             challenge_window_s=config.challenge_window_s,
         )
+        if config.joins:
+            self.genesis = replace(self.genesis, verifier_stake=STAKE)
         if config.jails:
             self.genesis = replace(self.genesis, bootstrap_threshold=JAILING_THRESHOLD)
         self.loop = Loop()
@@ -191,6 +201,13 @@ class Simulation:
         self.transfers = plan_transfers(dice(seed, "transfers"), count, config.transfers, span_ns)
         self.posts: Counter[str] = Counter()
         self._examining = dice(seed, "examine")
+        self.joiners = Joiners(
+            self.loop,
+            self.nodes[count - config.joins :],
+            START_NS + WARM_UP_MS * MS_NS,
+            span_ns,
+            dice(seed, "joins"),
+        )
         self.traders = Traders(self.loop, self.nodes, config.escrows, span_ns, dice(seed, "escrows"))
 
     def _conducts(self, dids: list[str]) -> list[Conduct]:
@@ -324,6 +341,8 @@ class Simulation:
         counters.update({"post: " + code: count for code, count in self.posts.items()})
         counters["proofs of equivocation"] = auditor.proofs
         counters.update(self.traders.counters)
+        if self.config.joins:
+            counters.update({"verifiers joined": self.joiners.joined, "verifiers left": self.joiners.left})
         counters.update(f"escrow {end}" for end, *_ in auditor.rulings.latest.dealt.values())
         faults = Counter(fault.name for fault in self.schedule)
         faults.update(self.network.faults)
