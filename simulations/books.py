@@ -189,7 +189,8 @@ def books(
 def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
     """The valid facts among envelopes whose causes are among them too."""
     seen = reading.seen
-    waiting = sorted((seen[i] for i in ids if i != reading.need.id), key=lambda e: (e.lamport, e.id))
+    others = (seen[i] for i in ids if i != reading.need.id)
+    waiting = sorted((e for e in others if not _no_trace(reading, e)), key=lambda e: (e.lamport, e.id))
     have = {reading.need.id}
     facts = [reading.facts[reading.need.id]]
     moved = True
@@ -208,6 +209,17 @@ def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
         moved, waiting = len(left) < len(waiting), left
     books.record[reading.need.thread] = frozenset(have)
     return facts
+
+
+def _no_trace(reading: Reading, said: Envelope) -> bool:
+    """A NEED that opens nothing, which its author said in one chain with the one that does, and before it."""
+    need = reading.need
+    return (
+        said.kind == "NEED"
+        and (said.sender, said.epoch) == (need.sender, need.epoch)
+        and said.lamport < need.lamport
+        and reading.oracle.wrong_need(said.id) != ""
+    )
 
 
 def _deals(oracle: Oracle, ruling: Ruling, held: Iterable[bytes], books: Books) -> None:
