@@ -282,10 +282,18 @@ async def test_a_flipped_byte_is_never_shown_as_verified(finished):
         if doubted[0]["kind"] == "DAMAGED":
             assert "cannot be read" in doubted[0]["text"]
         assert (await node.call("need.show", need=need))["state"] == "FINALIZED"
-    # And it does not start on what it has to replay.
-    db.execute(
-        f"update batches set body = ? where {key}", (flip(body, len(body) // 3), author, epoch, bucket, seq)
-    )
+
+
+async def test_a_damaged_batch_of_another_is_refused_when_it_is_replayed(finished):
+    """What it said itself it has in its inputs."""
+    made, _ = await finished()
+    node = made[0]
+    db = node.daemon.journal.db
+    row, body = db.execute(
+        "select batches.rowid, body from batches join authors on author = id where did <> ? limit 1",
+        (node.did,),
+    ).fetchone()
+    db.execute("update batches set body = ? where rowid = ?", (flip(body, len(body) // 3), row))
     await node.stop()
     (node.settings.home / RESUME_FILE).unlink(missing_ok=True)
     with pytest.raises(CorruptState, match=r"journal\.db: a batch is damaged") as caught:
