@@ -30,7 +30,7 @@ from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.effects import Adopt, Arm, MakeSnapshot
 from swarmd.protocol.engine import step
-from swarmd.protocol.envelope import build
+from swarmd.protocol.envelope import build, parse
 from swarmd.protocol.faults import CorruptState, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
@@ -141,6 +141,7 @@ def test_a_certificate_is_verified_offline_and_no_forged_one_is(rooms, make_task
     forged = {
         "another epoch": (2, roster, proofs),
         "another roster": (1, tuple(sorted(mesh.nodes))[:4], proofs),
+        "votes of strangers": (1, tuple(sorted((parse(proofs[0].raw).sender, "did:x", "did:y"))), proofs),
         "too few": (1, roster, proofs[:quorum]),
         "one vote again and again": (1, roster, [proofs[0], *[votes[0]] * quorum]),
         "no checkpoint": (1, roster, votes),
