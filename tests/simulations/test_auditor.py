@@ -1,14 +1,13 @@
 """The auditor must see what is wrong: bugs planted in a running mesh, and the smaller run that still shows them."""
 
-import argparse
 import json
 
 import pytest
+from swarmd import cli
 from swarmd.protocol.faults import CorruptState
 from swarmd.protocol.ledger.accounts import Ledger
 from swarmd.protocol.work import committees, deciding, rules
 from swarmd.protocol.work.void import Void
-from swarmd.simulations import main as cli
 from swarmd.simulations.nemesis import Fault
 from swarmd.simulations.node import SimNode
 from swarmd.simulations.rulings import tree
@@ -133,17 +132,15 @@ def test_a_failing_seed_prints_its_command_and_a_smaller_schedule(monkeypatch, c
         return original(genesis, need, envelope)
 
     monkeypatch.setitem(rules.RULES, "COMMIT", lax)
-    parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
     words = "--seed 1 --nodes 5 --tasks 20 --active-s 8 --nemesis partition,duplicate --json"
-    assert cli.main(parser.parse_args(words.split())) == 1
+    assert cli.main(["sim", "run", *words.split()]) == 1
     body = json.loads(capsys.readouterr().out)
     assert body["reproduce"].startswith("swarmd sim run --seed 1 --nodes 5 --tasks 20")
     small = body["shrunk"]
     assert small["schedule"] == [] and small["needs"] <= 3
     # The smaller command fails in the same way.
     again = small["command"].removeprefix("swarmd sim run ")
-    assert cli.main(parser.parse_args([*again.split(), "--no-shrink"])) == 1
+    assert cli.main(["sim", "run", *again.split(), "--no-shrink"]) == 1
     assert json.loads(capsys.readouterr().out)["violations"][:3] == small["violations"]
 
 

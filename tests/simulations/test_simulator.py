@@ -1,14 +1,13 @@
 """Runs of the simulator: deterministic to the byte, and every property holds under every nemesis."""
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from swarmd import cli
 from swarmd.protocol.faults import LocalFault
-from swarmd.simulations import main as cli
 from swarmd.simulations.clock import Loop
 from swarmd.simulations.nemesis import ALL, BEYOND, NEMESES
 from swarmd.simulations.run import Config, Simulation, run, safe_liars
@@ -17,19 +16,9 @@ from swarmd.simulations.wire import bound
 SMALL = ["--nodes", "11", "--tasks", "12", "--active-s", "12", "--json"]
 
 
-def options(*words):
-    parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
-    return parser.parse_args(words)
-
-
 def in_a_process(hash_seed, *words):
-    code = (
-        "import argparse, sys; from swarmd.simulations import main as m; p = argparse.ArgumentParser();"
-        " m.add_arguments(p); sys.exit(m.main(p.parse_args()))"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-m", "swarmd.cli", "sim", "run", *words],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         timeout=120,
@@ -44,7 +33,7 @@ def test_a_seed_gives_one_output_in_one_process_and_in_others(capsys):
     words = ["--seed", "7", *SMALL]
     here = []
     for _ in range(2):
-        assert cli.main(options(*words)) == 0
+        assert cli.main(["sim", "run", *words]) == 0
         here.append(capsys.readouterr().out.encode())
     assert here[0] == here[1]
     assert {in_a_process(hash_seed, *words) for hash_seed in ("0", "4242")} == {here[0]}
@@ -170,14 +159,14 @@ def test_nemeses_beyond_the_limits_are_not_among_all():
 
 
 def test_arguments_that_make_no_run(capsys):
-    assert cli.main(options("--nemesis", "gremlins")) == 2
+    assert cli.main(["sim", "run", "--nemesis", "gremlins"]) == 2
     assert "gremlins" in capsys.readouterr().err
     with pytest.raises(LocalFault):
         Config(1, nodes=0)
 
 
 def test_the_text_for_people_names_every_property(capsys):
-    assert cli.main(options("--seed", "2", "--nodes", "4", "--tasks", "3", "--nemesis", "none")) == 0
+    assert cli.main("sim run --seed 2 --nodes 4 --tasks 3 --nemesis none".split()) == 0
     text = capsys.readouterr().out
     for name in ("P1", "P2", "P5", "P6", "P7", "P9", "P10", "convergence", "liveness"):
         assert f"{name} " in text
