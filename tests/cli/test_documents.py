@@ -159,7 +159,7 @@ def test_needs_their_invoices_and_the_end_of_an_epoch(one: Swarmd, pair: Pair, t
     assert len(heard.splitlines()) == 3
     need = one(*post)["need"]
     assert one("invoice", "list")["invoices"][0]["need"] == need
-    assert one("invoice", "show", need)["held"] == "0.02"  # until its challenge window has ended
+    assert one("invoice", "show", need)["held"] == "1"  # until its challenge window has ended
     assert "per_need" in one("invoice", "limits")
     assert one("challenge", need, "--reason", "it counts wrong")["bond"]
     begun = one("checkpoint", "advance")["epoch"]

@@ -37,7 +37,7 @@ _WALLET = record(
     chain_id=COUNT,
     gas_wei=pattern(r"^\d+$", "what pays for transactions, in wei"),
     tokens=nullable(USDC),
-    token=nullable(ADDRESS),
+    token=text("its contract; where there is none, the code that says why"),
 )
 _STAKE = record(account=ADDRESS, bonded=USDC, unbonding=USDC, ready_at_s=AT_S)
 _KEYSTORE = record(address=ADDRESS, keystore=text("the file"))

@@ -92,6 +92,7 @@ DOCUMENTS: Mapping[str, Schema] = {
                 capability=TEXT,
                 charged_by=TEXT,
                 amount=USDC,
+                result=text("a CID, or nothing"),
                 receipt=TEXT,
                 settlement=TEXT,
             )
