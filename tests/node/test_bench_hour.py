@@ -38,7 +38,7 @@ def test_memory_and_journal_let_go_of_what_ended(tmp_path):
     words = ("--tasks-per-s", "60", "--seconds", "10", "--epoch", "1", "--keep", "2", "--cold-mb", "1")
     code, found, errors = ended(start(tmp_path, *words, "--every", "2", "--rows", str(rows)))
     assert code == 0, errors
-    assert found["tasks"] == 600 and found["epochs"] >= 7
+    assert found["tasks"] == 600 and found["lost"] == 0 and found["epochs"] >= 7
     curve = found["curve"]
     assert [json.loads(line) for line in rows.read_text().splitlines()] == curve
     assert curve[-1]["what"] == "end" and curve[-1]["refused"] == curve[-1]["parked"] == 0
