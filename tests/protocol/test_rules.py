@@ -714,6 +714,20 @@ def test_a_result_after_the_closing_does_not_stand(world):
     world.state.ledger.check_all()
 
 
+def test_a_result_that_a_checkpoint_found_does_not_fall_to_an_earlier_closing(world):
+    """The checkpoint was certified with it: whoever hears the closing later must not end up with other money."""
+    refs = [world.id("committed"), *world.stage("attests")]
+    closing_ns = START_NS + (DEADLINE_S + 60) * S_NS
+    final = world.good("v0", "FINALIZE", world.accepted(), refs, ts_ns=closing_ns + 1)
+    world.need.fixed_finals = {"t1": final.id}  # as adopting a checkpoint that found it sets it
+    world.good(
+        "own", "FINALIZE", {"outcome": "expired", "reason": "late"}, [world.id("need")], ts_ns=closing_ns
+    )
+    assert world.need.runs["t1"].final.id == final.id
+    assert world.need.payments() == {"t1": (world.did["w0"], 20_000)}
+    world.state.ledger.check_all()
+
+
 def test_a_claim_that_crosses_the_closing_starts_no_work(world):
     """Between our saying CLAIM and its being durable we hear a closing that undoes the result it builds on."""
     world.state = State(world.genesis, world.did["w0"], check_everything=True)
