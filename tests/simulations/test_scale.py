@@ -24,8 +24,9 @@ def run(*words: str, as_json: bool = True) -> tuple[int, str]:
     parser = argparse.ArgumentParser()
     main.add_arguments(parser)
     out = io.StringIO()
-    code = main.main(parser.parse_args(words), Output(as_json=as_json, out=out))
-    return code, out.getvalue()
+    output = Output(as_json=as_json, out=out)
+    output.command = "sim scale"
+    return main.main(parser.parse_args(words), output), out.getvalue()
 
 
 def test_one_seed_one_report_byte_for_byte():
@@ -33,13 +34,8 @@ def test_one_seed_one_report_byte_for_byte():
     words = ("--sizes", "100,1000,1500", "--goals", "4", "--seed", "7")
     (code, first), (_, second) = run(*words), run(*words)
     assert first == second
-    program = (
-        "import argparse, sys; from swarmd.node.console.output import Output; "
-        "from swarmd.simulations.scale import main; p = argparse.ArgumentParser(); main.add_arguments(p); "
-        "sys.exit(main.main(p.parse_args(sys.argv[1:]), Output(as_json=True)))"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, "-m", "swarmd.cli", "--json", "sim", "scale", *words],
         env={**os.environ, "PYTHONHASHSEED": "123"},
         capture_output=True,
         text=True,
