@@ -40,7 +40,7 @@ CHECK_S: Final = 5.0
 # CPU of turns since the last one, from which on a replay is worth saving.
 MIN_WORK_S: Final = 0.3
 # While there is work, so many times the CPU of writing the last one is done first; when it is quiet it is written anyway.
-WORK_RATIO: Final = 4.0
+WORK_RATIO: Final = 20.0
 QUIET_SHARE: Final = 0.1
 # A quarter of a millisecond each, and somebody waits for the stop.
 MAX_LAST_NEEDS: Final = 2_000

@@ -278,7 +278,7 @@ async def test_nobody_is_left_when_it_is_cancelled(tmp_path, frames, monkeypatch
         (0.4, 0.3, 0.0, True),
         (3.0, 2.9, 1.0, True),  # quiet again
         (3.0, 1.0, 1.0, False),  # busy, and the last one cost too much for that
-        (5.0, 1.0, 1.0, True),
+        (21.0, 1.0, 1.0, True),
     ],
 )
 def test_when_it_is_due(tmp_path, since_s, last_s, cost_s, due):
