@@ -1,7 +1,6 @@
 """A mesh of daemon processes on this host, for the demo, the benchmarks and tests: real processes, keys and disks."""
 
 import json
-import os
 import selectors
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swarmd.node.home import socket_path
+from swarmd.node.process_usage import cpu_seconds, rss_bytes
 from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genesis
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.faults import LocalFault
@@ -45,13 +45,11 @@ class Member:
     def cpu_s(self) -> float:
         """User and system CPU seconds of the daemon and the children it has reaped (Linux)."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid, with_reaped=True)
 
     def rss_mb(self) -> float:
         assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576
+        return rss_bytes(self.process.pid) / 1_048_576
 
 
 class Cluster:

@@ -31,10 +31,7 @@ def give_back_large() -> bool:
     """Have glibc's malloc return large buffers at once. Left alone it raises that size each time one is freed, and from
     then on they lie in a heap that only shrinks from its end: who has filled our buffers once would have us keep that.
     False where there is no such malloc."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt if sys.platform == "linux" else None
-    except (AttributeError, OSError):
-        mallopt = None
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES) and mallopt(_M_TRIM_THRESHOLD, 4 * LARGE_BYTES))
@@ -43,12 +40,16 @@ def give_back_large() -> bool:
 def give_back() -> None:
     """Have glibc's malloc return all that lies free: after a start 10 to 30 MB, of modules that were compiled or read,
     and of the journal's replay. Nothing happens where there is no such malloc."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
-    except (AttributeError, OSError):
-        trim = None
+    trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
+    except (AttributeError, OSError):
+        return None
 
 
 class Garbage:

@@ -1,12 +1,13 @@
-"""Running trio for a command: what went wrong inside comes out as the fault it is, not as a group of groups."""
+"""What went wrong inside nurseries comes out as the fault it is, not as a group of groups."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from swarmd.protocol.faults import LocalFault
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
@@ -17,12 +18,13 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         faults, rest = group.split(LocalFault)
         if faults is None or rest is not None:
             raise
-        raise _first(faults) from None
+        raise first(faults) from None
 
 
-def _first(group: BaseExceptionGroup[LocalFault]) -> LocalFault:
-    error: BaseException = group
+def first(group: BaseExceptionGroup[E]) -> E:
+    """The first of what is in the group, however deep: the fault that stands for all."""
+    error: Any = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, LocalFault)
-    return error
+    found: E = error
+    return found

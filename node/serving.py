@@ -1,11 +1,11 @@
 """A daemon as the whole of a process: its home locked, its memory looked after, its end told as one fault."""
 
 from collections.abc import Callable
-from typing import Any
 
 import trio
 from swarmd.node.daemon import Daemon
 from swarmd.node.garbage import Garbage, give_back_large
+from swarmd.node.groups import first
 from swarmd.node.home_lock import home_lock
 from swarmd.node.settings import Settings
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -22,7 +22,7 @@ def serve(settings: Settings, on_ready: Callable[[Daemon], None] = lambda _: Non
             try:
                 trio.run(_serve, daemon, on_ready, garbage, strict_exception_groups=True)
             except* (LocalFault, CorruptState) as group:
-                raise _first(group) from None
+                raise first(group) from None
             finally:
                 daemon.close()
     finally:
@@ -34,11 +34,3 @@ async def _serve(daemon: Daemon, on_ready: Callable[[Daemon], None], garbage: Ga
         nursery.start_soon(garbage.watch)
         await daemon.run(on_ready)
         nursery.cancel_scope.cancel()
-
-
-def _first(group: BaseExceptionGroup[Any]) -> Exception:
-    error: Any = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    found: Exception = error
-    return found

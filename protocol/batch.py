@@ -209,30 +209,9 @@ def reload_batch(value: Any) -> Batch:
     return _parse_batch(_parse_header(value[0]), value[0], value[1], _parse_seal(value[2]), reparse)
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A batch whose envelopes are left encoded: (id, bytes) of each."""
-
-    head: Head
-    hash: bytes
-    envelopes: tuple[tuple[bytes, bytes], ...]
-
-
-def outline_of(value: Any) -> Outline:
-    """A batch from our own journal for who only passes its envelopes on; they were decoded when it came in.
-
-    RemoteFault if they are not those of the header.
-    """
-    header, raws, _ = value
-    head = _parse_header(header)
-    ids = [dag_cbor_cid(raw) for raw in raws]
-    if len(ids) != head.count or merkle.root_of(ids) != head.root:
-        raise RemoteFault("bad-batch", "the envelopes do not hash to the header's root")
-    return Outline(head, sha256(header).digest(), tuple(zip(ids, raws, strict=True)))
-
-
 def sealed_envelopes(value: Any, batch_hash: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The (id, bytes) of a batch from our own journal whose hash is known from elsewhere, by `decode_own`.
+    """The (id, bytes) of a batch from our own journal whose hash is known from elsewhere, for who only passes
+    them on.
 
     RemoteFault if its header has not that hash, or they are not those of the header.
     """

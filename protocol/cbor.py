@@ -113,15 +113,6 @@ def decode_known(data: bytes) -> Any:
         raise RemoteFault("bad-cbor", str(error)[:200]) from None
 
 
-def decode_own(data: bytes) -> Any:
-    """Decode what we have encoded ourselves and check by a hash: nothing is said of its being canonical. RemoteFault
-    `bad-cbor` for what is no CBOR, if it was damaged."""
-    try:
-        return cbor2.loads(data, tag_hook=_refuse_tag)
-    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RemoteFault("bad-cbor", str(error)[:200]) from None
-
-
 _KEY_BYTES: dict[tuple[str, ...], int] = {}
 
 

@@ -25,6 +25,7 @@ from hypercorn.typing import ConnectionState, H11SendableEvent
 from hypercorn.utils import parse_socket_addr
 from swarmd.node.api.guard import App, Place
 from swarmd.node.api.settings import DEFAULT_PORT, ApiSettings
+from swarmd.node.groups import first
 from swarmd.protocol.faults import CorruptState, LocalFault
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
@@ -375,7 +376,5 @@ def _config() -> Config:
 
 
 def _reason(group: BaseExceptionGroup[Any]) -> str:
-    error: Any = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first(group)
     return str(error) or type(error).__name__

@@ -24,6 +24,7 @@ from swarmd.node.console.outcome import FAILED, OK
 from swarmd.node.console.output import Output, facts
 from swarmd.node.home import socket_path
 from swarmd.node.keys import KEY_FILE
+from swarmd.node.process_usage import cpu_seconds
 from swarmd.node.setup import GENESIS_FILE, write_genesis
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.faults import LocalFault
@@ -152,14 +153,14 @@ def _first_views(chromium: str, ask: Ask, pid: int, runs: int) -> tuple[list[flo
             page = context.new_page()
             metrics = context.new_cdp_session(page)
             metrics.send("Performance.enable")
-            before_s = _cpu_s(pid)
+            before_s = cpu_seconds(pid)
             page.goto(login.partition("/login")[0] + "/")
             page.locator(".tile").first.wait_for(timeout=_VIEW_MS)
             while not page.evaluate(_MARKED):
                 page.wait_for_timeout(10)
             if number:  # the first warms both sides up
                 took.append(float(page.evaluate("performance.getEntriesByName('first-view')[0].startTime")))
-                daemon_s += _cpu_s(pid) - before_s
+                daemon_s += cpu_seconds(pid) - before_s
                 named = {
                     each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]
                 }
@@ -170,12 +171,6 @@ def _first_views(chromium: str, ask: Ask, pid: int, runs: int) -> tuple[list[flo
         "daemon_cpu_ms": round(1e3 * daemon_s / runs, 1),
         "page_tasks_ms": round(1e3 * page_s / runs, 1),
     }
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process, all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _reads(ask: Ask, needs: int) -> dict[str, list[float]]:

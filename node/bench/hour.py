@@ -22,6 +22,7 @@ from swarmd.node.bench.machine import machine
 from swarmd.node.bench.processes import MachineLoad
 from swarmd.node.console.output import Output, facts
 from swarmd.node.console.progress import meter
+from swarmd.node.process_usage import cpu_seconds, rss_bytes
 from swarmd.protocol.faults import LocalFault
 
 _LOAD = "swarmd.node.bench.hour_load"
@@ -146,14 +147,9 @@ def _run(args: Namespace, tasks: int, folder: str, out: Output) -> Iterator[Row]
 def _of_process(name: str, pid: int) -> Row:
     """Memory and CPU time of a process (Linux); nothing of one that is gone."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return {f"{name}_rss_mb": round(rss_bytes(pid) / MB, 1), f"{name}_cpu_s": cpu_seconds(pid)}
     except (OSError, IndexError):
         return {}
-    return {
-        f"{name}_rss_mb": round(pages * 4096 / MB, 1),
-        f"{name}_cpu_s": sum(map(int, fields[11:13])) / 100,
-    }
 
 
 def _figures(args: Namespace, rows: Sequence[Row]) -> Row:

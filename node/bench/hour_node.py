@@ -21,6 +21,7 @@ from swarmd.node.checkpoint.service import Checkpoints, Wish, floor_of
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.garbage import Garbage, give_back_large
 from swarmd.node.ports import PeerInfo
+from swarmd.node.process_usage import own_rss_bytes
 from swarmd.node.state.sync import Sync
 from swarmd.node.turns import Out
 from swarmd.protocol.limits import S_NS
@@ -121,7 +122,7 @@ class HourNode:
             "tasks": sum(accepted for accepted, _ in runner.state.reputation.values()),
             "needs_in_memory": len(runner.state.needs),
             "chains": len(runner.chains.heads),
-            "rss_mb": round(rss_bytes() / MB, 1),
+            "rss_mb": round(own_rss_bytes() / MB, 1),
             "warm_mb": round(tiers["warm"]["bytes"] / MB, 1),
             "cold_mb": round(tiers["cold"]["bytes"] / MB, 1),
             "journal_mb": round(size_of.get("journal.db", 0) / MB, 1),
@@ -132,14 +133,6 @@ class HourNode:
             "full_looks": self._garbage.full_looks,
         }
         print(json.dumps(row), flush=True)
-
-
-def rss_bytes() -> int:
-    """What this process has in memory now (Linux); elsewhere the most that it had."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 async def main(settings: Any, garbage: Garbage, file: BinaryIO) -> None:

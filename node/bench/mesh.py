@@ -5,7 +5,6 @@ that serves `bench.echo`. Needs of one task are posted over the local sockets, c
 at a time. Latencies are the signed times in the envelopes, all from this host's clock.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from swarmd.node.bench.machine import machine
 from swarmd.node.bench.percentiles import percentile
 from swarmd.node.cluster import Cluster
 from swarmd.node.home import socket_path
+from swarmd.node.process_usage import cpu_seconds
 from swarmd.node.telemetry.histogram import Histogram
 from swarmd.node.transport.local_async import AsyncLocalClient, connect_local
 from swarmd.protocol.faults import LocalFault
@@ -134,13 +134,13 @@ class Bench:
         members = self.cluster.members
         before = [member.call("status") for member in members]
         cpu_before = [member.cpu_s() for member in members]
-        agents_before = sum(_process_cpu_s(agent.pid) for agent in self._agents)
+        agents_before = sum(cpu_seconds(agent.pid) for agent in self._agents)
         ends: list[dict[str, Any]] = []
         started = time.monotonic()
         trio.run(self._load, tasks, make, ends)
         wall_s = time.monotonic() - started
         cpu_s = sum(m.cpu_s() - cpu for m, cpu in zip(members, cpu_before, strict=True))
-        agents_s = sum(_process_cpu_s(agent.pid) for agent in self._agents) - agents_before
+        agents_s = sum(cpu_seconds(agent.pid) for agent in self._agents) - agents_before
         after = [member.call("status") for member in members]
         self._wait(self._agree, "the nodes to agree")
 
@@ -191,11 +191,6 @@ class Bench:
 
     def _agree(self) -> bool:
         return len({member.call("digest")["mesh_digest"] for member in self.cluster.members}) == 1
-
-
-def _process_cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from swarmd.node.groups import first
 from swarmd.protocol.faults import LocalFault
 
 _START_TIMEOUT_S = 60.0
@@ -75,10 +76,7 @@ async def crew(start_timeout_s: float = _START_TIMEOUT_S) -> Any:
             finally:
                 nursery.cancel_scope.cancel()
     except* LocalFault as group:
-        fault: Any = group
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        raise fault from None
+        raise first(group) from None
 
 
 async def _until_newline(process: trio.Process) -> bytes:

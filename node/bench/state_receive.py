@@ -4,7 +4,6 @@ A process on one thread, and beside it the replica's. Both are reported in CPU t
 whoever else is busy, and the whole by the clock too.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from swarmd.node.bench.processes import Ready, serve
 from swarmd.node.bench.state_node import FRAMES_A_TURN, OpenGate, StateNode, base_gate
 from swarmd.node.bench.state_views import rss_mb
 from swarmd.node.garbage import Garbage
+from swarmd.node.process_usage import cpu_seconds
 from swarmd.node.state.replica_host import ReplicaHost
 
 _NUMBER = history.MEMBERS
@@ -68,8 +68,8 @@ class Replica:
         self._began_s = self.cpu_s()
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.host.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        assert self.host.pid is not None
+        return cpu_seconds(self.host.pid)
 
     async def done(self) -> float:
         """CPU seconds that it took, once it has everything."""

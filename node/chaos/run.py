@@ -21,6 +21,7 @@ from swarmd.node.chaos.nemeses import Fault
 from swarmd.node.chaos.netns import PREFIX, Net
 from swarmd.node.chaos.reading import ENDS
 from swarmd.node.chaos.verdict import Evidence, NodeEvidence
+from swarmd.node.groups import first
 from swarmd.node.replay import copy_home
 from swarmd.protocol.faults import LocalFault
 
@@ -247,7 +248,7 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say, kind: type[Run])
         try:
             trio.run(run.main, folder / "evidence")
         except* LocalFault as group:
-            raise _first(group) from None
+            raise first(group) from None
     finally:
         codes = hosts.stop() if hosts is not None else []
         net.down()
@@ -265,14 +266,6 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say, kind: type[Run])
         accusations=hosts.accusations(),
     )
     return _Found(run, evidence)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> Exception:
-    error: Any = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    found: Exception = error
-    return found
 
 
 @contextmanager

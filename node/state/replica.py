@@ -17,7 +17,7 @@ from pathlib import Path
 from swarmd.node.state.changes import ACTOR_BYTES, Change, make_change
 from swarmd.node.state.documents import Document
 from swarmd.protocol.batch import sealed_envelopes
-from swarmd.protocol.cbor import decode_own
+from swarmd.protocol.cbor import decode_known
 from swarmd.protocol.chains import Chain
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import CorruptState, RemoteFault
@@ -210,7 +210,7 @@ class Batches:
             self._names = dict(self.db.execute("select id, did from authors"))
             did = self._names.get(author, "")
         try:
-            return Link((did, epoch, bucket), seq, digest, sealed_envelopes(decode_own(body), digest))
+            return Link((did, epoch, bucket), seq, digest, sealed_envelopes(decode_known(body), digest))
         except (RemoteFault, TypeError, LookupError, ValueError) as error:
             raise CorruptState("bad-journal", f"{self._path}: a batch is damaged: {error}") from None
 

@@ -13,17 +13,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from swarmd.node.process_usage import own_rss_bytes
 from swarmd.node.state import REPLICA_DIVERGED
 from swarmd.node.state.replica import Replica
 from swarmd.protocol.faults import CorruptState
-
-
-def rss_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
-    except OSError:  # no Linux: the most that it was
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def tell(replica: Replica, *, done: bool) -> None:
@@ -33,7 +26,7 @@ def tell(replica: Replica, *, done: bool) -> None:
         "documents": len(replica.open),
         "changes": sum(copy.document.changes for copy in replica.open.values()),
         "rebuilt": replica.rebuilt,
-        "rss_bytes": rss_bytes(),
+        "rss_bytes": own_rss_bytes(),
     }
     print(json.dumps(said), flush=True)
 

@@ -13,12 +13,12 @@ from swarmd.protocol.batch import (
     Seal,
     batch_to_list,
     encode_flush,
-    outline_of,
     parse_flush,
     parse_sealed,
     proof_from_list,
     prove,
     reload_batch,
+    sealed_envelopes,
     sign_flush,
     verify_proof,
 )
@@ -423,18 +423,16 @@ def test_values_are_what_they_seem(spoken):
     assert len({batch.hash for batch in batches}) == 3
 
 
-def test_an_outline_is_a_batch_with_its_envelopes_encoded(spoken):
+def test_sealed_envelopes_are_those_of_the_batch_encoded(spoken):
     _, _, batches = spoken
     for batch in batches:
-        outline = outline_of(decode(encode(batch_to_list(batch))))
-        head = outline.head
-        assert (head.author, head.epoch, head.bucket) == (batch.author, batch.epoch, batch.bucket)
-        assert (head.seq, head.prev, outline.hash) == (batch.seq, batch.prev, batch.hash)
-        assert outline.envelopes == tuple((envelope.id, envelope.raw) for envelope in batch.envelopes)
+        found = sealed_envelopes(decode(encode(batch_to_list(batch))), batch.hash)
+        assert found == tuple((envelope.id, envelope.raw) for envelope in batch.envelopes)
 
 
-def test_an_outline_of_other_envelopes_is_refused(spoken):
+def test_sealed_envelopes_that_are_others_or_of_another_batch_are_refused(spoken):
     _, _, batches = spoken
     header, raws, seal = batch_to_list(batches[0])
     for wrong in (raws[:-1], [*raws, raws[0]], [raws[0] + b"\0", *raws[1:]]):
-        refused(partial(outline_of, [header, wrong, seal]), "bad-batch")
+        refused(partial(sealed_envelopes, [header, wrong, seal], batches[0].hash), "bad-batch")
+    refused(partial(sealed_envelopes, [header, raws, seal], batches[1].hash), "bad-batch")

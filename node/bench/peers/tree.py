@@ -4,13 +4,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from swarmd.node.process_usage import stat_fields
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on; nothing of a process that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return stat_fields(pid)
     except OSError:
         return []
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
+from swarmd.node.groups import first
 from swarmd.node.ports import PeerGone, PeerInfo, TransportHandler
 from swarmd.node.transport.p2p import patches
 from swarmd.node.transport.p2p.access import AccessList, Verdict, parse_entry, parse_peer_id
@@ -171,7 +172,7 @@ class P2PTransport:
             raise rest
         fault, _ = group.split(LocalFault)
         if fault is not None and not self._addrs:
-            raise _first(fault)
+            raise first(fault)
         log.error("the libp2p host fell", exc_info=group)
 
     async def publish(self, frame: bytes) -> None:
@@ -298,11 +299,3 @@ class P2PTransport:
         self._corrupt = error
         if self._scope is not None:
             self._scope.cancel()
-
-
-def _first(group: BaseExceptionGroup[LocalFault]) -> LocalFault:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, LocalFault)
-    return error
