@@ -676,6 +676,12 @@ MUTANTS: dict[str, Mutant] = {
         "if entry.prev != head or entry.amount > left:",
         "if entry.prev != head:",
     ),
+    "two-needs-lock-money": Mutant(
+        "of two NEEDs under one entry both lock money where both were heard, though a checkpoint has one",
+        "checkpoint.adopting",
+        "    _withdraw(state, need)\n    if record.escrow is None:",
+        "    if record.escrow is None:",
+    ),
     "deposits-count-twice": Mutant(
         "a checkpoint forgets which deposits were credited before the last one",
         "shadow.keeping",

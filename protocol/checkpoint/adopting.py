@@ -173,11 +173,24 @@ def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     state.views.forget(need.id)
     state.views.moved(need, None)
     fund = first.payload["fund"]
+    _withdraw(state, need)
     if record.escrow is None:
         entry = fund_entry(need.owner, fund["seq"], fund["prev"], need.id, need.budget)
         state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
         if need.owner == state.me and entry.seq >= state.own_seq:
             state.own_seq, state.own_head = entry.seq + 1, entry.hash
+
+
+def _withdraw(state: State, need: Need) -> None:
+    """Forget what locks money for this need: where its owner said two NEEDs, only the one that the checkpoint has counts.
+
+    Who kept the entry of the other would fund it, and what comes after it in the account, where a node that never heard of
+    it does not.
+    """
+    entries, place = state.ledger.entries, (need.owner, need.fund_seq)
+    others = {name: entry for name, entry in entries.pop(place, {}).items() if entry.need != need.id}
+    if others:
+        entries[place] = others
 
 
 def _set(need: Need, record: OpenNeed) -> None:
