@@ -379,7 +379,7 @@ class Daemon:
                 return
 
     def _on_out(self, out: Out) -> None:
-        """After a commit: let out what the turn produced. Must not block."""
+        """A commit is on disk: let out what the turn produced. Must not block."""
         if out.stored or out.frames:
             self.replica.poke()
         for frame in out.frames:
@@ -446,7 +446,9 @@ class Daemon:
             self.runner.offer_frame(peer_id, frame)
 
     async def on_request(self, peer_id: str, body: bytes) -> bytes:
-        return await self._answers.serve(peer_id, body)
+        answer = await self._answers.serve(peer_id, body)
+        await self.runner.disk.settled()
+        return answer
 
     async def on_peer_up(self, peer_id: str, did: str) -> None:
         self.known.up(peer_id, did)

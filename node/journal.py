@@ -2,9 +2,12 @@
 
 `inputs` in order (what the engine was told), `batches` (every verified batch, ours and others'), `outbox` (effects
 whose result is not an input yet), `proofs` (of equivocation) and the content blocks. A turn of the runner writes
-all of it in one transaction; what is acknowledged is on disk before the acknowledgement leaves (P9).
+all of it in one transaction; what is acknowledged is on disk before the acknowledgement leaves (P9). The runner commits
+without waiting for the disk and has `sync` wait in a thread; all others' commits are on disk when they return.
+docs/adr/0040-the-disk-is-waited-for-in-a-thread.md.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +29,8 @@ SCHEMA_VERSION = migrations.NEWEST
 # Meta of a home that was made of a backup, until the node has heard what it said after that (docs/backup.md).
 RESTORED_KEY = "restored"
 _FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
+# As SQLite does. Not on every system is there one that leaves out the times of the file.
+SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.
 PROBE_BYTES = 65_536
 
@@ -42,10 +47,12 @@ class Journal:
         try:
             migrations.refuse_newer(self.db, path)
             self.db.execute("pragma journal_mode = wal")
-            # FULL: a commit that returned survives a power cut; one fsync per turn pays for it.
+            # FULL: a commit that returned survives a power cut; one fsync pays for it. Except in `begin(sync_later=True)`.
             self.db.execute("pragma synchronous = full")
             self.db.execute("pragma wal_autocheckpoint = 4000")
             migrations.migrate(self.db, path)
+            # Made by the first read, and there for as long as a connection is open.
+            self._log = os.open(f"{path}-wal", os.O_RDWR)
         except (sqlite3.DatabaseError, LocalFault) as error:
             self.db.close()
             if isinstance(error, LocalFault):
@@ -61,18 +68,41 @@ class Journal:
         # Stored batches of a bucket that were put away (node/checkpoint/pruning.py).
         self.cold: Callable[[int], Iterable[bytes]] = lambda bucket: ()
         self._new_batches: list[tuple[Any, ...]] = []
+        self._sync_later = False
 
     def close(self) -> None:
+        """May be called twice."""
         self.db.close()
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
 
     # Transactions --------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, *, sync_later: bool = False) -> None:
+        """`sync_later`: its commit does not wait for the disk; what it says must, for `sync`."""
+        if sync_later:
+            # NORMAL: the log is not synced by a commit, but before it is copied into the file: nothing gets torn.
+            self.db.execute("pragma synchronous = normal")
+            self._sync_later = True
         self.db.execute("begin immediate")
 
     def commit(self) -> None:
         self._write()
         self.db.execute("commit")
+        self._ended()
+
+    def _ended(self) -> None:
+        if self._sync_later:
+            self.db.execute("pragma synchronous = full")
+            self._sync_later = False
+
+    def sync(self) -> None:
+        """Wait until all that was committed before is on disk. May run in a thread while this one goes on.
+
+        OSError if the disk failed: nobody knows what is on it then, and a second call would not tell either.
+        """
+        SYNC(self._log)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -101,6 +131,7 @@ class Journal:
         self._new_batches.clear()
         if self.db.in_transaction:
             self.db.execute("rollback")
+        self._ended()
         # Authors named in the lost transaction are not on disk: read what is.
         self._authors = {did: author for author, did in self.db.execute("select id, did from authors")}
         self._names = {author: did for did, author in self._authors.items()}

@@ -17,6 +17,7 @@ import trio
 from swarmd.node import codec
 from swarmd.node.beginning import begin
 from swarmd.node.content.fetch import BatchBlockStore
+from swarmd.node.durability import Durability
 from swarmd.node.ingress import Arrived, Equivocation, Ingress
 from swarmd.node.journal import Journal
 from swarmd.node.policy.gates import Gates, Switch, recorded
@@ -94,7 +95,7 @@ _PASSING_ERRORS = frozenset(
 
 
 class Runner:
-    """Owns the engine's state. `on_out` is called after each commit, in order, and must not block."""
+    """Owns the engine's state. `on_out` is called once a commit is on disk, in order, and must not block."""
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class Runner:
         self._new_blocks: dict[bytes, bytes] = {}
         self._tick_after_ns = 0
         self.tracer: Tracer | None = None
+        self.disk = Durability(journal)
         self.voice = Voice(genesis.mesh_id, me, sign, self.gates, journal)
         self.ingress = Ingress(genesis.mesh_id, me, Chains(), journal)
         self._restore()
@@ -301,9 +303,13 @@ class Runner:
                 self._window.rang(self._clock_ns() - ends_at_ns)
             self._wake = trio.Event()
             began_ns, commits_us = time.thread_time_ns(), self.counters["commits_cpu_us"]
-            out = self.turn()
+            turns = self.counters["turns"]
+            out = self._turn(sync_later=self.disk.is_slow)
             self._charge_cpu("turns_cpu_us", began_ns)
             self.counters["turns_cpu_us"] -= self.counters["commits_cpu_us"] - commits_us
+            if self.counters["turns"] != turns:
+                await self.disk.sync()
+                self._show()
             if self._queue and not (self.silent and all(item.make for item in self._queue)):
                 self._wake.set()
             if out:
@@ -353,7 +359,20 @@ class Runner:
         return max(self.state.timers[0][0], self._tick_after_ns)
 
     def turn(self) -> Out:
-        """One transaction's worth of work. Never raises for what a peer or a caller did."""
+        """One transaction's worth of work, on disk. Never raises for what a peer or a caller did."""
+        turns = self.counters["turns"]
+        out = self._turn(sync_later=False)
+        if self.counters["turns"] != turns:
+            self._show()
+        return out
+
+    def _show(self) -> None:
+        """Tell the watchers what the last turn took."""
+        for envelope in self._seen:
+            for watcher in self.watchers:
+                watcher(envelope)
+
+    def _turn(self, *, sync_later: bool) -> Out:
         out = Out()
         if self.gates.advance(self.state.lamport):
             log.info("the policy is now %s", self.gate.policy_hash.hex())
@@ -368,7 +387,7 @@ class Runner:
             return out
         self._seen.clear()
         try:
-            self.journal.begin()
+            self.journal.begin(sync_later=sync_later)
             if self.trouble:
                 self.journal.probe()
         except sqlite3.Error as error:
@@ -401,9 +420,7 @@ class Runner:
             if self._new_blocks:
                 self.blocks.put_many(self._new_blocks.items())
                 self._new_blocks = {}
-            began_ns = time.thread_time_ns()
-            self.journal.commit()
-            self._charge_cpu("commits_cpu_us", began_ns)
+            self._commit(sync_later)
         except sqlite3.Error as error:
             return self._undo(error, items, moved=True)
         except LocalFault as fault:
@@ -419,10 +436,16 @@ class Runner:
         self.turn_s.add((self._clock_ns() - began_ns) / 1e9)
         if self.tracer is not None:
             self.tracer.commit(self.state)
-        for envelope in self._seen:
-            for watcher in self.watchers:
-                watcher(envelope)
         return out
+
+    def _commit(self, sync_later: bool) -> None:
+        began_ns, began_s = time.thread_time_ns(), time.perf_counter()
+        self.journal.commit()
+        if sync_later:
+            self.disk.committed()
+        else:
+            self.disk.took(time.perf_counter() - began_s)
+        self._charge_cpu("commits_cpu_us", began_ns)
 
     def _drop(self, error: Exception, items: list[Item], position: int | None) -> Out:
         """Forget this turn and take it again without the item (None: the tick) that broke it."""

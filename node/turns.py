@@ -15,7 +15,7 @@ from swarmd.protocol.inputs import Input
 
 @dataclass(slots=True)
 class Reply:
-    """The answer a caller waits for: set after the commit, so that what it acknowledges is on disk."""
+    """The answer a caller waits for: set when the commit is on disk."""
 
     done: trio.Event = field(default_factory=trio.Event)
     fault: LocalFault | None = None
@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(slots=True)
 class Out:
-    """What leaves after a commit."""
+    """What leaves once a commit is on disk."""
 
     frames: list[bytes] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)

@@ -1,0 +1,135 @@
+"""A commit that is waited for in a thread: the loop goes on, and nothing is said before it is on disk (P9)."""
+
+import os
+import threading
+
+import pytest
+import trio
+from swarmd.node import journal as journal_module
+from swarmd.node.durability import SLOW_S
+from swarmd.node.journal import Journal
+from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.inputs import Commanded
+
+pytestmark = pytest.mark.property_id("P9")
+FULL = 2
+
+
+@pytest.fixture
+def post(bench, new_task):
+    def post():
+        args = {"title": "mine", "budget": 50_000, "deadline_s": 60, "tasks": [new_task("t1")], "inline": []}
+        return bench.runner.tell(lambda at_ns: Commanded("need.post", args, at_ns), reply=True)
+
+    return post
+
+
+class SlowDisk:
+    """Every sync takes until it is let go."""
+
+    def __init__(self):
+        self.began = threading.Event()
+        self.go = threading.Event()
+        self.fault: OSError | None = None
+
+    def sync(self, fd):
+        os.fstat(fd)  # OSError if it is not open
+        self.began.set()
+        assert self.go.wait(10.0)
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.fixture
+def disk(bench, monkeypatch):
+    slow = SlowDisk()
+    monkeypatch.setattr(journal_module, "SYNC", slow.sync)
+    bench.runner.disk.took(100 * SLOW_S)
+    assert bench.runner.disk.is_slow
+    yield slow
+    slow.go.set()
+
+
+def test_only_the_turns_commits_do_not_wait_for_the_disk(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+
+    def level():
+        return journal.db.execute("pragma synchronous").fetchone()[0]
+
+    assert level() == FULL
+    journal.begin(sync_later=True)
+    assert level() == FULL - 1
+    journal.set_meta("a", b"1")
+    journal.commit()
+    assert level() == FULL
+    journal.begin(sync_later=True)
+    journal.rollback()
+    assert level() == FULL
+    with journal.whole():
+        assert level() == FULL
+    journal.sync()
+    journal.close()
+    journal.close()
+
+
+async def test_nothing_is_said_before_it_is_on_disk_and_the_loop_goes_on(bench, post, disk):
+    seen = []
+    bench.runner.watchers.append(seen.append)
+    asked = trio.Event()
+
+    async def ask_as_a_peer_would():
+        await bench.runner.disk.settled()
+        asked.set()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            reply = post()
+            assert await trio.to_thread.run_sync(disk.began.wait, 30.0)
+            nursery.start_soon(ask_as_a_peer_would)
+            await trio.testing.wait_all_tasks_blocked()
+            assert bench.runner.state.needs  # committed; what follows is not
+            assert not (reply.done.is_set() or bench.outs or seen or asked.is_set())
+            disk.go.set()
+            need = await reply.wait()
+            await asked.wait()
+            assert bench.outs[0].replies == [reply]
+            assert need in {envelope.thread for envelope in seen}
+            nursery.cancel_scope.cancel()
+    bench.reopen()
+    assert need in bench.runner.state.needs
+
+
+async def test_a_stop_during_the_wait_still_says_what_is_on_record(bench, post, disk):
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            reply = post()
+            assert await trio.to_thread.run_sync(disk.began.wait, 30.0)
+            nursery.cancel_scope.cancel()
+            disk.go.set()
+    assert reply.done.is_set()
+
+
+async def test_a_disk_that_fails_ends_the_daemon_and_nothing_is_said(bench, post, disk):
+    disk.fault = OSError(5, "Input/output error")
+    disk.go.set()
+    reply = post()
+    with trio.fail_after(60), pytest.raises(CorruptState, match="the disk did not take it") as caught:
+        await bench.runner.run()
+    assert caught.value.code == "bad-journal"
+    assert not (reply.done.is_set() or bench.outs)
+
+
+async def test_a_disk_that_is_quick_again_is_waited_for_in_the_loop(bench, post, monkeypatch):
+    in_threads = []
+    monkeypatch.setattr(journal_module, "SYNC", lambda _: in_threads.append(threading.get_ident()))
+    bench.runner.disk.took(12 * SLOW_S)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            while bench.runner.disk.is_slow:
+                await post().wait()
+            nursery.cancel_scope.cancel()
+    assert 0 < len(in_threads) < 10
+    assert threading.get_ident() not in in_threads
