@@ -11,9 +11,11 @@ from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapsh
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis
 
-# So long it works before others have their turn. By time and not by batches: where each of those turns is long, because the
-# daemon is busy, small slices would make a snapshot take as many of them, and epochs would not end any more.
+# So long it works before others have their turn; where these take long, because the daemon is busy, half as long as they. So
+# it gets a third of the daemon's time whatever the load: with less, more comes in than epochs let go, and they never end.
 SLICE_S = 0.01
+SLICE_SHARE = 0.5
+MAX_SLICE_S = 0.1
 
 
 class Incomplete(LocalFault):
@@ -25,6 +27,13 @@ class Incomplete(LocalFault):
 
 class Absent(LocalFault):
     """We do not keep a snapshot."""
+
+
+class Overtaken(LocalFault):
+    """Another checkpoint was adopted meanwhile: nobody wants this one any more."""
+
+    def __init__(self) -> None:
+        super().__init__("epoch-over", "the epoch has ended meanwhile")
 
 
 class OtherHistory(LocalFault):
@@ -42,6 +51,13 @@ class Snapshots:
         self._journal = journal
         self._records = records
         self._last: tuple[bytes, Snapshot] | None = None
+        self._made: tuple[bytes, list[bytes]] = (NO_SNAPSHOT, [])  # a base, and what was made on it
+
+    @property
+    def made(self) -> list[bytes]:
+        """States of the snapshots made on the last adopted one since the start, oldest first."""
+        base, states = self._made
+        return states if base == self._records.base else []
 
     async def load(self, state: bytes) -> Snapshot:
         """A snapshot that we keep. Absent if not, or not all of it."""
@@ -69,20 +85,26 @@ class Snapshots:
         return await self.load(state) if state != NO_SNAPSHOT else None
 
     async def make(self, cut: Cut) -> Packed:
-        """The snapshot of `cut` on top of the last adopted one, kept. Incomplete or OtherHistory if we do not hold it."""
+        """The snapshot of `cut` on top of the last adopted one, kept. Incomplete or OtherHistory if we do not hold it,
+        Overtaken when there is another last one before it is done."""
         base_state = self._records.base
         base = await self.base()
         maker = Maker(self._genesis, base, base_state)
         ends_s = time.perf_counter() + SLICE_S
         for row in self._places(cut, base.cut if base is not None else {}):
             maker.feed(self._journal.batch_at(row))
-            if time.perf_counter() > ends_s:
+            if (now_s := time.perf_counter()) > ends_s:
                 await trio.lowlevel.checkpoint()
-                ends_s = time.perf_counter() + SLICE_S
+                if self._records.base != base_state:
+                    raise Overtaken
+                others_s = time.perf_counter() - now_s
+                ends_s = now_s + others_s + min(MAX_SLICE_S, max(SLICE_S, SLICE_SHARE * others_s))
         found = maker.finish(cut)
         packed = await trio.to_thread.run_sync(pack, found)
         self._records.put(packed)
         self._last = (packed.state, found)
+        if packed.state not in self.made:
+            self._made = (base_state, [*self.made, packed.state])
         return packed
 
     def _places(self, cut: Cut, known: Cut) -> list[int]:

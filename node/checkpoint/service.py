@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 from swarmd.node.checkpoint.archive import Archive
+from swarmd.node.checkpoint.electing import LATE, Electing
 from swarmd.node.checkpoint.files import Followed, to_row, verify_chain
 from swarmd.node.checkpoint.making import Absent, Incomplete, OtherHistory, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
@@ -32,6 +33,8 @@ from swarmd.protocol.shadow import keeping
 log = logging.getLogger("swarmd.checkpoint")
 
 SETTLE_S = 1.0  # a cut is this old when it is proposed, so that others have it by gossip
+# To get a proposal's cut and what we lack of it. Making it is our own work and takes what it takes: the ballot's rounds go on,
+# and what was made for an early one answers a later one that proposes the same.
 CHECK_TIMEOUT_S = 60.0
 RETRY_S = 1.0
 SEAL_S = 0.02
@@ -68,6 +71,8 @@ class Checkpoints:
         pruner.proposed = self._proposed
         self.archive = Archive(runner, journal, records)
         self._snapshots = Snapshots(runner.genesis, journal, records)
+        self._electing = Electing()
+        runner.watchers.append(lambda envelope: self._electing.seen(runner.state, envelope))
         self._running: set[str] = set()
         self._nursery: trio.Nursery | None = None
         self._making = trio.Lock()
@@ -152,15 +157,33 @@ class Checkpoints:
     # Making and checking -------------------------------------------------------------------------------
 
     async def _make(self, wish: MakeSnapshot) -> None:
-        cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
-        await trio.sleep(SETTLE_S)
-        began = time.perf_counter()
-        async with self._making:
-            packed = await self._snapshots.make(cut)
-        found = await self._snapshots.load(packed.state)
-        self._note(found, packed, time.perf_counter() - began)
-        root, state = found.root, packed.state
-        self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, state, at_ns))
+        state = await self._made_before(wish.epoch)
+        if state is None:
+            cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
+            await trio.sleep(SETTLE_S)
+            async with self._making:
+                # While we waited we may have made one of another's cut.
+                state = await self._made_before(wish.epoch)
+                if state is None:
+                    began = time.perf_counter()
+                    packed = await self._snapshots.make(cut)
+                    state = packed.state
+                    self._note(await self._snapshots.load(state), packed, time.perf_counter() - began)
+        root = (await self._snapshots.load(state)).root
+        proposed = state
+        self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, proposed, at_ns))
+
+    async def _made_before(self, epoch: int) -> bytes | None:
+        """Of the snapshots that we made of this epoch, by ourselves or to check another's, the one to propose again.
+
+        A new one would have a longer cut and take longer still; on a busy mesh each would come after its round. What most
+        have made already they vote for at once. None if there is none, or so many have refused it that no quorum is left.
+        """
+        if self._runner.state.epoch + 1 == epoch:
+            for state in self._electing.electable(self._runner.state, self._snapshots.made):
+                if not await self._broken_promise(state):
+                    return state
+        return None
 
     def _note(self, found: Snapshot, packed: Packed, took_s: float) -> None:
         self.last = {
@@ -176,11 +199,9 @@ class Checkpoints:
         }
 
     async def _check(self, wish: CheckSnapshot) -> None:
-        same, reason = False, "not checked in time"
-        with trio.move_on_after(CHECK_TIMEOUT_S):
-            same, reason = await self._same(wish)
-            if same and (broken := await self._broken_promise(wish.state)):
-                same, reason = False, broken
+        same, reason = await self._same(wish)
+        if same and (broken := await self._broken_promise(wish.state)):
+            same, reason = False, broken
         self._runner.tell(lambda at_ns: SnapshotChecked(wish.proposal, same, reason, at_ns))
 
     async def _broken_promise(self, state: bytes) -> str:
@@ -193,14 +214,15 @@ class Checkpoints:
             found = await self._snapshots.load(wish.state)
             return found.root == wish.root, "another root"
         try:
-            peer = self._peer(wish.holder)
-            head = await self._fetch_head(peer, wish.state)
-            name = snapshots.cut_name(head)
-            cut = snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
+            with trio.move_on_after(CHECK_TIMEOUT_S) as patience:
+                cut = await self._cut_of(wish)
+            if patience.cancelled_caught:
+                return False, LATE
             if why := why_not_cut(cut, await self._snapshots.base(), wish.epoch):
                 return False, why
-            await self._complete(cut, peer)
             async with self._making:
+                if self.records.frame(wish.state) is not None:
+                    return await self._same(wish)  # it was made while we waited, for an earlier round
                 packed = await self._snapshots.make(cut)
         except RemoteFault as fault:
             self._transport.report(self._peer_of(wish.holder), fault.code)
@@ -211,6 +233,16 @@ class Checkpoints:
         if (packed.state, found.root) != (wish.state, wish.root):
             return False, f"the cut gives {packed.state.hex()[:16]} here, not {wish.state.hex()[:16]}"
         return True, ""
+
+    async def _cut_of(self, wish: CheckSnapshot) -> snapshots.Cut:
+        """The cut of a proposal, and all that is in it: from who proposed it."""
+        peer = self._peer(wish.holder)
+        head = await self._fetch_head(peer, wish.state)
+        name = snapshots.cut_name(head)
+        cut = snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
+        if not why_not_cut(cut, await self._snapshots.base(), wish.epoch):
+            await self._complete(cut, peer)
+        return cut
 
     def _peer(self, did: str) -> str:
         peer = self._peer_of(did)

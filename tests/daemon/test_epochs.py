@@ -1,5 +1,8 @@
 """Epochs on real daemons: they end, needs are let go, newcomers begin at a checkpoint, kill -9 at any step loses nothing."""
 
+import trio
+from swarmd.node.checkpoint import service
+from swarmd.node.checkpoint.making import Snapshots
 from swarmd.protocol.digest import mesh_digest
 
 GENESIS = {"epoch_s": 2}
@@ -128,3 +131,28 @@ async def test_old_batches_go_into_blocks_and_come_back(mesh, task, echo, wait_u
     assert (await three[1].call("need.show", need=need))["state"] == "FINALIZED"
     await wait_until(lambda: len({mesh_digest(node.state) for node in three}) == 1, "equal digests")
     three.check_money()
+
+
+async def test_an_epoch_ends_though_each_snapshot_takes_longer_than_its_round(
+    mesh, task, echo, wait_until, monkeypatch
+):
+    """As on a mesh that is busy beyond its limit: a later cut is longer, and is always done after the round that asked."""
+    make, begun_at = Snapshots.make, {}
+
+    async def slow(self, cut):
+        base = await self.base()
+        epoch = base.epoch if base is not None else 0
+        now = trio.current_time()
+        await trio.sleep(1.5 * (now - begun_at.setdefault((id(self), epoch), now - 0.5)))
+        return await make(self, cut)
+
+    monkeypatch.setattr(Snapshots, "make", slow)
+    monkeypatch.setattr(service, "SETTLE_S", 0.1)
+    two = await mesh(2, genesis={"epoch_s": 1})
+    await two[0].attach(echo("a"))
+    await two.until_met()
+    need = await two[1].post(task())
+    await two[1].finish(need)
+    await until_epoch(two, wait_until, 2)
+    await wait_until(lambda: not any(node.state.needs for node in two), "the need is let go")
+    two.check_money()
