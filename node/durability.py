@@ -41,7 +41,8 @@ class Durability:
     async def sync(self) -> None:
         """Return when what was `committed` is on disk; at once if nothing was. CorruptState if the disk failed.
 
-        Cancellation waits, too: what is on record is said, or else a restart has to bring it.
+        Cancellation waits, as the file may not be closed before, and is raised then: who would carry out and pass on what
+        the turn says ends, too. A restart has it on record.
         """
         if self._unsynced is None:
             return
@@ -55,6 +56,7 @@ class Durability:
             ) from error
         self._unsynced.set()
         self._unsynced = None
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def _wait(self) -> float:
         began_s = time.perf_counter()

@@ -100,7 +100,7 @@ async def test_nothing_is_said_before_it_is_on_disk_and_the_loop_goes_on(bench, 
     assert need in bench.runner.state.needs
 
 
-async def test_a_stop_during_the_wait_still_says_what_is_on_record(bench, post, disk):
+async def test_a_stop_during_the_wait_says_nothing_more_and_a_restart_has_it(bench, post, disk):
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.runner.run)
@@ -108,7 +108,9 @@ async def test_a_stop_during_the_wait_still_says_what_is_on_record(bench, post, 
             assert await trio.to_thread.run_sync(disk.began.wait, 30.0)
             nursery.cancel_scope.cancel()
             disk.go.set()
-    assert reply.done.is_set()
+    assert not (reply.done.is_set() or bench.outs)
+    bench.reopen()
+    assert len(bench.runner.state.needs) == 1
 
 
 async def test_a_disk_that_fails_ends_the_daemon_and_nothing_is_said(bench, post, disk):
