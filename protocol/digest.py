@@ -177,6 +177,9 @@ def _shadow(state: State) -> list[Any]:
 
 def _own_shadow(state: State) -> list[Any]:
     shadow = state.shadow
+    rivals = sorted(
+        [owner, sorted([n, *sorted(of)] for n, of in at.items())] for owner, at in shadow.rivals.items()
+    )
     return [
         sorted([owner, seq, *promise] for (owner, seq), promise in shadow.promised.items()),
         [sorted(shadow.unvoted.items()), sorted(shadow.dirty), shadow.armed],
@@ -184,6 +187,7 @@ def _own_shadow(state: State) -> list[Any]:
         [[key, *value] for key, value in shadow.keys.items()],
         sorted(shadow.spent.items()),
         sorted(shadow.said),
+        *([rivals] if rivals else []),
     ]
 
 

@@ -36,10 +36,9 @@ from swarmd.protocol.inputs import (
     SnapshotMade,
     Ticked,
 )
-from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.pool import acting, attesting, taking
 from swarmd.protocol.shadow import acting as money
-from swarmd.protocol.shadow import claiming
+from swarmd.protocol.shadow import claiming, rivals
 from swarmd.protocol.shadow import taking as shadow_taking
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.work import opening, returns, rules
@@ -250,8 +249,7 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
     state.views.moved(need, None)
     for block in payload.get("inline", ()):
         out.append(Store(raw_cid(block), block))
-    fund = payload["fund"]
-    entry = fund_entry(need.owner, fund["seq"], fund["prev"], need.id, need.budget)
+    entry = rivals.entry_of(envelope)
     state.ledger.add_entry(entry)
     commands.own_entry_applied(state, entry)
     if need.id not in state.ledger.newly_funded:
@@ -263,6 +261,7 @@ def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> N
     if envelope.kind == kinds.NEED:
         need.record(envelope)
         need.void[envelope.id] = "a second need under one account entry"
+        rivals.note(state, need, envelope)
         out.append(Report(envelope.sender, "double-need"))
         return
     inline = envelope.payload.get("inline") if envelope.kind == kinds.COMMIT else None

@@ -288,10 +288,7 @@ def _outcome(reading: Reading, facts: list[Fact], ruled: bytes, standing: Standi
 def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) -> dict[str, Lock]:
     """Of all needs, and of every challenge that was heard in time, whatever else is true of it."""
     found = dict(ruling.locks)
-    fresh = []
-    for thread, need in books.opened.items():
-        fund = need.payload["fund"]
-        fresh.append(Lock(thread, need.sender, fund["seq"], fund["prev"], need.payload["budget"]))
+    fresh = [lock_of(need) for need in books.opened.values()]
     for ref in held:
         said = oracle.seen[ref]
         if said.kind == "CHALLENGE" and said.epoch <= ruling.epoch:
@@ -308,6 +305,12 @@ def _locks(oracle: Oracle, ruling: Ruling, books: Books, held: Iterable[bytes]) 
         if lock.seq >= ruling.applied.get(lock.owner, 0):
             found.setdefault(lock.name, lock)
     return found
+
+
+def lock_of(need: Envelope) -> Lock:
+    """What a NEED locks."""
+    fund = need.payload["fund"]
+    return Lock(need.thread, need.sender, fund["seq"], fund["prev"], need.payload["budget"])
 
 
 def stake_of(said: Envelope, least: int) -> str:

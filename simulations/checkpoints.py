@@ -246,7 +246,8 @@ class Checkpoints:
         made = self._make(cut)
         same = (made.packed.state, made.snapshot.root) == (effect.state, effect.root)
         why = "" if same else "the cut gives another snapshot"
-        self._checked(effect, why or keeping.broken_promise(node.state, made.snapshot.accounts), made)
+        round_ = ballots.round_of(node.state, effect.proposal)
+        self._checked(effect, why or keeping.broken_promise(node.state, made.snapshot, round_), made)
 
     def _checked(self, effect: CheckSnapshot, why: str, made: Kept | None = None) -> None:
         node = self._node

@@ -682,6 +682,30 @@ MUTANTS: dict[str, Mutant] = {
         "    _withdraw(state, need)\n    if record.escrow is None:",
         "    if record.escrow is None:",
     ),
+    "first-need-undoes-what-is-final": Mutant(
+        "of two NEEDs under one entry the first stands, though something final comes after the other",
+        "checkpoint.making",
+        "swapped = self._state, rivals.to_swap(self._state, self._raws)",
+        "swapped = self._state, {}",
+    ),
+    "signs-after-two-needs": Mutant(
+        "a member signs what comes after one of two NEEDs that it knows of",
+        "shadow.acting",
+        "if doubtful is not None and seq > doubtful:",
+        "if False:",
+    ),
+    "promises-have-no-roots": Mutant(
+        "a member agrees to a checkpoint with another entry before the one that it signed",
+        "shadow.keeping",
+        "                promises[at] = name\n",
+        "                pass\n",
+    ),
+    "promises-bind-for-ever": Mutant(
+        "what too few have signed stops checkpoints for good",
+        "shadow.keeping",
+        "state.ledger.certified if round_ >= GIVE_WAY_ROUND else None",
+        "None",
+    ),
     "deposits-count-twice": Mutant(
         "a checkpoint forgets which deposits were credited before the last one",
         "shadow.keeping",

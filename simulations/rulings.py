@@ -13,7 +13,17 @@ from swarmd.protocol.batch import Batch
 from swarmd.protocol.checkpoint.snapshot import Cut, Snapshot
 from swarmd.protocol.envelope import Envelope, epoch_thread, parse
 from swarmd.simulations import deals, pools, windows
-from swarmd.simulations.books import Books, Closed, Outcome, Purse, Ruling, Standing, bond_name, books, settle
+from swarmd.simulations.books import (
+    Books,
+    Closed,
+    Outcome,
+    Ruling,
+    Standing,
+    bond_name,
+    books,
+    lock_of,
+    settle,
+)
 from swarmd.simulations.oracle import Oracle
 
 Say = Callable[[str, bool, str], None]  # (property, holds, what is wrong if not)
@@ -55,12 +65,16 @@ class Rulings:
         say("P7", (snapshot.root, snapshot.ops) == (root, len(ids)), f"the root of epoch {epoch} is another")
         late = [chain for chain in snapshot.cut if chain[1] >= epoch]
         say("P7", not late, f"the cut of epoch {epoch} has chains of epochs that had not begun")
-        first: dict[str, bytes] = {}
+        needs: dict[str, list[Envelope]] = {}
         for batch in sorted(fresh, key=_place):
             for envelope in batch.envelopes:
                 if envelope.kind == "NEED" and not self._oracle.wrong_need(envelope.id):
-                    first.setdefault(envelope.thread, envelope.id)
-        found = books(self._oracle, before, [*ids, *before.parked, *before.waiting], {}, first)
+                    needs.setdefault(envelope.thread, []).append(envelope)
+        first = {thread: each[0].id for thread, each in needs.items()}
+        held = [*ids, *before.parked, *before.waiting]
+        found = books(self._oracle, before, held, {}, first)
+        if better := _under_what_is_final(needs, found):
+            found = books(self._oracle, before, held, {}, first | better)
         pool = pools.told([envelope for batch in fresh for envelope in batch.envelopes])
         stakes, wrong = pools.ends(before, found, snapshot, self.honest)
         found.money |= stakes
@@ -262,6 +276,24 @@ class Rulings:
         return found
 
 
+def _under_what_is_final(needs: Mapping[str, Sequence[Envelope]], found: Books) -> dict[str, bytes]:
+    """Of several NEEDs of a thread, the one that a certified entry comes after, where it is not the first."""
+    several = {thread: each for thread, each in needs.items() if len(each) > 1}
+    if not several:
+        return {}
+    final = set(found.sent.certified)
+    locks = [*found.locks.values(), *(lock_of(need) for each in several.values() for need in each)]
+    grows = True
+    while grows:
+        before = {lock.prev for lock in locks if lock.hash() in final}
+        grows = not before <= final
+        final |= before
+    return {
+        thread: next((need.id for need in each if lock_of(need).hash() in final), each[0].id)
+        for thread, each in several.items()
+    }
+
+
 def _place(batch: Batch) -> tuple[int, str, int, int, int]:
     """Where the protocol's order puts a batch of a cut."""
     return (batch.envelopes[-1].lamport, batch.author, batch.epoch, batch.bucket, batch.seq)
@@ -320,15 +352,16 @@ def _compare(snapshot: Snapshot, before: Ruling, ruling: Ruling, found: Books, s
     parked = [(parse(raw), since) for raw, since in snapshot.parked.items()]
     waiting = {bytes(e.id): since for e, since in parked if _waits(e, ruling)}
     say("P7", waiting == dict(ruling.parked), f"epoch {snapshot.epoch}: other envelopes wait")
-    purses = {
-        did: (account.available, account.locked, account.earned) for did, account in snapshot.accounts.items()
-    }
-    model = {
-        did: (purse.available, purse.locked, purse.earned)
-        for did, purse in found.purses.items()
-        if purse != Purse()
-    }
-    same("accounts", purses, model, "P9")
+    purses = {did: (each.available, each.locked, each.earned) for did, each in snapshot.accounts.items()}
+    model = {did: (each.available, each.locked, each.earned) for did, each in found.purses.items()}
+    empty = (0, 0, 0)  # who has spent everything has an account still, others were only ever looked at
+    every = {*purses, *model}
+    same(
+        "accounts",
+        {did: purses.get(did, empty) for did in every},
+        {did: model.get(did, empty) for did in every},
+        "P9",
+    )
     held = sum(need.escrow.held for need in snapshot.open.values() if need.escrow is not None)
     held += sum(bond.amount for bond in snapshot.bonds.values() if bond.funded)
     held += sum(stake.held for stake in snapshot.stakes.values())

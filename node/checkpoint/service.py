@@ -157,13 +157,13 @@ class Checkpoints:
     # Making and checking -------------------------------------------------------------------------------
 
     async def _make(self, wish: MakeSnapshot) -> None:
-        state = await self._made_before(wish.epoch)
+        state = await self._made_before(wish.epoch, wish.round)
         if state is None:
             cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
             await trio.sleep(SETTLE_S)
             async with self._making:
                 # While we waited we may have made one of another's cut.
-                state = await self._made_before(wish.epoch)
+                state = await self._made_before(wish.epoch, wish.round)
                 if state is None:
                     began = time.perf_counter()
                     packed = await self._snapshots.make(cut)
@@ -173,7 +173,7 @@ class Checkpoints:
         proposed = state
         self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, proposed, at_ns))
 
-    async def _made_before(self, epoch: int) -> bytes | None:
+    async def _made_before(self, epoch: int, round_: int) -> bytes | None:
         """Of the snapshots that we made of this epoch, by ourselves or to check another's, the one to propose again.
 
         A new one would have a longer cut and take longer still; on a busy mesh each would come after its round. What most
@@ -181,7 +181,7 @@ class Checkpoints:
         """
         if self._runner.state.epoch + 1 == epoch:
             for state in self._electing.electable(self._runner.state, self._snapshots.made):
-                if not await self._broken_promise(state):
+                if not await self._broken_promise(state, round_):
                     return state
         return None
 
@@ -200,13 +200,15 @@ class Checkpoints:
 
     async def _check(self, wish: CheckSnapshot) -> None:
         same, reason = await self._same(wish)
-        if same and (broken := await self._broken_promise(wish.state)):
-            same, reason = False, broken
+        if same:
+            round_ = ballots.round_of(self._runner.state, wish.proposal)
+            reason = await self._broken_promise(wish.state, round_)
+            same = not reason
         self._runner.tell(lambda at_ns: SnapshotChecked(wish.proposal, same, reason, at_ns))
 
-    async def _broken_promise(self, state: bytes) -> str:
+    async def _broken_promise(self, state: bytes, round_: int) -> str:
         found = await self._snapshots.load(state)
-        return keeping.broken_promise(self._runner.state, found.accounts)
+        return keeping.broken_promise(self._runner.state, found, round_)
 
     async def _same(self, wish: CheckSnapshot) -> tuple[bool, str]:
         """Have we made the snapshot, or do we make the same of the same cut? And why not."""

@@ -13,9 +13,8 @@ from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
 from swarmd.protocol.escrow import settling as escrow_settling
 from swarmd.protocol.faults import CorruptState
-from swarmd.protocol.ledger.accounts import fund_entry
 from swarmd.protocol.pool.record import Pool, stake_id
-from swarmd.protocol.shadow import keeping
+from swarmd.protocol.shadow import keeping, rivals
 from swarmd.protocol.state import State
 from swarmd.protocol.work import opening, rules
 from swarmd.protocol.work.need import Need
@@ -60,13 +59,13 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
     for name, record in sorted(snapshot.open.items()):
         need = state.needs.get(name)
         if need is None:
-            _reopen(state, record, ())
+            reopen(state, record, ())
         elif name in threads:
             # A need that begins anew from another NEED, or another draw, lost nothing to an epoch.
             same = (need.envelope, need.draws[0]) == (dag_cbor_cid(record.envelopes[0]), record.draws[0])
             old = [d for d in need.decides.values() if same and d.epoch < max(record.draws)]
             orphans = {d.id: d.decider for d in old}
-            _reopen(state, record, threads[name])
+            reopen(state, record, threads[name])
             if orphans:
                 done.orphaned[name] = orphans
         else:
@@ -76,6 +75,7 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
     _pool(state, snapshot)
     keeping.let_go(state, snapshot.shadow, snapshot.accounts, snapshot.epoch)
     _settle(state, snapshot)
+    rivals.let_go(state)
     done.todo += [parse(raw) for raw in snapshot.shadow.envelopes]
     done.todo += [parse(raw) for raw in snapshot.parked]
     done.todo += _woken(state)
@@ -157,7 +157,7 @@ def _let_go(state: State, snapshot: Snapshot) -> None:
         del state.refused[next(iter(state.refused))]
 
 
-def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
+def reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     """Derive a need from its envelopes, with what the checkpoint fixed; what we had done about it was for another plan."""
     known = [parse(raw) for raw in record.envelopes]
     every = {envelope.id: envelope for envelope in (*known, *more)}
@@ -172,10 +172,9 @@ def _reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     state.needs[need.id] = need
     state.views.forget(need.id)
     state.views.moved(need, None)
-    fund = first.payload["fund"]
     _withdraw(state, need)
     if record.escrow is None:
-        entry = fund_entry(need.owner, fund["seq"], fund["prev"], need.id, need.budget)
+        entry = rivals.entry_of(first)
         state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
         if need.owner == state.me and entry.seq >= state.own_seq:
             state.own_seq, state.own_head = entry.seq + 1, entry.hash

@@ -331,6 +331,12 @@ def _check(state: State, ballot: EpochBallot, out: list[Effect]) -> None:
             return
 
 
+def round_of(state: State, proposal: bytes) -> int:
+    """The round of a proposal that is being checked; 0 if it is over."""
+    known = state.ballot.proposals.get(proposal) if state.ballot is not None else None
+    return known.round if known is not None else 0
+
+
 def checked(state: State, given: SnapshotChecked, out: list[Effect]) -> None:
     """We have made a snapshot of the proposal's cut: vote for it if it is the same."""
     ballot = state.ballot

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.chains import Chain, Head
-from swarmd.protocol.checkpoint import settling
+from swarmd.protocol.checkpoint import adopting, settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import parse
@@ -20,7 +20,7 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Admitted, Adopted
 from swarmd.protocol.ledger.accounts import Account
 from swarmd.protocol.pool import folding
-from swarmd.protocol.shadow import keeping
+from swarmd.protocol.shadow import keeping, rivals
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
@@ -98,6 +98,7 @@ class Maker:
         opened: dict[str, OpenNeed] = {}
         closed: dict[str, ClosedNeed] = {}
         at_ns = settling.time_of(cut)
+        self._swap()
         idle = self._idle()
         ends = settling.settle(state, at_ns)
         wrong = Counter(did for name in ends for did in settling.marks_of(state.needs[name]))
@@ -160,6 +161,22 @@ class Maker:
             shadow=keeping.part_of(state, epoch),
             escrows=escrow_settling.book(state, escrows),
         )
+
+    def _swap(self) -> None:
+        """Of two NEEDs under one entry, the one stands that something final comes after, though the cut has it later."""
+        state, swapped = self._state, rivals.to_swap(self._state, self._raws)
+        for name, ref in sorted(swapped.items()):
+            raws = self._raws[name]
+            envelopes = (raws[ref], *(raw for other, raw in raws.items() if other != ref))
+            draws = (state.terms.known(parse(raws[ref]).epoch),)
+            adopting.reopen(state, OpenNeed(name, envelopes, draws, -1, b"", {}, None), ())
+            need = state.needs[name]
+            state.ledger.payments[name] = need.payments()
+            state.ledger.closings.pop(name, None)
+            if (closing := need.closing_state()) is not None:
+                state.ledger.closings[name] = closing
+        if swapped:
+            state.ledger.rebuild()
 
     def _settle(self) -> None:
         """What returned may be the money that needs and escrows waited for."""

@@ -10,6 +10,7 @@ from swarmd.protocol.envelope import account_thread
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.ledger.accounts import Entry, fund_entry
 from swarmd.protocol.limits import MAX_AMOUNT, MAX_CONFIRMED
+from swarmd.protocol.shadow import rivals
 from swarmd.protocol.shadow.committee import sits
 from swarmd.protocol.shadow.record import (
     MINUTE_NS,
@@ -182,12 +183,15 @@ def attend(state: State, out: list[Effect]) -> None:
 
 def _votable(state: State, owner: str) -> list[Entry]:
     """Along the owner's chain, from what is applied: the entries that its money covers, each the only one of its number,
-    none beside one that we signed before. In every epoch we sign those that are not certified once."""
+    none beside one that we signed before, none after a number that has two NEEDs. In every epoch we sign those that are not certified once."""
     ledger, shadow = state.ledger, state.shadow
     account = ledger.account(owner)
     seq, head, left = account.next_seq, account.head, account.available
     found: list[Entry] = []
+    doubtful = rivals.contested(state, owner)
     while (known := ledger.entries.get((owner, seq))) is not None:
+        if doubtful is not None and seq > doubtful:
+            break  # which of two NEEDs it comes after, a checkpoint says
         sure = [entry for entry in known.values() if entry.hash in ledger.certified]
         if len(known) != 1 and len(sure) != 1:
             break

@@ -1,14 +1,20 @@
 """What a checkpoint keeps of transfers, withdrawals and deposits, and what a node lets go when it adopts one."""
 
 from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING
 
-from swarmd.protocol.envelope import Envelope
+from swarmd.protocol.envelope import Envelope, parse
 from swarmd.protocol.ledger.accounts import Account
+from swarmd.protocol.shadow import rivals
 from swarmd.protocol.shadow.committee import committee_of
 from swarmd.protocol.shadow.record import KEPT_EPOCHS, PAYOUT, Shadow, ShadowPart, Spend
 from swarmd.protocol.state import NOBODY, State
 
+if TYPE_CHECKING:  # which knows of this module
+    from swarmd.protocol.checkpoint.snapshot import Snapshot
+
 Accounts = Mapping[str, Account]
+GIVE_WAY_ROUND = 3  # of the ballot about a checkpoint; with rounds of 30 s, 60 s, 120 s it opens after three and a half minutes
 
 
 def part_of(state: State, epoch: int) -> ShadowPart:
@@ -144,18 +150,19 @@ def _by_hash(shadow: Shadow, entry: bytes) -> Spend | None:
     return next((spend for spend in shadow.spends.values() if spend.hash == entry), None)
 
 
-def broken_promise(state: State, accounts: Accounts) -> str:
-    """Whose number a snapshot with these `accounts` has another entry for than the one that this node signed; "" if none.
+def broken_promise(state: State, snapshot: "Snapshot", round_: int = 0) -> str:
+    """Whose number `snapshot` has another entry for than the one that this node signed, or that comes before that one; "" if
+    none.
 
     Who signed an entry accepts no checkpoint with another in its place. A quorum that certified an entry shares a member
-    with every quorum that certifies the checkpoint, so what was final stays final (adr/0028).
+    with every quorum that certifies the checkpoint, so what was final stays final (adr/0028). What nobody has shown to be
+    certified binds in the first rounds only: by then its votes have come, and an owner that writes two entries must not
+    keep the mesh from checkpoints for good (adr/0042).
     """
-    wanted: dict[str, dict[int, bytes]] = {}
-    for (owner, seq), (entry, _) in state.shadow.promised.items():
-        if _passed(accounts, owner, seq):
-            wanted.setdefault(owner, {})[seq] = entry
-    for owner, promises in sorted(wanted.items()):
-        at, applied = accounts[owner].next_seq - 1, accounts[owner].head
+    certain = state.ledger.certified if round_ >= GIVE_WAY_ROUND else None
+    for owner, promises in sorted(_promises(state, certain).items()):
+        account = snapshot.accounts.get(owner, Account())
+        at, applied = account.next_seq - 1, account.head
         while at >= min(promises):
             if promises.get(at, applied) != applied:
                 return f"it has another entry {at} of {owner} than the one that we signed"
@@ -163,4 +170,28 @@ def broken_promise(state: State, accounts: Accounts) -> str:
             if known is None:
                 break  # we have not heard of it yet, and then not of a contradiction either
             at, applied = at - 1, known.prev
+        for seq, entry in sorted(promises.items()):
+            known = state.ledger.entries.get((owner, seq), {}).get(entry)
+            record = None if known is None else snapshot.open.get(known.need)
+            waits = record is not None and record.escrow is None
+            if waits and record is not None and rivals.entry_of(parse(record.envelopes[0])).hash != entry:
+                return f"it has another need {seq} of {owner} than the one before what we signed"
     return ""
+
+
+def _promises(state: State, certain: Container[bytes] | None) -> dict[str, dict[int, bytes]]:
+    """Owner -> number -> the entry that we signed (of `certain` ones, if given), or that comes before one that we signed,
+    back to the last checkpoint."""
+    found: dict[str, dict[int, bytes]] = {}
+    for (owner, seq), (entry, _) in state.shadow.promised.items():
+        if certain is None or entry in certain:
+            found.setdefault(owner, {})[seq] = entry
+    for owner, promises in found.items():
+        for seq in sorted(promises):
+            at, name = seq, promises[seq]
+            while (known := state.ledger.entries.get((owner, at), {}).get(name)) is not None:
+                at, name = at - 1, known.prev
+                if at in promises or at < 0:
+                    break
+                promises[at] = name
+    return found

@@ -58,6 +58,8 @@ class Shadow:
     blamed: dict[tuple[str, int], None] = field(
         default_factory=dict
     )  # double spends that have cost reputation
+    # NEEDs beside the one that opened a need: owner -> number -> hash of the entry -> the NEED (shadow/rivals.py).
+    rivals: dict[str, dict[int, dict[bytes, bytes]]] = field(default_factory=dict)
 
     # This node's own.
     promised: dict[tuple[str, int], tuple[bytes, int]] = field(

@@ -13,7 +13,7 @@ from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.chains import Chains
-from swarmd.protocol.checkpoint import adopting
+from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint.making import Maker, in_order
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack
 from swarmd.protocol.didkey import did_of
@@ -48,6 +48,7 @@ from swarmd.protocol.inputs import (
     Ticked,
 )
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.shadow import keeping
 from swarmd.protocol.state import State
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import committees, opening
@@ -622,7 +623,9 @@ class Room:
                 made = self.snapshots[state]
                 self.mesh.feed(node, SnapshotMade(epoch, round_, made.root, state, now_ns))
             case CheckSnapshot(_, proposal, _, state, _):
+                round_ = ballots.round_of(node.state, proposal)
                 same = self.make(self.adopted[name], self.snapshots[state].cut) == state
+                same = same and not keeping.broken_promise(node.state, self.snapshots[state], round_)
                 self.mesh.feed(node, SnapshotChecked(proposal, same and name not in self.lies, "", now_ns))
             case Adopt(_, state, _, _):
                 found = self.snapshots[state]

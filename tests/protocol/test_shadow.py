@@ -562,11 +562,11 @@ def test_who_signed_an_entry_agrees_to_no_checkpoint_with_another_in_its_place(r
     made = room.snapshots[room.make(room.adopted["cee"])]
     state, ann = mesh.nodes["cee"].state, mesh.nodes["ann"].did
     assert set(state.shadow.promised) == {(ann, 0), (ann, 1), (ann, 2)}
-    assert keeping.broken_promise(state, made.accounts) == ""
+    assert keeping.broken_promise(state, made) == ""
     for seq in range(3):
         kept = state.shadow.promised[(ann, seq)]
         state.shadow.promised[(ann, seq)] = (b"x" * 32, 0)
-        assert f"another entry {seq}" in keeping.broken_promise(state, made.accounts)
+        assert f"another entry {seq}" in keeping.broken_promise(state, made)
         state.shadow.promised[(ann, seq)] = kept
     room.end_epoch()
     assert state.epoch == 1 and not state.shadow.promised
