@@ -19,7 +19,7 @@ SLITHER_VERSION := 0.11.6
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-compare seeds soak mutants docs man contracts-check contracts-test policies policies-check check wheel lock clean
+.PHONY: help setup demo test lint format bench bench-compare seeds soak mutants docs man dashboard contracts-check contracts-test policies policies-check check wheel lock clean
 
 help: ## Say what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -154,6 +154,14 @@ tests/interop/ipld/node_modules/.package-lock.json: tests/interop/ipld/package-l
 tests/dashboard/axe/node_modules/.package-lock.json: tests/dashboard/axe/package-lock.json
 	@cd tests/dashboard/axe && npm ci --silent --no-audit --no-fund
 	@touch $@
+
+# What the browser loads, made of js/ and css/ as they are written (docs/adr/0045-one-script-for-the-dashboard.md).
+PAGES := node/dashboard/static
+dashboard: tests/dashboard/axe/node_modules/.package-lock.json ## Make the dashboard's one script and stylesheet of their parts
+	@tests/dashboard/axe/node_modules/.bin/esbuild $(PAGES)/js/app.js --bundle --format=esm --target=es2022 --charset=utf8 \
+	  --banner:js='// Made by "make dashboard" of what is in js/ and vendor/: change it there.' --log-level=warning --outfile=$(PAGES)/app.js
+	@{ echo '/* Made by "make dashboard" of what is in css/: change it there. */'; \
+	  cat $(PAGES)/css/frame.css $(PAGES)/css/parts.css $(PAGES)/css/pages.css; } > $(PAGES)/app.css
 
 $(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/interop/go/go.sum
 	@mkdir -p $(TOOLS)/bin

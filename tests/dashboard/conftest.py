@@ -180,6 +180,14 @@ def axe(repo: Path) -> str:
     return script.read_text("utf-8")
 
 
+@pytest.fixture(scope="package")
+def esbuild(repo: Path) -> Path:
+    program = repo / "tests" / "dashboard" / "axe" / "node_modules" / ".bin" / "esbuild"
+    if not program.exists():
+        _without("esbuild", "run make interop")
+    return program
+
+
 class View:
     """A page of the browser, and everything it complained of."""
 

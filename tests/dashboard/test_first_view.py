@@ -1,6 +1,7 @@
-"""What the first view needs comes in one round: no module is found only when another one has come."""
+"""What the first view needs comes in one round: one script and one stylesheet, made of what is in js/ and css/."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,35 @@ from starlette.responses import Response
 from swarmd.node.api.pages import Files, Pages
 
 STATIC = Path("node") / "dashboard" / "static"
-_IMPORT = re.compile(r"""^(?:import|export)\s[^;]*?["'](\.[^"']+)["'];""", re.MULTILINE)
 
 
-def needed(module: Path, found: set[Path]) -> set[Path]:
-    if module not in found:
-        found.add(module)
-        for name in _IMPORT.findall(module.read_text("utf-8")):
-            needed((module.parent / name).resolve(), found)
-    return found
+def test_the_index_names_one_script_and_one_stylesheet_beside_what_is_early(repo: Path) -> None:
+    index = (repo / STATIC / "index.html").read_text("utf-8")
+    assert re.findall(r'src="([^"]+)"', index) == ["/js/early.js", "/app.js"]
+    assert re.findall(r'<link rel="stylesheet" href="([^"]+)">', index) == ["/app.css"]
 
 
-def test_the_index_names_each_module_of_the_first_view(repo: Path) -> None:
-    folder = (repo / STATIC).resolve()
-    index = (folder / "index.html").read_text("utf-8")
-    preloaded = re.findall(r'<link rel="modulepreload" href="/([^"]+)">', index)
-    modules = needed(folder / "js" / "app.js", set())
-    assert {*preloaded, "js/app.js"} == {each.relative_to(folder).as_posix() for each in modules}
-    assert len(preloaded) == len(set(preloaded)) == len(modules) - 1 > 5
+def test_what_the_browser_loads_is_made_of_the_parts_as_they_are_now(
+    repo: Path, esbuild: Path, tmp_path: Path
+) -> None:
+    """`make dashboard` after a change."""
+    static = repo / STATIC
+    made = tmp_path / "app.js"
+    first = (static / "app.js").read_text("utf-8").split("\n", 1)[0]
+    options = ("--bundle", "--format=esm", "--target=es2022", "--charset=utf8", "--log-level=warning")
+    command = [
+        str(esbuild),
+        str(STATIC / "js" / "app.js"),
+        *options,
+        f"--banner:js={first}",
+        f"--outfile={made}",
+    ]
+    subprocess.run(command, cwd=repo, check=True, timeout=60)
+    assert (static / "app.js").read_text("utf-8") == made.read_text("utf-8")
+    parts = "".join(
+        (static / "css" / f"{name}.css").read_text("utf-8") for name in ("frame", "parts", "pages")
+    )
+    assert (static / "app.css").read_text("utf-8").split("\n", 1)[1] == parts
 
 
 def test_what_is_asked_for_early_does_not_wait_for_a_stylesheet(repo: Path) -> None:
@@ -40,6 +52,7 @@ def test_what_is_asked_for_early_does_not_wait_for_a_stylesheet(repo: Path) -> N
     [
         ("GET", "/", True),
         ("GET", "/index.html", True),
+        ("GET", "/app.js", True),
         ("GET", "/js/app.js", True),
         ("HEAD", "/js/app.js", False),
         ("POST", "/js/app.js", False),

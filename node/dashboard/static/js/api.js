@@ -60,13 +60,35 @@ export async function read(path, params) {
   return body;
 }
 
+const ahead = new Map();
+
+/** Ask for what the first view shows, once, and wait for it so long: it is drawn once then, not empty and then anew. */
+export async function readAhead(path, waitMs) {
+  const asked = { answer: read(path), data: null };
+  ahead.set(path, asked);
+  const here = asked.answer.then(
+    (data) => (asked.data = data),
+    () => {}, // who reads it sees that it failed
+  );
+  await Promise.race([here, new Promise((late) => setTimeout(late, waitMs))]);
+}
+
+function take(key) {
+  const asked = ahead.get(key);
+  ahead.delete(key);
+  return asked && asked.answer;
+}
+
 /**
  * {data, problem, loading, reload}: `data` of `path`, kept while the next is on its way.
  * `live(event)`: whether an event of the mesh is a reason to look again. `path` null: nothing to read.
  */
 export function useRead(path, params, { live, every } = {}) {
   const key = path === null ? null : path + query(params);
-  const [state, setState] = useState({ key: null, data: null, problem: null });
+  const [state, setState] = useState(() => {
+    const data = ahead.get(key)?.data || null;
+    return { key: data && key, data, problem: null };
+  });
   const latest = useRef({});
   latest.current = { key, path, params, live };
   const work = useRef({ busy: false, again: false, last: 0, timer: 0 });
@@ -84,8 +106,10 @@ export function useRead(path, params, { live, every } = {}) {
     own.busy = true;
     own.last = performance.now();
     try {
-      const data = await read(asked.path, asked.params);
-      if (latest.current.key === asked.key) setState({ key: asked.key, data, problem: null });
+      const data = await (take(asked.key) || read(asked.path, asked.params));
+      if (latest.current.key === asked.key) {
+        setState((before) => (before.data === data ? before : { key: asked.key, data, problem: null }));
+      }
     } catch (problem) {
       if (latest.current.key === asked.key) {
         setState((before) => ({ key: asked.key, data: before.key === asked.key ? before.data : null, problem }));

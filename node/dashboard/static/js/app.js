@@ -1,80 +1,42 @@
 // The frame: navigation, keys, theme, and what is shown when nobody is logged in or nobody answers.
-import { link, read, useRead } from "./api.js";
+import { link, read, readAhead, useRead } from "./api.js";
 import { html, render, useEffect, useRef, useState, useStore } from "./lib.js";
 import { connect, disconnect, streaming } from "./live.js";
 import { Icon, Mark } from "./icons.js";
-import { Empty, Loading, PageHead } from "./parts.js";
+import { Empty, PageHead } from "./parts.js";
 import { go, place } from "./routes.js";
+import { Agents } from "./pages/agents.js";
+import { Analytics } from "./pages/analytics.js";
+import { EscrowPage, Escrows } from "./pages/escrows.js";
+import { Ledger } from "./pages/ledger.js";
+import { NeedPage } from "./pages/need.js";
+import { Needs } from "./pages/needs.js";
 import { Overview } from "./pages/overview.js";
-
-// A page's module comes when it is wanted. A failed import stays failed under its name, so it is asked for under another.
-function later(path, name) {
-  let tries = 0;
-  let found = null;
-  return () => {
-    found ||= import(tries ? `${path}?again=${tries}` : path).then(
-      (module) => module[name],
-      (error) => {
-        found = null;
-        tries += 1;
-        throw error;
-      },
-    );
-    return found;
-  };
-}
+import { Peers } from "./pages/peers.js";
+import { Policy } from "./pages/policy.js";
+import { Review } from "./pages/review.js";
 
 // key: what to press after g.
 const PAGES = [
-  { id: "overview", name: "Overview", key: "o", load: async () => Overview, now: Overview },
-  { id: "needs", name: "Needs", key: "n", load: later("./pages/needs.js", "Needs"), one: later("./pages/need.js", "NeedPage") },
-  { id: "escrows", name: "Escrows", key: "e", icon: "escrow", load: later("./pages/escrows.js", "Escrows"), one: later("./pages/escrows.js", "EscrowPage") },
-  { id: "review", name: "Review", key: "r", load: later("./pages/review.js", "Review") },
-  { id: "peers", name: "Peers", key: "p", title: "Mesh", load: later("./pages/peers.js", "Peers") },
-  { id: "agents", name: "Agents", key: "a", load: later("./pages/agents.js", "Agents") },
-  { id: "policy", name: "Policy", key: "v", load: later("./pages/policy.js", "Policy") },
-  { id: "ledger", name: "Ledger", key: "l", title: "Money", load: later("./pages/ledger.js", "Ledger") },
-  { id: "analytics", name: "Analytics", key: "y", load: later("./pages/analytics.js", "Analytics") },
+  { id: "overview", name: "Overview", key: "o", page: Overview },
+  { id: "needs", name: "Needs", key: "n", page: Needs, one: NeedPage },
+  { id: "escrows", name: "Escrows", key: "e", icon: "escrow", page: Escrows, one: EscrowPage },
+  { id: "review", name: "Review", key: "r", page: Review },
+  { id: "peers", name: "Peers", key: "p", title: "Mesh", page: Peers },
+  { id: "agents", name: "Agents", key: "a", page: Agents },
+  { id: "policy", name: "Policy", key: "v", page: Policy },
+  { id: "ledger", name: "Ledger", key: "l", title: "Money", page: Ledger },
+  { id: "analytics", name: "Analytics", key: "y", page: Analytics },
 ];
 
 function Missing() {
   return html`<${PageHead} title="No such page" /><div class="card"><${Empty} icon="search" title="There is nothing here"><a href="#/overview">Go to the overview</a></${Empty}></div>`;
 }
 
-function Unloaded() {
-  return html`<${PageHead} title="This page is not here yet" /><div class="card"><${Empty} icon="plug" title="It could not be loaded">
-    The daemon does not answer, or was updated: then load the dashboard again.</${Empty}></div>`;
-}
-
-/** The component of a place, once its module is here. Asked for again when the daemon is back. */
-function usePage(at, answers) {
+/** The component of a place. */
+function pageAt(at) {
   const entry = PAGES.find((each) => each.id === at.page);
-  const load = entry && at.id && entry.one ? entry.one : entry?.load;
-  const name = entry ? at.page + (at.id ? "/one" : "") : "missing";
-  const [found, set] = useState({ name: entry?.now && !at.id ? name : "", page: entry?.now || null });
-  const here = found.name === name && found.page !== Unloaded;
-  useEffect(() => {
-    if (here) return undefined;
-    let wanted = true;
-    const show = (page) => wanted && set({ name, page });
-    if (load) load().then(show, () => show(Unloaded));
-    else show(Missing);
-    return () => {
-      wanted = false;
-    };
-  }, [name, here, answers]);
-  return found.name === name ? found.page : null;
-}
-
-/** The other pages, while nothing else is to do: then going there waits for nothing, and works without the daemon. */
-function fetchRest() {
-  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 500));
-  idle(() => {
-    for (const page of PAGES) {
-      page.load().catch(() => {});
-      page.one?.().catch(() => {});
-    }
-  });
+  return (at.id ? entry?.one || entry?.page : entry?.page) || Missing;
 }
 
 function toggleTheme() {
@@ -217,12 +179,11 @@ function App() {
   const { state, problem } = useStore(link);
   const [open, setOpen] = useState(false);
   const overview = useRead("dashboard/overview", null, { live: () => true, every: 15000 });
-  const Page = usePage(at, state === "ok");
+  const Page = pageAt(at);
   const main = useRef(null);
   const first = useRef(true);
   useKeys(() => setOpen(false));
-  useEffect(fetchRest, []);
-  const shown = overview.data !== null && Boolean(Page);
+  const shown = overview.data !== null;
   useEffect(() => {
     // For `swarmd bench dashboard`: what the node says is on the page from here on.
     if (shown) performance.mark("first-view");
@@ -253,11 +214,14 @@ function App() {
       <${Side} open=${open} close=${() => setOpen(false)} at=${at} overview=${overview.data} />
       <main class="main" id="main" tabindex="-1" ref=${main} data-page=${at.page}>
         <${DownBanner} />
-        ${Page ? html`<${Page} at=${at} overview=${overview} key=${at.page + "/" + at.id} />` : html`<div class="card"><${Loading} /></div>`}
+        <${Page} at=${at} overview=${overview} key=${at.page + "/" + at.id} />
       </main></div>
     <${Keys} /><div id="toast" class="toast" role="status" hidden></div>`;
 }
 
+// By now early.js has asked; a node that takes longer gets an empty frame first.
+const FIRST_MS = 200;
+await readAhead("dashboard/overview", FIRST_MS);
 const root = document.getElementById("app");
 root.replaceChildren();
 render(html`<${App} />`, root);
