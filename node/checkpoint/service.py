@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -181,8 +182,9 @@ class Checkpoints:
         """
         if self._runner.state.epoch + 1 == epoch:
             for state in self._electing.electable(self._runner.state, self._snapshots.made):
-                if not await self._broken_promise(state, round_):
-                    return state
+                with suppress(Absent):
+                    if not await self._broken_promise(state, round_):
+                        return state
         return None
 
     def _note(self, found: Snapshot, packed: Packed, took_s: float) -> None:
