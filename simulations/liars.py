@@ -128,7 +128,11 @@ class Liar(Conduct):
         for envelope in transaction.said:
             fresh = envelope.kind == "MONEY" and envelope.payload["op"] == "transfer"
             if fresh and self.active and envelope.payload["key"].startswith("sim"):
-                node.say(_spend_again(envelope))
+                if self._random.random() < 0.5:
+                    node.say(_spend_again(envelope))
+                else:
+                    wait_ns = self._random.choice((0, 1, 3)) * S_NS
+                    node.mesh.loop.after(wait_ns, node.say, _another_need(envelope))
             if envelope.kind == "CLAIM" and self._does("forge"):
                 node.mesh.loop.after(LATE_NS, node.say, _late(envelope))
 
@@ -273,6 +277,29 @@ def _spend_again(first: Envelope) -> Callable[[State], Publish | None]:
         if payload["to"] in (state.me, first.payload["to"]):
             payload["to"] = state.genesis.roster[-1]
         return _draft(state, first.thread, "MONEY", payload, ())
+
+    return make
+
+
+def _another_need(transfer: Envelope) -> Callable[[State], Publish | None]:
+    """A second NEED under the number of our last one before a transfer of ours, in an epoch that is over: so that it comes
+    first in the next cut, and what the transfer goes on from does not stand."""
+
+    def make(state: State) -> Publish | None:
+        seq, ledger = transfer.payload["seq"], state.ledger
+        own = [need for need in state.needs.values() if need.owner == state.me and 0 < need.epoch]
+        before = max((need for need in own if need.fund_seq < seq), key=lambda n: n.fund_seq, default=None)
+        if before is None:
+            return None
+        known = ledger.entries.get((state.me, before.fund_seq), {}).values()
+        entry = next((each for each in known if each.need == before.id), None)
+        if entry is None:
+            return None  # a checkpoint has it
+        draft = _spend(state, before.id, entry.seq, max(30_000, entry.amount // 2))
+        fund = {"seq": entry.seq, "prev": entry.prev}
+        return replace(
+            draft, payload={**draft.payload, "fund": fund}, lamport=before.lamport - 1, epoch=before.epoch - 1
+        )
 
     return make
 

@@ -46,3 +46,25 @@ def test_the_auditor_sees_what_the_core_would_not(name):
         [sys.executable, "-c", _PLANTED, name], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+_UNDOING = """
+import sys
+from swarmd.simulations.mutants import plant
+if sys.argv[1]:
+    plant(sys.argv[1])
+from swarmd.simulations.run import run
+report = run(6, nodes=9, tasks=24, nemeses=("liar",), active_s=14, liar_permille=300, epoch_s=5, transfers=60)
+raise SystemExit(3 if report.violations else 0)
+"""
+
+
+@pytest.mark.property_id("P9")
+@pytest.mark.parametrize(
+    ("name", "broken"), [("", 0), ("first-need-undoes-what-is-final", 3), ("two-needs-lock-money", 3)]
+)
+def test_a_liar_that_says_another_need_before_its_transfer_undoes_nothing(name, broken):
+    """In this run a checkpoint finds two NEEDs, and a final transfer after the one that is later in its cut."""
+    command = [sys.executable, "-c", _UNDOING, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == broken, done.stdout + done.stderr
