@@ -31,7 +31,7 @@ from swarmd.node.console.grammar import (
     tools,
     verifiers,
 )
-from swarmd.node.console.outcome import INTERRUPTED, USAGE, UsageFault, exit_code
+from swarmd.node.console.outcome import INTERRUPTED, REFUSED, USAGE, UsageFault, exit_code, system_fault
 from swarmd.node.console.parser import Commands, Parser, common_flags, later, load
 from swarmd.protocol.faults import Fault
 
@@ -140,9 +140,11 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         at = words.index("--")
         words, rest = words[:at], words[at + 1 :]
     defaults = argparse.Namespace(home=None, json=False, quiet=False, no_color=False)
-    args = parser.parse_args(words, defaults)
+    parser.check_first_flags(words)
+    args: argparse.Namespace = parser.parse_args(words, defaults)
     if rest and not args.takes_command:
-        raise UsageFault(f"nothing may follow -- here: {' '.join(rest)}", fix="see swarmd --help")
+        prog = args.chosen.prog
+        raise UsageFault(f"{prog}: nothing may follow --: {' '.join(rest)}", fix=f"see {prog} --help")
     if args.takes_command:
         args.command = rest
     return args
@@ -151,13 +153,39 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/cli.md)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     # Known before the arguments are parsed, since that may be what fails.
     own = words[: words.index("--")] if "--" in words else words
-    if "--version" in own:
-        from swarmd.node.version import version
-
-        print(json.dumps({"version": version()}) if "--json" in own else f"swarmd {version()}")
+    try:
+        if "--version" in own:
+            return _say_version("--json" in own)
+        return _answer(words, own)
+    except BrokenPipeError:
+        # Whoever read us has enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Not even the complaint could be written where it belongs, such as to a full disk.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"swarmd: cannot write: {error.strerror}", file=sys.stderr)
+        return REFUSED
+
+
+def _open_closed_streams() -> None:
+    """A shell can close them (`<&-`): Python then has None, and the next file opened would take their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+
+
+def _say_version(as_json: bool) -> int:
+    from swarmd.node.version import version
+
+    print(json.dumps({"version": version()}) if as_json else f"swarmd {version()}", flush=True)
+    return 0
+
+
+def _answer(words: list[str], own: list[str]) -> int:
     from swarmd.node.console.output import Output
 
     out = Output(
@@ -171,9 +199,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has enough. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
+    except OSError as error:
+        # The system refused what no command had a better word for: a folder without rights, a full disk.
+        refused = system_fault(error)
+        out.fail(refused)
+        return exit_code(refused)
 
 
 def _run(words: list[str], out: Any) -> int:

@@ -32,8 +32,14 @@ def parse(text: str) -> Multiaddr:
     except Exception as error:
         # multiaddr raises many unrelated types on bad text.
         raise LocalFault(
-            "bad-address", f"not a multiaddr: {text!r} ({error})", fix=f"use {EXAMPLE}"
+            "bad-address", f"not a multiaddr: {text!r} ({_why(error)})", fix=f"use {EXAMPLE}"
         ) from None
+
+
+def _why(error: Exception) -> str:
+    """What multiaddr says, without what it repeats of the text."""
+    text = str(error).partition(": ")[2] if str(error).startswith("Invalid MultiAddr") else str(error)
+    return text.partition(" (string: ")[0] or type(error).__name__
 
 
 def names(addr: Multiaddr) -> tuple[str, ...]:

@@ -94,8 +94,9 @@ def parse_ticket(text: str, now_s: float) -> Ticket:
         raise LocalFault("bad-ticket", f"the ticket is damaged: {fault.message}", fix=_FIX) from None
     if ticket.expires_s <= now_s:
         ago_s = now_s - ticket.expires_s
+        ago = f"{ago_s / 86_400:.0f} days" if ago_s > 172_800 else f"{max(1, ago_s // 60):.0f} min"
         raise LocalFault(
-            "ticket-expired", f"the ticket ran out {ago_s:.0f} s ago", fix=f"{_FIX}; or set this host's clock"
+            "ticket-expired", f"the ticket ran out {ago} ago", fix=f"{_FIX}; or set this host's clock"
         )
     return ticket
 

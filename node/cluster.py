@@ -16,7 +16,7 @@ from swarmd.node.setup import GENESIS_FILE, create_home, found_mesh, write_genes
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.faults import LocalFault
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0  # five start at once, perhaps on a machine that others use
 STOP_TIMEOUT_S = 10.0
 
 
@@ -113,10 +113,7 @@ class Cluster:
             ready = json.loads(line)
             member.addr = ready["addrs"][0]
         except (ValueError, KeyError, IndexError, TypeError):
-            member.process.kill()
-            member.process.wait()
-            tail = (member.home / "daemon.log").read_text("utf-8", "replace")[-2_000:]
-            raise LocalFault("daemon-failed", f"{member.name} did not start: {line}{tail}") from None
+            raise _not_started(member, line) from None
 
     def start_all(self, *extra: str) -> None:
         for member in self.members:
@@ -144,6 +141,32 @@ class Cluster:
             if member.process.stdout is not None:
                 member.process.stdout.close()
         return codes
+
+
+def _not_started(member: Member, line: str) -> LocalFault:
+    """Why a daemon is not ready: what it said of itself, how it ended, or that it took too long. Ends it."""
+    assert member.process is not None
+    ended = member.process.poll()
+    member.process.kill()
+    member.process.wait()
+    try:
+        error = json.loads(line)["error"]
+        return LocalFault(
+            "daemon-failed", f"{member.name} did not start: {error['message']}", fix=error["fix"]
+        )
+    except (ValueError, KeyError, TypeError):
+        pass
+    tail = (member.home / "daemon.log").read_text("utf-8", "replace")[-2_000:].strip()
+    if ended is None and not line:
+        why = f"it was not ready within {READY_TIMEOUT_S:g} s; this machine may be too busy"
+    else:
+        why = f"it ended with {'its output closed' if ended is None else ended}"
+    said = " ".join(part for part in (line.strip(), tail) if part)
+    return LocalFault(
+        "daemon-failed",
+        f"{member.name} did not start: {why}{': ' + said if said else ''}",
+        fix="see what else runs (uptime); swarmd demo --keep leaves the logs",
+    )
 
 
 def _read_line(stream: IO[str]) -> str:

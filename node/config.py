@@ -23,6 +23,9 @@ NOT_SETTINGS = frozenset(
     ("SWARMD_HOME", "SWARMD_JOB", "SWARMD_BACKUP_PASSPHRASE", "SWARMD_KEYSTORE_PASSPHRASE")
 )
 
+# Tables that may be written in the place of a prefix: `[content] backend = ...`.
+_FAMILIES = ("content", "telemetry", "log", "api")
+
 Origin = Literal["default", "file", "env", "flag"]
 
 
@@ -331,17 +334,29 @@ def load_config(home: Path, env: Mapping[str, str], flags: Mapping[str, Any] | N
             except ValueError as error:
                 shown = json.dumps(value, default=str)
                 raise LocalFault(
-                    "bad-config", f"{name} = {shown} (from {place}): {error}", fix=f"{name}: {_DOC[name]}"
+                    "bad-config", f"{name} = {shown} (from {place}): {error}", fix=_meant(name, origin)
                 ) from None
             origins[name] = origin
     return Loaded(Config(**values), origins, path)
 
 
+def _meant(name: str, origin: Origin) -> str:
+    """What a setting is for, and how it is written."""
+    if name == "verifier_commands":
+        return _DOC[name]
+    default = getattr(Config(), name)
+    if origin == "env":
+        text = ",".join(default) if isinstance(default, tuple) else json.dumps(default).strip('"')
+        return f"{_DOC[name]} Default: {PREFIX}{name.upper()}={text}"
+    return f"{_DOC[name]} Default: {name} = {_toml(default)}"
+
+
 def _unknown(name: str, place: str, origin: Origin) -> LocalFault:
     shown = PREFIX + name.upper() if origin == "env" else name
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), NAMES, 1, 0.5)
+    known = NAMES if origin == "env" else (*NAMES, *(f"[{family}]" for family in _FAMILIES))
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1, 0.6)
     nearest = PREFIX + near[0].upper() if near and origin == "env" else "".join(near)
-    fix = f"did you mean {nearest}?" if near else f"there are: {', '.join(NAMES)}"
+    fix = f"did you mean {nearest}?" if near else "swarmd config show lists all there are"
     return LocalFault("bad-config", f"{shown} (from {place}) is no setting of swarmd", fix=fix)
 
 
@@ -352,14 +367,17 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         return {}
     except OSError as error:
         raise LocalFault("bad-config", f"{path}: {error.strerror}", fix="make it readable") from None
-    except ValueError as error:  # not UTF-8, or not TOML
+    except UnicodeDecodeError as error:
+        message = f"{path} is no UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
+        raise LocalFault("bad-config", message, fix="save it as UTF-8") from None
+    except ValueError as error:
         raise LocalFault("bad-config", f"{path} is not TOML: {error}", fix="mend that line") from None
 
 
 def _flat(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """`[content] backend = ...` is another spelling of `content_backend = ...`."""
     found = dict(document)
-    for family in ("content", "telemetry", "log", "api"):
+    for family in _FAMILIES:
         table = found.get(family)
         if isinstance(table, dict):
             del found[family]

@@ -264,10 +264,19 @@ class Daemon:
         return NatsBridge(settings.nats_url, self.genesis.mesh_name, inbox)
 
     def _check_same_mesh(self) -> None:
-        known = self.journal.meta("mesh_id")
-        if known is None:
-            self.journal.set_meta("mesh_id", self.genesis.mesh_id)
-        elif known != self.genesis.mesh_id:
+        """And the same node: on another's journal a key would answer for what it never said."""
+        known, whose = self.journal.meta("mesh_id"), self.journal.meta("did")
+        if known is None or whose is None:
+            with self.journal.whole():
+                self.journal.set_meta("mesh_id", known or self.genesis.mesh_id)
+                self.journal.set_meta("did", whose or self.identity.did.encode())
+        if whose is not None and whose != self.identity.did.encode():
+            raise LocalFault(
+                "other-key",
+                f"{self.settings.home} holds the journal of {whose.decode()}, its node.key is of {self.identity.did}",
+                fix="put the node.key it was made with back, or use another --home",
+            )
+        if known is not None and known != self.genesis.mesh_id:
             raise LocalFault(
                 "other-mesh",
                 f"{self.settings.home} holds the journal of another mesh than its {GENESIS_FILE}",

@@ -45,6 +45,8 @@ def _user_home(env: Mapping[str, str]) -> Path:
     home = env.get("HOME", "")
     if not home.startswith("/"):
         raise LocalFault(
-            "no-home", "HOME is not set, so there is no place for the node", fix="pass --home DIR"
+            "no-home",
+            "HOME is not set, so there is no place for the node",
+            fix="set HOME or SWARMD_HOME, or pass --home DIR",
         )
     return Path(home)

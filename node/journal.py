@@ -35,6 +35,26 @@ SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 PROBE_BYTES = 65_536
 
 
+# What is no damage: the file is whole, and opens when the disk or its rights let it.
+_REFUSED = {
+    sqlite3.SQLITE_FULL: ("disk-full", "free some space on its disk"),
+    sqlite3.SQLITE_IOERR: ("disk-error", "is its disk full, or failing? swarmd config check looks"),
+    sqlite3.SQLITE_READONLY: ("disk-error", "make it and its folder writable for who runs swarmd"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "disk-error",
+        "make it and its folder readable and writable for who runs swarmd",
+    ),
+    sqlite3.SQLITE_PERM: ("disk-error", "make it and its folder writable for who runs swarmd"),
+}
+
+
+def _not_opened(path: Path, error: sqlite3.Error) -> CorruptState | LocalFault:
+    code, fix = _REFUSED.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, ("", ""))
+    if code:
+        return LocalFault(code, f"{path}: {error}", fix=fix)
+    return CorruptState("bad-journal", f"{path}: {error}", fix=_FIX)
+
+
 class Journal:
     """Not thread-safe: one writer, the runner. Raises sqlite3.OperationalError when the disk is full."""
 
@@ -43,7 +63,7 @@ class Journal:
         try:
             self.db = sqlite3.connect(path, isolation_level=None, cached_statements=256)
         except sqlite3.DatabaseError as error:
-            raise CorruptState("bad-journal", f"{path}: {error}") from error
+            raise _not_opened(path, error) from error
         try:
             migrations.refuse_newer(self.db, path)
             self.db.execute("pragma journal_mode = wal")
@@ -57,7 +77,7 @@ class Journal:
             self.db.close()
             if isinstance(error, LocalFault):
                 raise
-            raise CorruptState("bad-journal", f"{path}: {error}") from error
+            raise _not_opened(path, error) from error
         self._authors: dict[str, int] = {
             did: author for author, did in self.db.execute("select id, did from authors")
         }

@@ -1,15 +1,16 @@
 """The node's Ed25519 key: one seed of 32 bytes, in hex, in a file only its owner can read."""
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import nacl.signing
+from swarmd.node.private_file import create_private
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.faults import LocalFault
 
 KEY_FILE = "node.key"
+_LOST = "restore a backup into a new home (swarmd backup restore); without one this node's key is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,13 @@ def _identity(seed: bytes) -> Identity:
 
 
 def create_key(home: Path) -> Identity:
-    """Make a key in `home`; LocalFault `key-exists` if there is one: a lost key is lost money."""
+    """Make a key in `home`: all of it or nothing. LocalFault `key-exists` if there is one: a lost key is lost money."""
     path = home / KEY_FILE
     seed = secrets.token_bytes(32)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_private(path, seed.hex().encode() + b"\n")
     except FileExistsError:
         raise LocalFault("key-exists", f"{path} is there already", fix="choose another --home") from None
-    with os.fdopen(fd, "wb") as file:
-        file.write(seed.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
     return _identity(seed)
 
 
@@ -56,17 +53,26 @@ def load_key(home: Path) -> Identity:
         text = path.read_text("ascii").strip()
         seed = bytes.fromhex(text)
     except FileNotFoundError:
-        raise LocalFault(
-            "no-home", f"{home} is no swarmd home: {KEY_FILE} is missing", fix="run swarmd init"
-        ) from None
+        raise no_key(home) from None
     except PermissionError:
-        raise LocalFault(
-            "key-unreadable", f"{path} cannot be read", fix=f"chown it, chmod 600 {path}"
-        ) from None
+        fix = f"run swarmd as its owner; or as root: chown USER {path} && chmod 600 {path}"
+        raise LocalFault("key-unreadable", f"{path} cannot be read", fix=fix) from None
+    except OSError as error:
+        raise LocalFault("bad-key", f"{path}: {error.strerror}", fix=_LOST) from None
     except (ValueError, UnicodeDecodeError):
-        raise LocalFault("bad-key", f"{path} holds no key", fix="restore it from a backup") from None
+        raise LocalFault("bad-key", f"{path} holds no key", fix=_LOST) from None
     if mode & 0o077:
         raise LocalFault("key-exposed", f"others can read {path} (mode {mode:o})", fix=f"chmod 600 {path}")
     if len(seed) != 32:
-        raise LocalFault("bad-key", f"{path} holds {len(seed)} bytes, not 32", fix="restore it from a backup")
+        raise LocalFault("bad-key", f"{path} holds {len(seed)} bytes, not 32", fix=_LOST)
     return _identity(seed)
+
+
+def no_key(home: Path) -> LocalFault:
+    """Why a home has no key: it is none yet, or its key was lost, which no `init` may hide."""
+    if (home / "journal.db").exists() or (home / "genesis.json").exists():
+        return LocalFault("key-lost", f"{home} is a node's home, and its {KEY_FILE} is gone", fix=_LOST)
+    missing = (
+        f"{home} is no swarmd home: {KEY_FILE} is missing" if home.exists() else f"{home} does not exist"
+    )
+    return LocalFault("no-home", missing, fix="make a node there: swarmd init, or swarmd up --init")

@@ -259,7 +259,7 @@ class LocalApi:
         await reply.wait()
         mine = [c for c in need.challenges.values() if (c.challenger, c.task) == (state.me, task)]
         if not mine:
-            raise LocalFault("no-challenge", "it was refused; see swarmd why " + need.id)
+            raise LocalFault("no-challenge", "it was refused", fix=f"swarmd why {need.id} says why")
         return {"need": need.id, **views.challenge_row(state, need, max(mine, key=lambda c: c.lamport))}
 
     async def _need_list(self, call: LocalCall) -> Any:

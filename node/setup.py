@@ -2,11 +2,13 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from swarmd.node.keys import KEY_FILE, Identity, create_key, load_key
+from swarmd.node.keys import KEY_FILE, Identity, create_key, load_key, no_key
 from swarmd.protocol.canonical_json import parse_json
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis, parse_genesis
@@ -25,6 +27,8 @@ def create_home(home: Path) -> Identity:
         raise LocalFault("bad-home", f"{home}: {error.strerror}", fix="choose another --home") from None
     if (home / KEY_FILE).exists():
         return load_key(home)
+    if (lost := no_key(home)).code == "key-lost":
+        raise lost  # a new key would be another node, on this one's journal
     return create_key(home)
 
 
@@ -34,11 +38,34 @@ def init_home(home: Path, genesis: Genesis | None = None, *, name: str = "solo")
     LocalFault `home-exists` if the home belongs to a mesh already.
     """
     if (home / GENESIS_FILE).exists():
-        raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
+        raise home_exists(home)
     identity = create_home(home)
     genesis = genesis or found_mesh(name, [identity.did], {identity.did: FOUNDER_BALANCE})
+    if mesh_on_record(home) not in (None, genesis.mesh_id):
+        fix = f"put its {GENESIS_FILE} back: swarmd init --genesis FILE, of a backup or another member"
+        raise LocalFault(
+            "other-mesh", f"{home} has the journal of another mesh, and no {GENESIS_FILE}", fix=fix
+        )
     write_genesis(home / GENESIS_FILE, genesis)
     return identity, genesis
+
+
+def home_exists(home: Path) -> LocalFault:
+    fix = "start it: swarmd up --detach; or choose another --home for another node"
+    return LocalFault("home-exists", f"{home} is a swarmd home already", fix=fix)
+
+
+def mesh_on_record(home: Path) -> bytes | None:
+    """The mesh that the journal of a home is of; None if it has none, or none that can be read."""
+    path = home / "journal.db"
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("select value from meta where key = 'mesh_id'").fetchone()
+    except sqlite3.Error:
+        return None  # a start will say what is wrong with it
+    return bytes(row[0]) if row else None
 
 
 def found_mesh(name: str, verifiers: Sequence[str], balances: Mapping[str, int], **params: Any) -> Genesis:
@@ -63,7 +90,10 @@ def load_genesis(path: Path) -> Genesis:
     try:
         value = parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise LocalFault("no-home", f"{path} is missing", fix="run swarmd init") from None
-    except (OSError, ValueError) as error:
+        fix = "found a mesh: swarmd init; or take the file of a member's: swarmd init --genesis FILE"
+        raise LocalFault("no-home", f"{path} is missing", fix=fix) from None
+    except OSError as error:
+        raise LocalFault("bad-genesis", f"{path}: {error.strerror}", fix="make it readable") from None
+    except ValueError as error:
         raise LocalFault("bad-genesis", f"{path}: {error}", fix="take it anew from a member") from None
     return parse_genesis(value)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from swarmd.node.waiting import waiting_for
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.faults import LocalFault
@@ -46,7 +47,7 @@ def need_row(state: State, need: Need) -> dict[str, Any]:
         "tasks": len(need.runs),
         "done": sum(run.final is not None for run in need.runs.values()),
         "created_ns": need.ts_ns,
-        "waiting_for": need.waiting_for,
+        "waiting_for": "" if need.closed is not None else need.waiting_for,
     }
 
 
@@ -58,6 +59,7 @@ def need_detail(state: State, need: Need) -> dict[str, Any]:
     closed = need.closed
     return {
         **need_row(state, need),
+        "waiting_for": waiting_for(state, need),
         "deadline_ns": need.deadline_ns,
         "reason": closed.reason if closed and not need.complete() else "",
         "tasks": [task_row(need, name, run) for name, run in need.runs.items()],

@@ -41,7 +41,7 @@ def explain(state: State, journal: Journal, need: Need) -> dict[str, Any]:
         "title": need.title,
         "state": need.state(),
         "reason": detail["reason"],
-        "waiting_for": need.waiting_for,
+        "waiting_for": detail["waiting_for"],
         "steps": steps,
         "money": {**escrow_row(state.ledger.escrows.get(need.id)), "due": detail["held"]},
         "challenges": detail["challenges"],
@@ -145,13 +145,22 @@ def describe(envelope: Envelope) -> str:
         case kinds.YIELD:
             return f"gives {payload['task']} back (attempt {payload['attempt']}): {payload['reason']}"
         case kinds.RELEASE:
-            return f"ends attempt {payload['attempt']} of {payload['task']}: {payload['cause']}"
+            cause = _CAUSES.get(payload["cause"], payload["cause"])
+            return f"ends attempt {payload['attempt']} of {payload['task']}: {cause}"
         case kinds.RECONCILE:
             count = _plural(len(payload["orphaned"]), "decision")
             return f"withdraws {count}: epoch {payload['epoch']} had begun without it"
         case kinds.UPDATE_PLAN:
             return "; ".join(_op(op) for op in payload["ops"][:4])
     return payload.get("reason", "") or payload.get("op", "") or envelope.kind.lower()
+
+
+# Of a RELEASE, for people.
+_CAUSES = {
+    "expired": "its lease ran out",
+    "unclaimed": "its worker did not claim it in time",
+    "rejected": "its result was rejected",
+}
 
 
 def _plural(count: int, what: str) -> str:

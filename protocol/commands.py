@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swarmd.protocol import kinds, limits
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.effects import Effect
@@ -40,7 +41,9 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     results shall not be held for the challenge window, agent (a name) it is posted for."""
     budget, deadline_s = args["budget"], args["deadline_s"]
     if not 0 < deadline_s <= limits.MAX_DEADLINE_S:
-        raise LocalFault("bad-deadline", f"1 to {limits.MAX_DEADLINE_S} seconds, not {deadline_s}")
+        raise LocalFault(
+            "bad-deadline", f"a deadline is 1 to {limits.MAX_DEADLINE_S} seconds, not {deadline_s}"
+        )
     payload: dict[str, Any] = {
         "title": args["title"],
         "budget": budget,
@@ -65,14 +68,14 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     if wanted > budget:
         raise LocalFault(
             "budget-too-small",
-            f"the tasks' top prices add up to {wanted}, the budget is {budget} minor units",
+            f"the tasks' top prices add up to {format_usdc(wanted)} USDC, the budget is {format_usdc(budget)}",
             fix="raise --budget or lower the tasks' max_price",
         )
     available = state.ledger.account(state.me).available - state.own_pending
     if budget > available:
         raise LocalFault(
             "insufficient-funds",
-            f"the budget is {budget}, {available} minor units are available",
+            f"the budget is {format_usdc(budget)} USDC, {format_usdc(available)} are available",
             fix="lower --budget, or wait for payments and refunds (swarmd balance)",
         )
     thread = need_id(state.me, state.own_seq)
@@ -122,17 +125,19 @@ def _challenge(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     try:
         challenging.check(state.terms, need, final, state.me, amount)
     except Void as void:
-        raise LocalFault("no-challenge", str(void)) from None
+        fix = f"swarmd need show {need.id}: who made the result, and how it is paid"
+        raise LocalFault("no-challenge", str(void), fix=fix) from None
     if any(
         c.commit == final.commit and c.challenger == state.me and challenging.outcome(need, c) == "pending"
         for c in need.challenges.values()
     ):
-        raise LocalFault("no-challenge", "your challenge of this result is being judged")
+        fix = f"swarmd need show {need.id} shows the verdict when there is one"
+        raise LocalFault("no-challenge", "your challenge of this result is being judged", fix=fix)
     available = state.ledger.account(state.me).available - state.own_pending
     if amount > available:
         raise LocalFault(
             "insufficient-funds",
-            f"the bond is {amount}, {available} minor units are available",
+            f"the bond is {format_usdc(amount)} USDC, {format_usdc(available)} are available",
             fix="wait for payments and refunds (swarmd balance)",
         )
     bond = {"seq": state.own_seq, "prev": state.own_head, "amount": amount}

@@ -7,6 +7,7 @@ a committee: the first K act at once, the others only when time shows that they 
 from typing import Any
 
 from swarmd.protocol import kinds, limits, planning, reviewing
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect, Judge, RunAgent
@@ -14,7 +15,7 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import NOBODY, JobRef, State
 from swarmd.protocol.work import committees
 from swarmd.protocol.work import plan as states
-from swarmd.protocol.work.need import Attest, Claim, Commit, Need, Proposal, Run, TaskSpec
+from swarmd.protocol.work.need import Attest, Claim, Commit, Ending, Need, Proposal, Run, TaskSpec
 
 JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS
@@ -84,7 +85,7 @@ def _expire(state: State, need: Need, out: list[Effect]) -> bool:
     if not state.due(need, at_ns, out, "expire"):
         return False
     if need.once("expired"):
-        reason = need.waiting_for or "not all results came in time"
+        reason = _why_expired(state, need)
         state.draft(
             out,
             need.id,
@@ -93,6 +94,18 @@ def _expire(state: State, need: Need, out: list[Effect]) -> bool:
             (need.envelope,),
         )
     return True
+
+
+def _why_expired(state: State, need: Need) -> str:
+    """What was missing, as far as we know: an owner that plans nothing itself knows who offers what, and who voted."""
+    if need.decided is not None:
+        return "not all results came in time"
+    for spec in need.all_specs():
+        if not planning.candidates(state, need, spec):
+            return f"nobody offered {spec.capability} for at most {format_usdc(spec.max_price)} USDC"
+    if need.waiting_for:
+        return f"it waited for {need.waiting_for}"
+    return "no plan had votes enough in time" if need.proposals else "nobody proposed a plan in time"
 
 
 # Working -------------------------------------------------------------------------------------------------
@@ -210,9 +223,25 @@ def _refund(state: State, need: Need, task: str, run: Run, out: list[Effect]) ->
         return
     at_ns = run.ending.ts_ns + rank * RELEASE_STAGGER_NS
     if state.due(need, at_ns, out, "refund") and need.once("refunded", task):
-        reason = f"{task}: every candidate failed; last: {run.ending.cause}, {run.ending.reason}"[:500]
+        reason = f"{task}: every candidate failed; last: {_what_ended(need, run.ending)}"[:500]
         payload = {"outcome": "refunded", "task": task, "reason": reason}
         state.draft(out, need.id, kinds.FINALIZE, payload, (run.ending.id,))
+
+
+def _what_ended(need: Need, ending: Ending) -> str:
+    """Why the last attempt failed, for people. Of a lease that ran out, what it ran out waiting for."""
+    if ending.cause != "expired":
+        return f"{ending.cause}, {ending.reason}"
+    attempt = (ending.proposal, ending.task, ending.attempt)
+    claims = {c.id for c in need.claims.values() if (c.proposal, c.task, c.attempt) == attempt}
+    delivered = {c.id for c in need.commits.values() if c.claim in claims}
+    if not delivered:
+        return f"{ending.cause}, its worker took it and delivered nothing before {ending.reason}"
+    abstained = [a for a in need.attests.values() if a.commit in delivered and a.verdict == "abstain"]
+    if abstained:
+        reasons = sorted({a.reason for a in abstained})
+        return f"a result was delivered and nobody could judge it: {'; '.join(reasons)}"
+    return "a result was delivered and not judged before the lease ran out"
 
 
 # Judging -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import kinds, limits
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.consensus import arbitration, ballot
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.effects import Effect
@@ -67,7 +68,7 @@ def _chosen(state: State, need: Need) -> Plan | None:
         found = candidates(state, need, spec)
         if not found:
             need.waiting_for = (
-                f"an agent that offers {spec.capability} for at most {spec.max_price} minor units"
+                f"an agent that offers {spec.capability} for at most {format_usdc(spec.max_price)} USDC"
             )
             state.waiting[need.id] = None
             return None

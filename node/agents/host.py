@@ -117,7 +117,7 @@ class Agents:
             )
         if record is not None and not record.enabled:
             raise LocalFault(
-                "agent-disabled", f"agent {name!r} is switched off", fix=f"swarmd agent enable {name}"
+                "agent-disabled", f"agent {name!r} is switched off", fix=f"swarmd agent on {name}"
             )
         if record is not None:
             concurrency = min(concurrency, record.concurrency)

@@ -69,6 +69,7 @@ class _Handlers:
         return self._agents.registry.enable(_name(call), enabled).document(secrets=False)
 
     async def stderr(self, call: LocalCall) -> Any:
+        self._agents.registry.known(_name(call))
         return {"stderr": self._agents.runner.last_stderr(_name(call)).decode("utf-8", "replace")}
 
     async def attach(self, call: LocalCall) -> Any:

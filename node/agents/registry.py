@@ -157,7 +157,7 @@ class AgentRegistry:
             raise LocalFault(
                 "name-taken",
                 f"there is an agent {record.name!r}",
-                fix="remove it first, or choose another name",
+                fix="--replace puts the new one in its place; or choose another name",
             )
         if len(self._records) >= MAX_AGENTS and record.name not in self._records:
             raise LocalFault("too-many-agents", f"a host has at most {MAX_AGENTS} agents")
@@ -166,17 +166,17 @@ class AgentRegistry:
 
     def remove(self, name: str) -> AgentRecord:
         """Forget an agent; jobs it runs go on. LocalFault `no-such-agent`."""
-        found = self._known(name)
+        found = self.known(name)
         self._commit({key: value for key, value in self._records.items() if key != name})
         return found
 
     def enable(self, name: str, enabled: bool) -> AgentRecord:
         """Switch an agent on or off. LocalFault `no-such-agent`."""
-        changed = replace(self._known(name), enabled=enabled)
+        changed = replace(self.known(name), enabled=enabled)
         self._commit(self._records | {name: changed})
         return changed
 
-    def _known(self, name: str) -> AgentRecord:
+    def known(self, name: str) -> AgentRecord:
         found = self._records.get(name)
         if found is None:
             names = ", ".join(sorted(self._records)[:20]) or "none"
@@ -284,7 +284,7 @@ def _load(file: Path) -> dict[str, AgentRecord]:
     except (BadJson, KeyError, TypeError) as error:
         raise _bad_file(file, str(error)) from None
     except LocalFault as fault:
-        raise _bad_file(file, fault.message) from None
+        raise (fault if fault.code == "bad-agents-file" else _bad_file(file, fault.message)) from None
     return {record.name: record for record in records}
 
 

@@ -11,6 +11,7 @@ from swarmd.node.chain.anchoring import AnchorMachine, pack_call
 from swarmd.node.chain.client import Reverted
 from swarmd.node.chain.codec import checksum
 from swarmd.node.chain.requests import CALL, SETTLED
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.faults import LocalFault
 
 TOKEN, SETTLEMENT, CHANNELS, ESCROW, STAKES = (
@@ -146,7 +147,7 @@ class Desk:
             self.view(TOKEN, "balanceOf", self.account)[0],
         )
         if owned < amount:
-            text = f"{amount} minor units are needed, the account has {owned}"
+            text = f"{format_usdc(amount)} USDC are needed, the account on the chain has {format_usdc(owned)}"
             raise LocalFault("not-enough-tokens", text, fix="swarmd wallet fund")
         if allowed >= amount:
             return

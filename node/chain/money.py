@@ -431,7 +431,11 @@ def _bytes(text: object, size: int | None) -> bytes:
     except ValueError:
         found = b""
     if not found or (size is not None and len(found) != size):
-        raise LocalFault("bad-args", f"{str(text)[:80]!r} is not hex", fix=f"{size or 'some'} bytes of hex")
+        raise LocalFault(
+            "bad-args",
+            f"{str(text)[:80]!r} is no id in hex",
+            fix=f"{f'0x and {2 * size} digits' if size else 'some bytes in hex'}, as the lists of swarmd show it",
+        )
     return found
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.outcome import OK, UsageFault
+from swarmd.node.console.outcome import UsageFault
 from swarmd.node.console.output import clean
 from swarmd.protocol.faults import LocalFault
 
@@ -42,7 +42,4 @@ def _again(run: Callable[[Context], int], ctx: Context) -> int:
             if fault.code not in ("daemon-not-running", "daemon-gone", "daemon-timeout"):
                 raise
             ctx.out.fail(fault)
-        try:
-            time.sleep(ctx.args.interval)
-        except KeyboardInterrupt:
-            return OK
+        time.sleep(ctx.args.interval)

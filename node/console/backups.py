@@ -145,4 +145,5 @@ def _first_line(path: Path) -> str:
         with open(path, encoding="utf-8") as file:
             return file.readline(4_096).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalFault("no-passphrase", f"{path}: {error}", fix="name a readable text file") from None
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise LocalFault("no-passphrase", f"{path}: {why}", fix="name a readable text file") from None

@@ -110,9 +110,9 @@ def run_all(ctx: Context) -> int:
 
 def diagnose(ctx: Context) -> dict[str, Any]:
     """The document of `swarmd doctor`."""
-    from swarmd.node.console.lifecycle import running_pid
     from swarmd.node.health import live, offline
     from swarmd.node.health.findings import Finding, good
+    from swarmd.node.home_lock import running_pid
     from swarmd.node.version import version
 
     pid = running_pid(ctx.home)

@@ -53,7 +53,8 @@ def _terms(args: argparse.Namespace) -> dict[str, Any]:
         try:
             spec = Path(spec[1:]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise LocalFault("bad-file", f"{args.spec[1:]}: {error}") from None
+            why = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            raise LocalFault("bad-file", f"--spec: {args.spec[1:]}: {why}", fix="check the path") from None
     given = {
         "title": args.title,
         "spec": spec,
@@ -81,7 +82,15 @@ def _told(ctx: Context, op: str, **args: Any) -> int:
 
 
 def run_create(ctx: Context) -> int:
-    return _told(ctx, "escrow.create", **_terms(ctx.args), key=ctx.args.key)
+    args = ctx.args
+    terms = _terms(args)
+    missing = [] if args.title is not None else ["--title"]
+    if args.amount is None and not args.milestone:  # which add up to it
+        missing.append("--amount")
+    if missing:
+        fix = "such as: swarmd escrow create --title 'Translate the manual' --amount 50"
+        raise UsageFault(f"swarmd escrow create: it needs {', '.join(missing)}", fix=fix)
+    return _told(ctx, "escrow.create", **terms, key=args.key)
 
 
 def run_offer(ctx: Context) -> int:
@@ -114,7 +123,7 @@ def _deliverable(ctx: Context, text: str) -> str:
     except RemoteFault:
         pass
     if not Path(text).exists():
-        raise LocalFault("bad-args", f"{text!r} is neither a CID nor a file or folder")
+        raise LocalFault("bad-args", f"{text!r} is neither a CID nor a file or folder", fix="check the path")
     from swarmd.node.console.contents import node_content
     from swarmd.node.content.adding import Adder, Layout
 
@@ -177,6 +186,9 @@ def run_list(ctx: Context) -> int:
     if out.quiet:
         for row in found["escrows"]:
             out.line(row["escrow"])
+        return OK
+    if not found["escrows"]:
+        out.note("no agreements; open one: swarmd escrow create --help")
         return OK
     names = ("escrow", "state", "role", "amount", "held", "paid", "priority", "title")
     out.print(table(_COLUMNS, [tuple(row[name] for name in names) for row in found["escrows"]]))

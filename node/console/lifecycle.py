@@ -1,6 +1,5 @@
 """The daemon as a process: `up --detach`, `down`, `logs`, `wait`. None of it loads the node."""
 
-import fcntl
 import json
 import os
 import selectors
@@ -13,17 +12,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.outcome import FAILED, OK, UsageFault
+from swarmd.node.console.outcome import ENDS, FAILED, OK, STAGES, UsageFault
 from swarmd.node.console.output import clean
+from swarmd.node.home_lock import running_pid
 from swarmd.node.log_file import LOG_FILE
 from swarmd.protocol.faults import LocalFault
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
 TAIL_BYTES = 1 << 20
-# In the order in which a need comes to them; after the last of these it is at its end.
-STAGES = ("OPEN", "PROPOSED", "DECIDED", "RUNNING")
-ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
 
 
 # up --detach -----------------------------------------------------------------------------------------------
@@ -35,8 +32,6 @@ def run_detached(ctx: Context) -> int:
     # The last flag wins, so that this is the same command in all else.
     more = ["--no-detach", "--json", "--home", str(ctx.home), "--log-file", str(log)]
     command = [sys.executable, "-m", "swarmd.cli", *ctx.words, *more]
-    if not ctx.home.is_dir():
-        raise LocalFault("no-home", f"{ctx.home} does not exist", fix="run swarmd init")
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as errors:
         process = subprocess.Popen(
             command,
@@ -70,6 +65,8 @@ def run_detached(ctx: Context) -> int:
         ctx.out.note(f"swarmd is up (pid {process.pid}): {found['did']}")
         ctx.out.note(f"  log     {clean(log)} (swarmd logs -f)")
         ctx.out.note("  stop    swarmd down")
+        if not said.get("api") and not ctx.args.no_api:
+            ctx.out.note("  no HTTP API and dashboard: swarmd api status says why", "yellow")
     return OK
 
 
@@ -115,7 +112,7 @@ def run_down(ctx: Context) -> int:
         if not _gone(ctx.home, pid, ctx.args.timeout):
             if not ctx.args.kill:
                 raise LocalFault(
-                    "timeout",
+                    "not-stopped",
                     f"the daemon (pid {pid}) runs still after {ctx.args.timeout:g} s",
                     fix="see swarmd logs; swarmd down --kill ends it as a power cut would, which loses nothing",
                 )
@@ -129,22 +126,6 @@ def run_down(ctx: Context) -> int:
     else:
         ctx.out.note(f"no daemon runs on {clean(ctx.home)}")
     return OK
-
-
-def running_pid(home: Path) -> int | None:
-    """The process that holds the home's lock; None if nobody does."""
-    try:
-        fd = os.open(home / "lock", os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0  # 0: between taking the lock and writing its pid
-    finally:
-        os.close(fd)
 
 
 def _gone(home: Path, pid: int | None, timeout_s: float) -> bool:
@@ -267,7 +248,7 @@ def run_wait_ready(ctx: Context) -> int:
                 raise
         if time.monotonic() > give_up_at:
             raise LocalFault(
-                "timeout",
+                "not-ready",
                 f"the node at {ctx.home} was not ready within {ctx.args.timeout:g} s: {why}",
                 fix="swarmd doctor says what is wrong",
             )

@@ -93,7 +93,11 @@ def _passphrase(ctx: Context) -> str:
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise LocalFault("no-passphrase", "nobody to ask for it", fix=f"set {PASSPHRASE_VARIABLE}")
+        raise LocalFault(
+            "no-passphrase",
+            "the keystore takes a passphrase, and there is no terminal to ask for it",
+            fix=f"set {PASSPHRASE_VARIABLE}",
+        )
     return getpass.getpass("passphrase of the keystore: ")
 
 
@@ -116,7 +120,9 @@ def run_wallet_import(ctx: Context) -> int:
             text = Path(ctx.args.file).read_text("utf-8")
         except (OSError, ValueError) as error:
             raise LocalFault(
-                "bad-keystore", f"{ctx.args.file}: {error}", fix="name a readable file"
+                "bad-keystore",
+                f"{ctx.args.file}: {getattr(error, 'strerror', None) or error}",
+                fix="name a readable file",
             ) from None
     if text.lstrip().startswith("{"):
         try:
@@ -304,7 +310,8 @@ def _read_json(name: str) -> Any:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
         return json.loads(text)
     except (OSError, ValueError) as error:
-        raise UsageFault(f"{name}: {error}", fix="name a JSON file, or - for stdin") from None
+        why = getattr(error, "strerror", None) or f"it is not JSON ({error})"
+        raise UsageFault(f"{name}: {why}", fix="name a JSON file, or - for stdin") from None
 
 
 # Channels

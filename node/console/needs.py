@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from swarmd.node.console.context import Context
 from swarmd.node.console.needspec import need_spec
-from swarmd.node.console.outcome import FAILED, OK, time_limit
+from swarmd.node.console.outcome import ENDS, FAILED, OK, STAGES, UsageFault, time_limit
 from swarmd.node.console.output import RIGHT, WHOLE, Column, Output, clean, facts, short_did, styled, table
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.cids import cid_text
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_RESULT_CHARS = 4_000
 GOOD_END = "FINALIZED"
+# So long after the last event a person wonders what a need waits for.
+QUIET_S = 2.0
 # The longest that the daemon may take for some megabytes of a file.
 UPLOAD_STEP_S = 120.0
 
@@ -38,7 +40,11 @@ def run_post(ctx: Context) -> int:
                 return OK
             # At once, so that it is known if the wait is cut short.
             out.progress(f"posted {need}")
-            return _finish(out, _follow(ctx, client, need))
+            try:
+                return _finish(out, _follow(ctx, client, need))
+            except KeyboardInterrupt:
+                out.progress(f"it goes on: swarmd need watch {need}")
+                raise
 
 
 def _upload(ctx: Context, stream: Any) -> str:
@@ -101,15 +107,43 @@ def _follow(ctx: Context, client: LocalClient, need: str) -> dict[str, Any]:
     if out.as_json or out.quiet:
         *_, final = events
     elif out.live:
-        final = _follow_live(ctx, need, events)
+        final = _follow_live(ctx, need, _patiently(client, events))
     else:
-        started = time.time_ns()
-        for item in events:
-            final = item
-            if _is_event(item):
-                out.note(_event_line(item, started))
+        final = _follow_lines(ctx, need, _patiently(client, events))
     found: dict[str, Any] = final
     return found
+
+
+def _patiently(client: LocalClient, events: Iterator[Any]) -> Iterator[Any]:
+    """The events, and None again and again while none comes: then it is time to say what the need waits for."""
+    for item in events:
+        yield item
+        while _is_event(item) and client.quiet(QUIET_S):
+            yield None
+
+
+def _follow_lines(ctx: Context, need: str, events: Iterator[Any]) -> Any:
+    final, started, told = None, time.time_ns(), ""
+    for item in events:
+        if item is None:
+            waiting = _waiting_now(ctx.ask("need.show", need=need))
+            if waiting and waiting != told:
+                told = waiting
+                ctx.out.progress(f"  it waits for {waiting}")
+            continue
+        final = item
+        if _is_event(item):
+            ctx.out.note(_event_line(item, started))
+    return final
+
+
+def _waiting_now(detail: dict[str, Any]) -> str:
+    """What a need waits for; "" for nothing, or nothing that is known."""
+    waiting = waiting_text(detail["waiting_for"]) if detail["waiting_for"] else ""
+    if detail["state"] not in ENDS and time.time_ns() > detail["deadline_ns"]:
+        late = "its deadline has passed: it ends within a minute or so, and what is locked goes back"
+        return f"{waiting}; {late}" if waiting else f"its end: {late}"
+    return waiting
 
 
 def _event_line(event: dict[str, Any], started_ns: int) -> str:
@@ -131,6 +165,12 @@ def _follow_live(ctx: Context, need: str, events: Iterator[Any]) -> dict[str, An
             live.update(_live_view(detail, lines), refresh=True)
             drawn_at = 0.0
             for item in events:
+                if item is None:
+                    detail = asker.call("need.show", {"need": need})
+                    waiting = _waiting_now(detail)
+                    more = [f"          it waits for {clean(waiting)}"] if waiting else []
+                    live.update(_live_view(detail, [*lines, *more]), refresh=True)
+                    continue
                 if not _is_event(item):
                     final = item
                     live.update(_live_view(final, []), refresh=True)
@@ -165,6 +205,9 @@ _LIST_COLUMNS: Sequence[Column] = (
 
 def run_list(ctx: Context) -> int:
     args, out = ctx.args, ctx.out
+    if args.state and args.state.upper() not in (*STAGES, *ENDS):
+        fix = f"one of {', '.join((*STAGES, *ENDS))}"
+        raise UsageFault(f"--state {args.state}: no state of a need", fix=fix)
     found = ctx.ask("need.list", limit=args.limit, **({"state": args.state} if args.state else {}))
     if out.as_json:
         out.document(found)
@@ -235,7 +278,7 @@ def show_need(out: Output, detail: dict[str, Any], *, tasks: bool = True) -> Non
         pairs.append(("held", f"{detail['held']} USDC, paid when the challenge window ends"))
     if detail.get("reason"):
         pairs.append(("reason", detail["reason"]))
-    if detail.get("waiting_for") and detail["state"] != GOOD_END:
+    if detail.get("waiting_for") and detail["state"] not in ENDS:
         pairs.append(("waiting", waiting_text(detail["waiting_for"])))
     pairs.append(("anchor", anchor_text(detail.get("anchor"))))
     out.print(facts(pairs))

@@ -142,7 +142,7 @@ def _plan(args: Namespace, cwd: Path, upload: Upload) -> dict[str, Any]:
         raw, base = sys.stdin.buffer.read(), cwd
     else:
         raw, base = _read(args.graph, "--graph", cwd), (cwd / args.graph).parent
-    spec = _json(raw, args.graph)
+    spec = _json(raw, args.graph, "write a plan as docs/cli.md#a-plan shows it")
     if not isinstance(spec, dict) or not isinstance(spec.get("tasks"), list):
         raise UsageFault(f"{args.graph} is no plan", fix=PLAN_EXAMPLE)
     for index, task in enumerate(spec["tasks"]):
@@ -252,10 +252,8 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _json(raw: bytes, where: str) -> Any:
+def _json(raw: bytes, where: str, fix: str = "text must be quoted: name='\"value\"'") -> Any:
     try:
         return json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise UsageFault(
-            f"{where} is not JSON: {error}", fix="text must be quoted: name='\"value\"'"
-        ) from None
+        raise UsageFault(f"{where} is not JSON: {error if raw.strip() else 'it is empty'}", fix=fix) from None

@@ -3,6 +3,7 @@
 What only some of them need they import themselves: `swarmd status` is asked often, and answers quickly.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def run_init(ctx: Context) -> int:
         return _made(ctx, {"home": str(home), "did": did})
     if new:
         if (home / setup.GENESIS_FILE).exists():
-            raise LocalFault("home-exists", f"{home} is a swarmd home already", fix="choose another --home")
+            raise setup.home_exists(home)
         own = setup.create_home(home).did
         chosen = {name: getattr(args, name) for name in ("quorum_mode", "arbiter") if getattr(args, name)}
         if args.challenge_window:
@@ -90,11 +91,10 @@ def _given(args: Any) -> dict[str, Any]:
 def write_config(home: Path, given: dict[str, Any]) -> None:
     """A commented swarmd.toml (0600) unless there is one: what an operator wrote is never written over."""
     from swarmd.node.config import CONFIG_FILE, config_text
+    from swarmd.node.private_file import create_private
 
     try:
-        with open(home / CONFIG_FILE, "x", encoding="utf-8") as file:
-            (home / CONFIG_FILE).chmod(0o600)
-            file.write(config_text(given))
+        create_private(home / CONFIG_FILE, config_text(given).encode())
     except FileExistsError:
         pass
 
@@ -112,7 +112,8 @@ def _made(ctx: Context, found: dict[str, Any]) -> int:
     out.note(f"  DID   {found['did']}")
     if mesh:
         out.note(f"  mesh  {clean(mesh['name'])} ({mesh['id']})")
-        out.note("start it with: swarmd up")
+        named = f" --home {shlex.quote(ctx.args.home)}" if ctx.args.home else ""
+        out.note(f"start it with: swarmd{named} up")
     else:
         out.note("  mesh  none yet: give this DID to the founder, then run swarmd init --genesis FILE")
     return OK
@@ -130,9 +131,22 @@ def ensure_home(ctx: Context) -> None:
         write_config(ctx.home, {})
 
 
+def _can_begin(ctx: Context) -> None:
+    """What is told at once, before all of the node is loaded."""
+    from swarmd.node.home_lock import already_running, running_pid
+
+    if not ctx.home.is_dir():
+        fix = "make a node there and start it: swarmd up --init --detach"
+        raise LocalFault("no-home", f"{ctx.home} does not exist", fix=fix)
+    pid = running_pid(ctx.home)
+    if pid is not None:
+        raise already_running(ctx.home, pid)
+
+
 def run_up(ctx: Context) -> int:
     if ctx.args.init:
         ensure_home(ctx)
+    _can_begin(ctx)
     if ctx.args.detach:
         from swarmd.node.console.lifecycle import run_detached
 

@@ -1,5 +1,6 @@
 """How a command ends: exit codes, faults, and the limit on its time."""
 
+import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ MEANING = {
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 
+# In the order in which a need comes to them; after the last of these it is at its end.
+STAGES = ("OPEN", "PROPOSED", "DECIDED", "RUNNING")
+ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
+
 _BY_CODE = {
     "usage": USAGE,
     "bad-config": USAGE,
@@ -37,6 +42,8 @@ _BY_CODE = {
     "no-permission": NO_DAEMON,
     "daemon-timeout": TIMEOUT,
     "timeout": TIMEOUT,
+    "not-ready": TIMEOUT,
+    "not-stopped": TIMEOUT,
     "failed": FAILED,
 }
 
@@ -49,11 +56,20 @@ PAGES = {
     "daemon-gone": "docs/runbooks.md#the-daemon-does-not-start",
     "daemon-failed": "docs/runbooks.md#the-daemon-does-not-start",
     "already-running": "docs/daemon.md#named-troubles",
+    "not-ready": "docs/runbooks.md#the-daemon-does-not-start",
+    "no-permission": "docs/doctor.md#permissions",
     "no-home": "docs/quickstart.md",
+    "home-exists": "docs/quickstart.md",
+    "bad-home": "docs/quickstart.md",
+    "bad-ticket": "docs/joining.md",
+    "ticket-expired": "docs/joining.md",
     "bad-genesis": "docs/daemon.md#named-troubles",
     "other-mesh": "docs/daemon.md#named-troubles",
     "key-exposed": "docs/runbooks.md#the-key-may-be-known-to-somebody",
     "key-unreadable": "docs/doctor.md#permissions",
+    "key-lost": "docs/backup.md",
+    "bad-key": "docs/backup.md",
+    "other-key": "docs/daemon.md#named-troubles",
     "newer-journal": "docs/runbooks.md#upgrade",
     "bad-journal": "docs/daemon.md#named-troubles",
     "restored-silent": "docs/backup.md",
@@ -70,6 +86,22 @@ PAGES = {
 }
 
 
+# Of faults that the core and the codecs raise, which know no commands.
+FIXES = {
+    "bad-did": "a node's DID is did:key:z6Mk...: swarmd status there shows it",
+    "bad-cid": "a CID begins with baf; swarmd content ls lists what is pinned",
+    "bad-need": "see swarmd need post --help, of a plan docs/cli.md#a-plan",
+    "bad-deadline": "such as --deadline 600",
+    "bad-car": "name a CAR file, as swarmd content export writes it",
+    "truncated-car": "it is no CAR file, or not all of one: take another copy",
+    "bad-journal": "check the disk; restore a backup (swarmd backup restore), or let sync fill a new home",
+}
+
+
+def fix_of(fault: Fault) -> str:
+    return fault.fix or FIXES.get(fault.code, "")
+
+
 class UsageFault(LocalFault):
     """The command line asks for something it cannot mean."""
 
@@ -82,6 +114,17 @@ def exit_code(fault: Fault) -> int:
     if isinstance(fault, CorruptState):
         return CORRUPT
     return _BY_CODE.get(fault.code, REFUSED)
+
+
+def system_fault(error: OSError) -> LocalFault:
+    """What the operating system refused, for people."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LocalFault("disk-full", what, fix="free some space on its disk")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "run swarmd as who owns it, or mend its rights (ls -ld shows them)"
+        return LocalFault("no-rights", what, fix=fix)
+    return LocalFault("system-error", what, fix="swarmd doctor looks at the home and its disk")
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from swarmd.node.console.outcome import PAGES
+from swarmd.node.console.outcome import PAGES, fix_of
 from swarmd.protocol.faults import Fault
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -116,9 +117,13 @@ class Output:
             print(clean(text), file=self._err, flush=True)
 
     def print(self, *what: Any) -> None:
-        """Tables and styled text. Piped, without the blanks that pad its lines."""
+        """Tables and styled text, "none" for a table without rows. Piped, without the blanks that pad its lines."""
+        what = tuple("none" if empty(each) else each for each in what)
         if self._out.isatty():
-            self.console.print(*what)
+            for each in what or ("",):
+                rows = stacked(each, self.console.width)
+                for row in [each] if rows is None else rows:
+                    self.console.print(row)
             return
         with self.console.capture() as captured:
             self.console.print(*what)
@@ -128,12 +133,16 @@ class Output:
     def fail(self, fault: Fault) -> None:
         """What is wrong and the fix: on stderr, or as JSON on stdout."""
         if self.as_json:
-            error = {"code": fault.code, "message": fault.message, "fix": fault.fix}
+            error = {"code": fault.code, "message": fault.message, "fix": fix_of(fault)}
             self.document({"error": {**error, "docs": PAGES.get(fault.code, "")}})
             return
-        print(f"swarmd: {clean(fault.message)}", file=self._err)
-        if fault.fix:
-            print(f"  fix: {clean(fault.fix)}", file=self._err)
+        message = clean(fault.message)
+        # What is said of a command begins with its name.
+        print(
+            message if message.startswith(("swarmd ", "swarmd: ")) else f"swarmd: {message}", file=self._err
+        )
+        if fix := fix_of(fault):
+            print(f"  fix: {clean(fix)}", file=self._err)
         if fault.code in PAGES and fault.code != "usage":  # whose help is nearer
             print(f"  see: {PAGES[fault.code]}", file=self._err)
 
@@ -154,6 +163,48 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> "Table
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
     return made
+
+
+def empty(made: object) -> bool:
+    """A table with headings and nothing below them?"""
+    from rich.table import Table
+
+    return isinstance(made, Table) and made.show_header and not made.row_count
+
+
+LEAST_CELL = 12  # characters of a cell that may be folded or cut
+
+
+def stacked(made: object, width: int) -> "list[Padding | Text] | None":
+    """A table that a terminal is too narrow for, a row after the other with its cells named; None if it has room.
+
+    Cut in columns, ids and states could be neither read nor copied.
+    """
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    if not isinstance(made, Table) or not made.show_header:
+        return None
+    columns = [(str(column.header), column.no_wrap, list(column.cells)) for column in made.columns]
+    needed = 3 * (len(columns) - 1)
+    for heading, whole, cells in columns:
+        longest = max((len(str(cell)) for cell in cells), default=0)
+        needed += max(len(heading), longest if whole else min(longest, LEAST_CELL))
+    if needed <= width:
+        return None
+    found: list[Padding | Text] = []
+    for row in zip(*(cells for _, _, cells in columns), strict=True):
+        first, *rest = (cell if isinstance(cell, Text) else Text(str(cell)) for cell in row)
+        found.append(first)
+        line = Text()
+        for (heading, _, _), cell in zip(columns[1:], rest, strict=True):
+            if cell.plain in ("", "-"):
+                continue
+            line.append("  " if line else "").append(f"{heading} ", style="dim").append(cell)
+        if line:
+            found.append(Padding(line, (0, 0, 0, 2)))
+    return found
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> "Table":

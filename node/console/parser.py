@@ -2,8 +2,9 @@
 
 import argparse
 import difflib
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -31,8 +32,50 @@ class Parser(argparse.ArgumentParser):
         self.complete()
         return super().parse_known_args(args, namespace)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            getattr(found, "chosen", self).refuse(left)
+        return found
+
+    def check_first_flags(self, words: Sequence[str]) -> None:
+        """UsageFault for a misspelt flag before the command, whose value would be taken for the command."""
+        rest = iter(words)
+        for word in rest:
+            name, equals, _ = word.partition("=")
+            if not word.startswith("-"):
+                return
+            if name not in self._option_string_actions:
+                self.refuse([word])
+            if self._option_string_actions[name].nargs is None and not equals:
+                next(rest, None)
+
+    def refuse(self, left: list[str]) -> NoReturn:
+        """What the command does not take: a misspelt flag, or words too many."""
+        flags = [word.partition("=")[0] for word in left if word.startswith("-")]
+        if not flags:
+            raise UsageFault(f"{self.prog}: too many words: {' '.join(left)}", fix=self._help())
+        near = difflib.get_close_matches(flags[0], self._option_string_actions, 1)
+        fix = f"did you mean {near[0]}?" if near else self._help()
+        raise UsageFault(f"{self.prog}: no flag {flags[0]}", fix=fix)
+
+    def _help(self) -> str:
+        return f"see {self.prog} --help"
+
     def error(self, message: str) -> NoReturn:
-        raise UsageFault(message, fix=f"see {self.prog} --help")
+        message = _BAD_VALUE.sub(lambda found: _bad_value(*found.groups()), message)
+        if message.startswith("the following arguments are required: "):
+            raise self._lacks(message.partition(": ")[2])
+        raise UsageFault(f"{self.prog}: {message}", fix=self._help())
+
+    def _lacks(self, what: str) -> UsageFault:
+        below = next((a for a in self._actions if isinstance(a, argparse._SubParsersAction)), None)
+        if below is not None and what == below.metavar:
+            fix = f"one of: {', '.join(below.choices)}; {self._help()}"
+            return UsageFault(f"{self.prog}: which COMMAND?", fix=fix)
+        example = (self.epilog or "").partition("example:\n  ")[2].partition("\n")[0]
+        fix = f"such as: {example} ({self.prog} --help)" if example else self._help()
+        return UsageFault(f"{self.prog}: it needs {what}", fix=fix)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -40,7 +83,26 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(str(value), names, 1)
             what = "command" if isinstance(action, argparse._SubParsersAction) else "value"
             fix = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
+            if not near and len(names) > _MANY:
+                fix = f"{self._help()} for all {len(names)}"
             raise UsageFault(f"{self.prog}: no {what} {value!r}", fix=fix)
+
+
+# As argparse says it, by the name of the function that reads the value.
+_BAD_VALUE = re.compile(r"invalid (\w+) value: (.*)", re.S)
+_MEANT = {
+    "int": "a whole number",
+    "positive": "a whole number from 1",
+    "count": "a whole number from 0",
+    "float": "a number",
+    "seconds": "a time in seconds",
+    "_score": "a score from 0 to 100",
+}
+_MANY = 16  # names are more than a fix can list
+
+
+def _bad_value(kind: str, value: str) -> str:
+    return f"{value} is not {_MEANT[kind]}" if kind in _MEANT else f"it cannot be {value}"
 
 
 def common_flags() -> Parser:
@@ -72,7 +134,7 @@ class Commands:
             epilog=f"example:\n  {example}",
             parents=[self._common],
         )
-        parser.set_defaults(run=run, command_name=_name(parser))
+        parser.set_defaults(run=run, command_name=_name(parser), chosen=parser)
         return parser
 
     def group(self, name: str, text: str, example: str, run: str = "") -> "Commands":
@@ -85,7 +147,7 @@ class Commands:
             parents=[self._common],
         )
         if run:
-            parser.set_defaults(run=run, command_name=_name(parser))
+            parser.set_defaults(run=run, command_name=_name(parser), chosen=parser)
         return Commands(parser, self._common, required=not run)
 
 

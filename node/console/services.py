@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.lifecycle import running_pid
 from swarmd.node.console.outcome import FAILED, OK, UsageFault
 from swarmd.node.console.output import clean, facts
+from swarmd.node.home_lock import running_pid
 from swarmd.node.service_files import LABEL, NAME, Service, launchd_plist, systemd_unit
 from swarmd.protocol.faults import LocalFault
 

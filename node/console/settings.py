@@ -34,9 +34,9 @@ def _shown(value: Any) -> str:
 def run_check(ctx: Context) -> int:
     """Everything `up` would refuse, found without starting anything: the findings of `swarmd doctor` without a daemon."""
     from swarmd.node.console.doctor import show_findings
-    from swarmd.node.console.lifecycle import running_pid
     from swarmd.node.health.findings import good
     from swarmd.node.health.offline import Ground, examine
+    from swarmd.node.home_lock import running_pid
 
     found = examine(Ground(ctx.home, ctx.env, running_pid(ctx.home)))
     document = {"ok": good(found), "home": str(ctx.home), "findings": [each.document() for each in found]}

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from swarmd.node.dashboard.pages import ACTIVE
+from swarmd.node.waiting import nobody_for
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging
-from swarmd.protocol.work.need import Need
 
 URGENT, SOON, NOTE = "urgent", "soon", "note"
 _ORDER = {URGENT: 0, SOON: 1, NOTE: 2}
@@ -88,7 +88,7 @@ def _needs(state: State) -> Iterator[dict[str, Any]]:
             need = state.needs[name]
             if state.now_ns - need.ts_ns <= STUCK_S * S_NS:
                 continue
-            why = need.waiting_for or _nobody_for(state, need)
+            why = need.waiting_for or nobody_for(state, need)
             if why:
                 yield _item(
                     SOON,
@@ -117,17 +117,6 @@ def _needs(state: State) -> Iterator[dict[str, Any]]:
                 who=closed.sender,
                 at_ns=closed.ts_ns,
             )
-
-
-def _nobody_for(state: State, need: Need) -> str:
-    """Who is no verifier is not told what planners wait for; an undecided need of ours may want what nobody offers."""
-    if need.owner != state.me or need.decided is not None:
-        return ""
-    offered = {name for manifest in state.manifests.values() for name in manifest.offers}
-    missing = sorted({spec.capability for spec in need.all_specs()} - offered)
-    if missing:
-        return f"somebody who offers {', '.join(missing[:3])}"
-    return "a plan that its committee agrees on"
 
 
 def _agents(agents: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

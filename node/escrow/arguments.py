@@ -43,7 +43,8 @@ def did(value: Any, name: str) -> str:
             raise RemoteFault("bad-did")
         public_key_of(value)
     except RemoteFault:
-        raise LocalFault("bad-args", f"{name}: {str(value)[:80]!r} is no did:key") from None
+        fix = "a node's DID is did:key:z6Mk...: swarmd status there shows it"
+        raise LocalFault("bad-args", f"{name}: {str(value)[:80]!r} is no did:key", fix=fix) from None
     return value
 
 

@@ -52,8 +52,18 @@ class Ground:
 
 
 def examine(ground: Ground) -> list[Finding]:
-    """A finding for each check, in order."""
-    return [_checked(code, check, ground) for code, check in CHECKS]
+    """A finding for each check, in order. What is wrong is said once, by the first that meets it."""
+    found: list[Finding] = []
+    said: dict[str, str] = {}
+    for code, check in CHECKS:
+        finding = _checked(code, check, ground)
+        if finding.status == "bad" and finding.message in said:
+            finding = Finding(
+                code, "unknown", f"not looked at: see {said[finding.message]}", "mend that first"
+            )
+        said.setdefault(finding.message, code)
+        found.append(finding)
+    return found
 
 
 def _checked(code: str, check: Callable[[Ground], Said], ground: Ground) -> Finding:
@@ -101,7 +111,7 @@ _PRIVATE = {"": 0o077, "swarm.key": 0o077, "agents.json": 0o077, CONFIG_FILE: 0o
 
 def _permissions(ground: Ground) -> Said:
     if not ground.home.is_dir():
-        return "bad", f"{ground.home} is no folder", "run swarmd init"
+        return "bad", f"{ground.home} is no folder", "make a node there: swarmd init"
     for name, forbidden in _PRIVATE.items():
         path = ground.home / name if name else ground.home
         if not path.exists():

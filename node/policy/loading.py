@@ -31,4 +31,8 @@ def load_gate(policy_path: str, cache: Path) -> WasmGate:
         data: Any = parse_json(data_path.read_bytes()) if data_path.exists() else {}
         return WasmGate(path.read_bytes(), data, cache, limited=True)
     except (OSError, ValueError) as error:
-        raise LocalFault("bad-policy", f"{path}: {error}", fix="see policy_path in swarmd.toml") from None
+        raise LocalFault(
+            "bad-policy",
+            f"{path}: {getattr(error, 'strerror', None) or error}",
+            fix="see policy_path in swarmd.toml",
+        ) from None

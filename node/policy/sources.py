@@ -78,7 +78,11 @@ def read_data(path: Path) -> Mapping[str, Any]:
     try:
         data = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise LocalFault("policy-data", f"{path}: {error}", fix="it must be one JSON object") from None
+        raise LocalFault(
+            "policy-data",
+            f"{path}: {getattr(error, 'strerror', None) or error}",
+            fix="it must be one JSON object",
+        ) from None
     if not isinstance(data, dict):
         raise LocalFault("policy-data", f"{path} holds no object", fix="it must be one JSON object")
     return data
@@ -90,7 +94,9 @@ def read_package(path: Path) -> Package:
         return capsules.parse_package(path.read_bytes())
     except (OSError, RemoteFault) as error:
         raise LocalFault(
-            "bad-capsule", f"{path}: {error}", fix="swarmd policy capsule create makes one"
+            "bad-capsule",
+            f"{path}: {getattr(error, 'strerror', None) or error}",
+            fix="swarmd policy capsule create makes one",
         ) from None
 
 

@@ -1,5 +1,6 @@
 """A synchronous client of the daemon's local socket, for the CLI: standard library and cbor2, loads in 20 ms."""
 
+import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,12 @@ class LocalClient:
         """Yield the events of `op`, then its result as the last item."""
         for _, value in self._messages(op, args):
             yield value
+
+    def quiet(self, wait_s: float) -> bool:
+        """Does nothing come from the daemon for so long?"""
+        if self._inbox:
+            return False
+        return not select.select([self._socket], [], [], wait_s)[0]
 
     def close(self) -> None:
         self._socket.close()
@@ -146,7 +153,9 @@ def connect_fault(path: Path, error: OSError) -> LocalFault:
         return not_running(path)
     if isinstance(error, PermissionError):
         return LocalFault(
-            "no-permission", f"{path} belongs to another user", fix="run as the user who runs the daemon"
+            "no-permission",
+            f"{path} cannot be reached: it is another user's, or its rights are wrong",
+            fix="run as who runs the daemon; ls -ld shows who owns the home",
         )
     return LocalFault(
         "daemon-not-running", f"cannot reach the daemon at {path}: {error}", fix="start one with `swarmd up`"

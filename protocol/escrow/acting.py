@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol import kinds
+from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import Envelope
@@ -55,7 +56,7 @@ def _say(
     )
     reason = apply(fold(thread, deal.steps, ()), said)
     if reason:
-        raise LocalFault("escrow-refused", reason, fix="see swarmd escrow show")
+        raise LocalFault("escrow-refused", reason, fix=f"swarmd escrow show {thread} says what it waits for")
     state.draft(out, thread, kinds.ESCROW, payload, refs)
 
 
@@ -127,7 +128,7 @@ def _fund(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
     if amount > available:
         raise LocalFault(
             "insufficient-funds",
-            f"the escrow needs {amount}, {available} minor units are available",
+            f"the escrow needs {format_usdc(amount)} USDC, {format_usdc(available)} are available",
             fix="wait for payments and refunds (swarmd balance)",
         )
     fund = {"seq": state.own_seq, "prev": state.own_head}

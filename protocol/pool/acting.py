@@ -33,7 +33,7 @@ def join(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
     if type(amount) is not int or not genesis.verifier_stake <= amount <= MAX_AMOUNT:
         raise LocalFault(
             "stake-too-small",
-            f"a verifier locks at least {format_usdc(genesis.verifier_stake)} in this mesh, not {amount} minor units",
+            f"a verifier locks at least {format_usdc(genesis.verifier_stake)} USDC in this mesh, not {format_usdc(amount)}",
             fix="raise --stake",
         )
     if genesis.epoch_s == 0:
@@ -51,7 +51,7 @@ def join(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
     if amount > available:
         raise LocalFault(
             "insufficient-funds",
-            f"the stake is {amount}, {available} minor units are available",
+            f"the stake is {format_usdc(amount)} USDC, {format_usdc(available)} are available",
             fix="lower --stake, or wait for payments and refunds (swarmd balance)",
         )
     stake = Stake(state.own_seq, state.own_head, amount)

@@ -67,7 +67,8 @@ def _spend(
     try:
         kinds.check_payload(kinds.MONEY, payload)
     except RemoteFault as fault:
-        raise LocalFault("bad-transfer", fault.message) from None
+        fix = "a node's DID is did:key:z6Mk...: swarmd status there shows it"
+        raise LocalFault("bad-transfer", fault.message, fix=fix) from None
     known = state.shadow.keys.get(key)
     if known is not None:
         if known[1] != content_of(op, to, amount, memo):

@@ -92,8 +92,12 @@ def hostile(text: str) -> bool:
 def test_without_a_daemon(swarmd: Swarmd, home: Path, words: str) -> None:
     ran = swarmd(words)
     assert (ran.code, ran.out) == (3, "")
-    assert str(home) in ran.err and "fix: start one with `swarmd up`" in ran.err
+    assert f"there is no node in {home}" in ran.err
+    assert "fix: make and start one: swarmd up --init --detach" in ran.err
     assert swarmd(words, "--json").json["error"]["code"] == "daemon-not-running"
+    home.mkdir()
+    (home / "node.key").touch()
+    assert "fix: start it: swarmd up --detach" in swarmd(words).err
 
 
 def test_a_refusal_is_shown_with_its_fix(swarmd: Swarmd, canned: Canned) -> None:

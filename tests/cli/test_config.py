@@ -47,13 +47,15 @@ def test_tables_and_numbers_from_the_environment(tmp_path: Path) -> None:
     [
         ("lisen = []", "lisen", "did you mean listen?"),
         ("lease-ttl-s = 1", "lease-ttl-s", "did you mean lease_ttl_s?"),
-        ("zzz = 1", "zzz", "there are: listen"),
+        ("zzz = 1", "zzz", "swarmd config show lists"),
         ('lease_ttl_s = "60"', 'lease_ttl_s = "60"', "How long a claimed task"),
         ("lease_ttl_s = true", "lease_ttl_s = true", "How long"),
         ("lease_ttl_s = 0", "lease_ttl_s = 0", "How long"),
         ("anchor_interval_s = nan", "anchor_interval_s", "receipts"),
         ('listen = "/ip4/1.2.3.4/tcp/1"', "must be a list of texts", "Where other nodes"),
         ("peers = [1]", "must be a list of texts", "multiaddrs"),
+        ("listen = 5", "must be a list of texts", 'Default: listen = ["/ip4/0.0.0.0/tcp/4001"]'),
+        ("[contnt]\nbackend = 'kubo'", "contnt", "did you mean [content]?"),
         ('checks = "some"', 'must be "touched" or "full"', "Invariants"),
         ('chain_kind = "mainnet"', 'must be "embedded" or "rpc"', "chain"),
         ("[verifier_commands]\nx = 'ls'", "x must be a list of texts", "Programs"),
@@ -84,7 +86,7 @@ def test_a_bad_variable_names_its_origin(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "swarmd.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(LocalFault, match="not TOML"):
+    with pytest.raises(LocalFault, match="is no UTF-8 text: byte 0 is 0xff"):
         load_config(tmp_path, {})
 
 
@@ -188,7 +190,7 @@ def test_check_finds_everything_that_up_would_refuse(swarmd: Callable[..., Any],
 
 def test_up_without_a_home_says_what_to_do(swarmd_process: Callable[..., Any], home: Path) -> None:
     ran = swarmd_process("up --listen /ip4/127.0.0.1/tcp/0")
-    assert ran.code == 4 and "run swarmd init" in ran.err
+    assert ran.code == 4 and "make a node there and start it: swarmd up --init" in ran.err
 
 
 def test_content_has_a_table_of_its_own(tmp_path: Path) -> None:

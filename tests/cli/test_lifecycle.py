@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import trio
-from swarmd.node.console.lifecycle import follow, reached, running_pid
+from swarmd.node.console.lifecycle import follow, reached
+from swarmd.node.home_lock import running_pid
 from swarmd.node.log_file import log_handler
 
 Swarmd = Callable[..., Any]
@@ -87,7 +88,7 @@ def test_a_detached_daemon_that_cannot_start_says_why(
 
 def test_a_detached_daemon_without_a_home(swarmd: Swarmd, home: Path) -> None:
     ran = swarmd(UP)
-    assert ran.code == 4 and "fix: run swarmd init" in ran.err
+    assert ran.code == 4 and "fix: make a node there and start it: swarmd up --init" in ran.err
 
 
 def test_down_ends_what_does_not_end(swarmd: Swarmd, made: Path) -> None:

@@ -112,8 +112,8 @@ def test_it_comes_back_when_the_daemon_does(feed: top.Feed) -> None:
 def test_without_a_daemon_the_feed_says_the_fix(home: Path) -> None:
     parser = build_parser()
     feed = top.Feed(Context(parse(parser, ["--home", str(home), "top"]), Output(), {}, parser))
-    assert "swarmd up" in feed.snapshot().fault
-    assert "no swarmd daemon answers" in feed.why("need-aaaa")[0]
+    assert f"swarmd --home {home} up --init" in feed.snapshot().fault
+    assert "there is no node in" in feed.why("need-aaaa")[0]
 
 
 def test_without_a_terminal_it_says_it_once(swarmd: Swarmd, live: Path) -> None:

@@ -422,7 +422,7 @@ def test_a_challenge_that_cannot_be_is_refused_and_changes_nothing(rooms, make_t
     with pytest.raises(LocalFault, match="need-nowhere is not open here"):
         challenge(mesh, "n0", "need-nowhere")
     mesh.nodes["n0"].state.own_pending = OPENING
-    with pytest.raises(LocalFault, match="the bond is 10000"):
+    with pytest.raises(LocalFault, match="the bond is 0.01 USDC"):
         challenge(mesh, "n0", need)
     mesh.nodes["n0"].state.own_pending = 0
     challenge(mesh, "n0", need)

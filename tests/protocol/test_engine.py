@@ -134,8 +134,40 @@ def test_nobody_offers_it_so_it_expires_with_the_reason(mesh_of, make_task):
     mesh.run()
     record = mesh.need("bob", need)
     assert record.state() == "EXPIRED"
+    assert record.closed.reason == "nobody offered nobody.does for at most 0.03 USDC"
     assert mesh.nodes["bob"].state.ledger.escrows[need].state == "expired"
     assert mesh.nodes["bob"].state.ledger.account(mesh.nodes["ann"].did).available == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("delivers", "verdict", "said"),
+    [
+        (True, "abstain", "a result was delivered and nobody could judge it: no agent for it here"),
+        (True, None, "a result was delivered and not judged before the lease ran out"),
+        (False, None, "expired, its worker took it and delivered nothing before the lease expired"),
+    ],
+)
+def test_a_lease_that_runs_out_says_what_it_waited_for(mesh_of, make_task, delivers, verdict, said):
+    """One verifier, without an agent for what it must run again; or it says nothing; or the worker does not."""
+    mesh = mesh_of(["ann", "bob"], seed=7, verifiers=["ann"])
+    mesh.tick(1)
+    mesh.publish_manifest("ann", {})  # newer than its first
+    mesh.judge = lambda node, job: ("abstain", 0, "no agent for it here")
+    need = mesh.post("ann", [make_task("t1")], 50_000, deadline_s=600)
+    if not delivers:
+        while not mesh.nodes["bob"].jobs:
+            mesh.deliver()
+        mesh.nodes["bob"].alive = False
+    elif verdict is None:
+        while not mesh.nodes["ann"].jobs:
+            mesh.deliver()
+        mesh.nodes["ann"].jobs.clear()
+    for _ in range(80):
+        mesh.run()
+        mesh.tick(1)
+    record = mesh.need("ann", need)
+    assert record.state() == "REFUNDED"
+    assert record.closed.reason == f"t1: every candidate failed; last: {said}"
 
 
 def test_judges_that_abstain_are_replaced(mesh_of, make_task):

@@ -12,7 +12,10 @@ from swarmd.protocol.faults import LocalFault
 
 def parse_listen(text: str) -> Multiaddr:
     """A TCP multiaddr to listen on, as /ip4/0.0.0.0/tcp/4001."""
-    addr = parse(text)
+    try:
+        addr = parse(text)
+    except LocalFault as fault:
+        raise LocalFault("bad-address", fault.message, fix="such as /ip4/0.0.0.0/tcp/4001") from None
     if names(addr) not in (("ip4", "tcp"), ("ip6", "tcp")):
         raise LocalFault(
             "bad-address",

@@ -148,7 +148,7 @@ class MeshSession:
                         raise LocalFault(
                             "listen-failed",
                             f"could not listen on all of {', '.join(map(str, listen))}",
-                            fix="use addresses of this host and free ports",
+                            fix="use addresses of this host (ip address shows them; /ip4/0.0.0.0/tcp/4001 is all) and free ports",
                         )
                     async with running(self._pubsub), running(self._router), trio.open_nursery() as nursery:
                         self._nursery = nursery
