@@ -67,7 +67,7 @@ def _spend(
     try:
         kinds.check_payload(kinds.MONEY, payload)
     except RemoteFault as fault:
-        fix = "a node's DID is did:key:z6Mk...: swarmd status there shows it"
+        fix = "name a DID (did:key:z6Mk..., swarmd status there shows it), and a short memo"
         raise LocalFault("bad-transfer", fault.message, fix=fix) from None
     known = state.shadow.keys.get(key)
     if known is not None:

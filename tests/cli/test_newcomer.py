@@ -251,9 +251,9 @@ WITH_A_DAEMON = [
 def test_a_daemon_bears_every_mistake(swarmd: Swarmd, live: Path) -> None:
     before = kept(swarmd)
     for words, code, says, fix in WITH_A_DAEMON:
-        refused(swarmd(words), code, says, fix)
-        error = swarmd(f"--json {words}").json["error"]
-        assert "minor units" not in error["message"]
+        ran = swarmd(words)
+        refused(ran, code, says, fix)
+        assert "minor units" not in ran.err, "amounts are told in USDC"
     assert kept(swarmd) == before, "nothing is lost, and nothing is half done"
     assert running_pid(live) == int((live / "lock").read_text())
 
