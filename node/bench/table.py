@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,14 @@ SUITES: tuple[Suite, ...] = (
         ),
     ),
     Suite(
+        "api",
+        ("api", "--rate", "200", "--seconds", "20"),
+        (
+            Figure("API reads p95, 200 requests/s while the mesh works", "read_p95_ms", "ms", AT_MOST, 20),
+            Figure("API writes p95", "write_p95_ms", "ms", AT_MOST, 50),
+        ),
+    ),
+    Suite(
         "dashboard",
         ("dashboard",),
         (Figure("first view of a node with 10,000 needs p50", "first_view.p50_ms", "ms", AT_MOST, 300),),
@@ -248,16 +256,17 @@ def run_json(command: Sequence[str], env: Mapping[str, str] | None = None) -> tu
     return document, f"exit code {done.returncode}" if done.returncode else ""
 
 
-def measure(suites: Sequence[Suite], progress: Callable[[str], None]) -> dict[str, Any]:
-    """The document of `bench.json`."""
+def measure(suites: Sequence[Suite], progress: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The document of `bench.json`, as it is after each suite: who is interrupted keeps what there is."""
     began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    document = {"date": began, "commit": commit(), "version": version(), **machine()}
     runs: list[dict[str, Any]] = []
     for suite in suites:
         progress(suite.command)
-        document, error = run_json([sys.executable, "-m", "swarmd.cli", "--json", "bench", *suite.words])
+        found, error = run_json([sys.executable, "-m", "swarmd.cli", "--json", "bench", *suite.words])
         rows = []
         for figure in suite.figures:
-            measured = look_up(document, figure.key)
+            measured = look_up(found, figure.key)
             rows.append(
                 {
                     "figure": figure.name,
@@ -274,12 +283,12 @@ def measure(suites: Sequence[Suite], progress: Callable[[str], None]) -> dict[st
                 "suite": suite.name,
                 "command": suite.command,
                 "error": error,
-                "skipped": _skipped(document),
+                "skipped": _skipped(found),
                 "figures": rows,
-                "all": document,
+                "all": found,
             }
         )
-    return {"date": began, "commit": commit(), "version": version(), **machine(), "runs": runs}
+        yield {**document, "runs": list(runs)}
 
 
 def _skipped(document: Any) -> str:

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from swarmd.node.bench import compare, table
 from swarmd.node.bench.machine import machine
@@ -28,8 +29,9 @@ def main(args: Namespace, out: Output) -> int:
     for path in (args.to, args.table):
         if not path.resolve().parent.is_dir():
             raise LocalFault("usage", f"no folder {path.resolve().parent}", fix=f"mkdir -p {path.parent}")
-    document = table.measure(suites, lambda command: out.progress(f"measuring: {command}"))
-    table.write(document, args.to, args.table)
+    document: dict[str, Any] = {}
+    for document in table.measure(suites, lambda command: out.progress(f"measuring: {command}")):
+        table.write(document, args.to, args.table)
     if out.as_json:
         out.document(document)
     else:
