@@ -9,6 +9,7 @@ import trio
 from swarmd.node.cluster import Cluster
 from swarmd.node.daemon import Daemon
 from swarmd.node.home_lock import home_lock
+from swarmd.node.keys import KEY_FILE, create_key
 from swarmd.node.serving import serve
 from swarmd.node.settings import Settings
 from swarmd.node.setup import GENESIS_FILE, found_mesh, init_home, write_genesis
@@ -45,13 +46,24 @@ def test_a_home_that_is_none(tmp_path):
     assert "nowhere" in refused(tmp_path / "nowhere", "no-home")
 
 
-async def test_the_genesis_of_another_mesh(home, lives):
+async def test_the_genesis_or_the_key_of_another(home, lives):
     life = await lives.start(home)
     await life.until_ready()
     did = (await life.call("status"))["did"]
     assert await life.end(signal.SIGTERM) == 0
+    genesis, key = (home / GENESIS_FILE).read_bytes(), (home / KEY_FILE).read_bytes()
     write_genesis(home / GENESIS_FILE, found_mesh("another", [did], {did: 5}))
     assert "another mesh" in refused(home, "other-mesh")
+    # Nor does a new `init` make another mesh of what the journal is of.
+    (home / GENESIS_FILE).unlink()
+    with pytest.raises(LocalFault, match="the journal of another mesh"):
+        init_home(home, name="another")
+    assert not (home / GENESIS_FILE).exists()
+    (home / GENESIS_FILE).write_bytes(genesis)
+    (home / KEY_FILE).unlink()
+    create_key(home)
+    assert f"the journal of {did}" in refused(home, "other-key")
+    (home / KEY_FILE).write_bytes(key)
 
 
 def test_a_key_that_others_can_read(home):
