@@ -181,7 +181,8 @@ def reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
 
 
 def _withdraw(state: State, need: Need) -> None:
-    """Forget what locks money for this need: where its owner said two NEEDs, only the one that the checkpoint has counts.
+    """Forget what locks money for this need, and what bonds about it came to. Where its owner said two NEEDs, only the one
+    that the checkpoint has counts.
 
     Who kept the entry of the other would fund it, and what comes after it in the account, where a node that never heard of
     it does not.
@@ -190,6 +191,10 @@ def _withdraw(state: State, need: Need) -> None:
     others = {name: entry for name, entry in entries.pop(place, {}).items() if entry.need != need.id}
     if others:
         entries[place] = others
+    for name, bond in state.bonds.items():
+        if bond.thread == need.id:  # by a ruling that may be void now; if it is not, it is settled again
+            state.ledger.payments.pop(name, None)
+            state.ledger.closings.pop(name, None)
 
 
 def _set(need: Need, record: OpenNeed) -> None:

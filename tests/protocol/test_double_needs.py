@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from swarmd.protocol.bonds import FORFEITED
 from swarmd.protocol.checkpoint.snapshot import pack, unpack
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.dumping import dump, load
@@ -120,6 +121,30 @@ def test_the_need_that_the_checkpoint_has_stands_with_its_own_budget(told):
         mesh, room, (one, _) = told((bytes(32), bytes(32)), budgets, ((0, 1, 2, 3), (1, 3, 0, 2)))
         for state in (mesh.nodes["bob"].state, mesh.nodes["cee"].state, newcomer(mesh, room)):
             assert state.ledger.escrows[one.thread].held == state.needs[one.thread].budget == budgets[0]
+
+
+def test_a_bond_about_the_need_that_does_not_stand_is_not_forfeited(rooms, author_of, make_task):
+    """One node has seen a challenge fail, of a result for the NEED that the checkpoint then leaves out."""
+    mesh, room = rooms()
+    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
+    room.settle()
+    room.end_epoch()
+    mesh.nodes["ann"].alive = False
+    one, _ = liar.need(0, bytes(32), 30_000, epoch=0)
+    two, _ = liar.need(0, bytes(32), 60_000, epoch=1)
+    tell(mesh, two, one, to=["cee"])
+    cee, bob = mesh.nodes["cee"].state, author_of("bob", mesh.genesis.mesh_id)
+    stake = {"seq": 0, "prev": bytes(32), "amount": 10_000}
+    payload = {"task": "t1", "reason": "wrong", "evidence": [], "bond": stake}
+    challenge = bob.envelope("CHALLENGE", payload, thread=two.thread, epoch=1, lamport=90, refs=(two.id,))
+    tell(mesh, challenge, to=["cee"])
+    [bond] = cee.bonds
+    cee.ledger.settle(bond, {"bond": (mesh.nodes["ann"].did, 10_000)}, FORFEITED)
+    mesh.nodes["ann"].said += [one, two]
+    next_epoch(mesh, room)
+    assert cee.needs[one.thread].envelope == one.id
+    assert (cee.ledger.escrows[bond].state, cee.ledger.escrows[bond].held) == ("funded", 10_000)
+    cee.ledger.check_all()
 
 
 @settings(max_examples=20)
