@@ -19,7 +19,7 @@ from swarmd.protocol.batch import (
     parse_sealed,
 )
 from swarmd.protocol.cbor import decode
-from swarmd.protocol.chains import Chain, Chains, Gap, Head, chain_of
+from swarmd.protocol.chains import CLOSED, Chain, Chains, Gap, Head, chain_of
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.identity.manifest import FRAME_MANIFEST, Manifest, parse_manifest
 
@@ -109,7 +109,9 @@ class Ingress:
                 self._order_one(batch, now_ns, lamport, arrived, new)
             except RemoteFault as fault:
                 self.faults[fault.code] += 1
-                arrived.faults.append((batch.author, fault))
+                # Of a closed chain: most had come before, and the rest may be an honest author's, on its way for long.
+                if fault.code != CLOSED:
+                    arrived.faults.append((batch.author, fault))
         return arrived
 
     def _order_one(
@@ -122,7 +124,7 @@ class Ingress:
             self.duplicates += 1
             return
         next_seq = head.seq + 1 if head is not None else 0
-        if batch.seq - next_seq > MAX_AHEAD:
+        if batch.seq - next_seq > MAX_AHEAD and not self._chains.is_over(chain):
             # We were away, or its author makes seqs up: not worth keeping, sync brings what there is in order.
             arrived.gaps.append(Gap(chain, next_seq, next_seq + MAX_AHEAD - 1))
             return

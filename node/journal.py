@@ -363,6 +363,24 @@ class Journal:
             (author, chain[1], chain[2], seq),
         ).fetchall()
 
+    def chains_upto(self, author: str, epoch: int) -> Iterator[tuple[Chain, int]]:
+        """(chain, last seq) of what is here of an author's epochs up to one."""
+        found = self.db.execute(
+            "select epoch, bucket, max(seq) from batches where author = ? and epoch <= ? group by epoch, bucket",
+            (self._authors.get(author), epoch),
+        ).fetchall()
+        for at, bucket, seq in found:
+            yield (author, at, bucket), seq
+
+    def drop_batches(self, chain: Chain, after: int) -> list[Batch]:
+        """Within a transaction: take the batches of a chain behind a seq out of it. What was there."""
+        self._write()
+        key = (self._authors.get(chain[0]), chain[1], chain[2], after)
+        where = "from batches where author = ? and epoch = ? and bucket = ? and seq > ?"
+        found = [self._reload(body) for (body,) in self.db.execute(f"select body {where} order by seq", key)]
+        self.db.execute(f"delete {where}", key)
+        return found
+
     def batch_at(self, row: int) -> Batch:
         """The batch of a row that `places` named. CorruptState if it is not there."""
         found = self.db.execute("select body from batches where rowid = ?", (row,)).fetchone()

@@ -190,6 +190,7 @@ class Runner:
             engine.step(self.state, given)
             if isinstance(given, Authored):
                 said.append(given.envelope)
+        self.chains.close(self.state.over)
         self._replayed_s += (time.thread_time_ns() - began_ns) / 1e9
         self.voice.restore(said, self.chains)
 
@@ -588,6 +589,8 @@ class Runner:
     def _tell(self, given: Input, out: Out, reply: Reply | None) -> None:
         effects = engine.step(self.state, given)
         if isinstance(given, Adopted):
+            self.chains.close(self.state.over)
+            self.voice.leave_behind(self.chains)
             # What came before is in the state that a restart begins with.
             self.journal.begin_anew(
                 dump(self.state), [each.raw for each in self.voice.remembered(given.at_ns)]

@@ -90,8 +90,19 @@ class Voice:
         any more: in a home that was restored from a backup, where of what it had said but not sealed then, most comes
         back in the batches that it sealed later.
         """
-        head = chains.heads.get((self._me, envelope.epoch, bucket_of(envelope.thread)))
+        chain = (self._me, envelope.epoch, bucket_of(envelope.thread))
+        if chains.is_over(chain):
+            return True  # we have spoken in many an epoch since: it would fork what others hold of us
+        head = chains.heads.get(chain)
         return head is not None and head.lamport >= envelope.lamport
+
+    def leave_behind(self, chains: Chains) -> None:
+        """A checkpoint has closed chains: what waits to be sealed in one of ours is not said any more."""
+        gone = [each for each in self.unsealed if self._left_behind(each, chains)]
+        for each in gone:
+            log.warning("not said any more: %s in %s, of epoch %d", each.kind, each.thread, each.epoch)
+        if gone:
+            self.unsealed = [each for each in self.unsealed if each not in gone]
 
     def author(self, draft: Publish) -> Envelope | None:
         """Pass a draft through the preflight gate and make it an envelope; None if our own policy denies it.

@@ -1,6 +1,6 @@
 """The hash chains of authors: which batch continues which, what is missing, who equivocates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -9,6 +9,7 @@ from swarmd.protocol.batch import GENESIS_PREV, Batch
 from swarmd.protocol.faults import RemoteFault
 
 Chain = tuple[str, int, int]  # (author, epoch, bucket)
+CLOSED = "closed-chain"  # the code of a fault that nobody is charged for
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Gap:
 
 def chain_of(batch: Batch) -> Chain:
     return (batch.author, batch.epoch, batch.bucket)
+
+
+def is_over(over: Mapping[str, int], chain: Chain) -> bool:
+    """Is a chain closed? `over`: author -> the last epoch whose chains are (adr/0043)."""
+    return chain[1] <= over.get(chain[0], -1)
 
 
 def _follows(batch: Batch, before: Batch) -> bool:
@@ -60,6 +66,7 @@ class Chains:
 
     def __init__(self) -> None:
         self.heads: dict[Chain, Head] = {}
+        self._over: Mapping[str, int] = {}
         self._early: dict[Chain, dict[int, Batch]] = {}
         self._early_count: dict[str, int] = {}
         self._dirty: set[int] = set(range(limits.BUCKETS))
@@ -86,12 +93,29 @@ class Chains:
         self._by_bucket.setdefault(bucket, {})[chain] = head
         self._dirty.add(bucket)
 
+    def close(self, over: Mapping[str, int]) -> None:
+        """Let go of the chains that a checkpoint closed, for good: author -> the last epoch whose chains are."""
+        self._over = over
+        for chain in [chain for chain in self.heads if is_over(over, chain)]:
+            bucket = chain[2]
+            del self.heads[chain]
+            del self._by_bucket[bucket][chain]
+            self._sorted.pop(bucket, None)
+            self._dirty.add(bucket)
+        for chain in [chain for chain in self._early if is_over(over, chain)]:
+            self._early_count[chain[0]] -= len(self._early.pop(chain))
+
+    def is_over(self, chain: Chain) -> bool:
+        return is_over(self._over, chain)
+
     def order(self, batch: Batch, now_ns: int, lamport: int) -> tuple[list[Batch], Gap | None]:
         """What `batch` (not known yet) lets us admit, in order; and the gap before it, if it came early.
 
         RemoteFault if it breaks the chain's rules or the clock's; the caller has sorted out duplicates.
         """
         chain = chain_of(batch)
+        if self.is_over(chain):
+            raise RemoteFault(CLOSED, f"a checkpoint has closed epoch {batch.epoch} of {batch.author}")
         head = self.heads.get(chain)
         _check_clock(batch, head, now_ns, lamport)
         seq, prev = (head.seq + 1, head.hash) if head is not None else (0, GENESIS_PREV)

@@ -10,7 +10,7 @@ from typing import Any
 
 from swarmd.protocol.cbor import LIST, encode, head_of
 from swarmd.protocol.checkpoint.record import EpochBallot
-from swarmd.protocol.checkpoint.snapshot import member_row
+from swarmd.protocol.checkpoint.snapshot import member_row, over_rows
 from swarmd.protocol.escrow import record as escrow_record
 from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.state import State
@@ -79,6 +79,8 @@ class Digests:
         digest = sha256(b"swarmd/mesh/1\0" + state.epoch.to_bytes(8, "big"))
         if state.epoch:  # before that it is genesis'
             digest.update(encode([member_row(member) for _, member in sorted(state.pool.members.items())]))
+        if state.over:
+            digest.update(encode(over_rows(state.over, {})))
         if state.epoch != self._epoch:  # a checkpoint changes needs without a word of theirs
             self._epoch = state.epoch
             self._agreed.clear()

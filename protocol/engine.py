@@ -420,7 +420,7 @@ def _reconcile(state: State, need: Need, withdrawn: list[bytes], out: list[Effec
 def _adopted(state: State, given: Adopted, out: list[Effect]) -> None:
     if given.snapshot.epoch <= state.epoch:
         return
-    done = adopting.adopt(state, given.snapshot, given.threads)
+    done = adopting.adopt(state, given.snapshot, given.threads, given.stale)
     state.ballot = None
     state.advance = False
     state.epoch_since_ns = state.now_ns

@@ -46,6 +46,8 @@ class Genesis:
     challenge_reward_permille: int = 250
     verifier_stake: int = limits.VERIFIER_STAKE  # what a verifier locks to join the pool, in minor units
     bootstrap_stable_s: int = limits.BOOTSTRAP_STABLE_S  # how long there must be enough verifiers
+    # Of how many epochs in which an author spoke its chains stay open (adr/0043); 0: of all, for ever.
+    chain_epochs: int = limits.CHAIN_EPOCHS
 
     def to_map(self) -> dict[str, Any]:
         """The canonical map. What came later stands in it only where it is not the default, so that a mesh which was
@@ -59,6 +61,7 @@ class Genesis:
             "challenge_reward_permille": (self.challenge_reward_permille, 250),
             "verifier_stake": (self.verifier_stake, limits.VERIFIER_STAKE),
             "bootstrap_stable_s": (self.bootstrap_stable_s, limits.BOOTSTRAP_STABLE_S),
+            "chain_epochs": (self.chain_epochs, limits.CHAIN_EPOCHS),
         }
         return {
             "name": self.name,
@@ -103,6 +106,7 @@ _shape = schema.record(
         "challenge_reward_permille": schema.uint(500),
         "verifier_stake": schema.uint(limits.MAX_AMOUNT),
         "bootstrap_stable_s": schema.uint(365 * 86_400),
+        "chain_epochs": schema.uint(1_000_000),
     },
 )
 
@@ -124,4 +128,7 @@ def parse_genesis(value: Any) -> Genesis:
         raise LocalFault("bad-genesis", f"k_target must be at most {MAX_BFT_K} in quorum mode {BFT}")
     if value.get("challenge_window_s") and value.get("epoch_s") == 0:
         raise LocalFault("bad-genesis", "a challenge window ends with a checkpoint: epoch_s must not be 0")
+    if value.get("chain_epochs") == 1:
+        # What a member signs about money counts in its epoch and the one after.
+        raise LocalFault("bad-genesis", "chain_epochs must be 0 (for ever) or at least 2")
     return Genesis(**{**value, "roster": roster})

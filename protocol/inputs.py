@@ -129,11 +129,13 @@ class SnapshotChecked:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A certified snapshot is here. `threads`: all envelopes we hold of each need that `to_rebuild` names."""
+    """A certified snapshot is here. `threads`: all envelopes we hold of each need that `to_rebuild` names, and of each thread
+    of `closing.threads_of` the `stale` ones: envelopes of chains that it closes which are not in its cut."""
 
     snapshot: Snapshot
     threads: Mapping[str, tuple[Envelope, ...]]
     at_ns: int
+    stale: tuple[Envelope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

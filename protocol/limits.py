@@ -29,6 +29,7 @@ MAX_LEASE_S = 86_400
 DEFAULT_LEASE_S = 60
 CLAIM_TIMEOUT_S = 10
 EPOCH_S = 600
+CHAIN_EPOCHS = 10  # of those in which an author spoke: as many have open chains (adr/0043)
 MAX_VERIFIERS = 4_096
 MAX_QUOTE_BYTES = 16_384
 BOOTSTRAP_STABLE_S = 86_400

@@ -93,6 +93,7 @@ class State:
     orphaned: dict[str, list[bytes]] = field(
         default_factory=dict
     )  # need -> decisions that lost to a later epoch
+    over: dict[str, int] = field(default_factory=dict)  # author -> the last epoch whose chains are closed
     fenced: int = 0  # envelopes about needs that a checkpoint had closed
     ballot: EpochBallot | None = (
         None  # about the checkpoint that ends this epoch; none before anything was said

@@ -11,12 +11,14 @@ from typing import Any
 
 from swarmd.protocol import cids
 from swarmd.protocol.checkpoint.ballots import verify_certificate
+from swarmd.protocol.checkpoint.closing import WHY
 from swarmd.protocol.effects import Submit
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import BFT, Genesis
 from swarmd.protocol.inputs import Admitted, Adopted, Authored
 from swarmd.simulations import challenges
+from swarmd.simulations.books import Ruling
 from swarmd.simulations.books import books as books_of
 from swarmd.simulations.checkpoints import Certified
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
@@ -88,6 +90,7 @@ class Auditor:
             genesis.quorum_mode == BFT,
             genesis.challenge_window_s,
             genesis.verifier_stake,
+            genesis.chain_epochs,
             genesis.challenge_reward_permille,
         )
         self.oracle = Oracle(terms)
@@ -153,10 +156,11 @@ class Auditor:
                 self._check("P7", effect.root == tree(effect.leaves), node, "an anchor's root is another")
         money = False
         self.rulings.heard(transaction.batches)
-        for given in transaction.inputs:
-            if isinstance(given, Adopted):
-                money = True
-                self._adopted(node, given, transaction)
+        adopted = [given for given in transaction.inputs if isinstance(given, Adopted)]
+        for given in adopted:
+            money = True
+            self._adopted(node, given, transaction)
+        shut = self.rulings.of.get(node.state.epoch) if not adopted else None
         for envelope in transaction.said:
             held[envelope.id] = None
             self._publish(node, envelope)
@@ -169,11 +173,15 @@ class Auditor:
                 if envelope.id not in self._said and self._honest.get(envelope.sender, False):
                     what = f"{envelope.sender[-8:]} never said this {envelope.kind}"
                     self._violate("admission", node.index, what)
+                if shut is not None and shut.closed_to(envelope):
+                    self._violate("P4", node.index, f"a {envelope.kind} of a closed epoch is admitted")
                 if envelope.ts_ns > latest_ns:
                     self._violate("admission", node.index, f"{envelope.kind} is dated from the future")
             if self.oracle.see(envelope):
                 self._weigh(node, envelope)
             money = money or envelope.kind in _MOVES_MONEY
+        if adopted and (ruling := self.rulings.of.get(node.state.epoch)) is not None:
+            self._held[node.index] = self._carried(held, ruling)
         if not node.conduct.honest:
             return
         if money:
@@ -231,10 +239,13 @@ class Auditor:
         if certified is not None and epoch not in self._verified:
             self._verified.add(epoch)
             self._offline(node, certified)
-        ruling = self.rulings.of.get(epoch)
-        if ruling is not None:
-            held = self._held[node.index]
-            held.update((ref, None) for ref in ruling.carried())
+
+    def _carried(self, held: Iterable[bytes], ruling: Ruling) -> dict[bytes, None]:
+        """What counts of what a node holds that begins with `ruling`: of epochs that are closed, what the cuts had."""
+        seen = self.oracle.seen
+        left = dict.fromkeys(ref for ref in held if not ruling.closed_to(seen[ref]))
+        left.update((ref, None) for ref in ruling.carried())
+        return left
 
     def _offline(self, node: SimNode, certified: Certified) -> None:
         """Is the certificate one to who has nothing but the roster? And not with one vote less than it takes?"""
@@ -389,13 +400,15 @@ class Auditor:
             elif isinstance(given, Admitted):
                 held.update((envelope.id, None) for envelope in given.envelopes)
             elif isinstance(given, Adopted) and given.snapshot.epoch in self.rulings.of:
-                held.update((ref, None) for ref in self.rulings.of[given.snapshot.epoch].carried())
+                held = self._carried(held, self.rulings.of[given.snapshot.epoch])
         self._held[node.index] = held
         if not node.conduct.honest:
             return
         if before is not None:
             self._check("P2", node.state_digest() == before, node, "the restart gave another state")
         kept = {*node.state.needs, *self.rulings.of[node.state.epoch].closed}
+        # Said in a chain that was closed before anybody else heard it: its owner is told so.
+        kept |= {need for need, why in node.state.refused.items() if why == WHY}
         lost = [need for need in self._acknowledged[node.index] if need not in kept]
         self._check("P9", not lost, node, f"acknowledged needs are lost: {', '.join(lost)}")
 

@@ -111,6 +111,13 @@ class Ruling:
     waiting: Mapping[bytes, int] = field(default_factory=dict)
     standings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cut_ns: int = 0
+    time_ns: int = 0  # when the latest of a batch that ends a chain of a cut was said
+    present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # author -> epochs, all of them
+    over: Mapping[str, int] = field(default_factory=dict)  # author -> its last epoch that is closed
+
+    def closed_to(self, said: Envelope) -> bool:
+        """Was it said in an epoch of its author's that is closed? Then it counts if it is in a cut, and not else."""
+        return said.epoch <= self.over.get(said.sender, -1)
 
     def carried(self) -> list[bytes]:
         """What who begins with this ruling has of open needs."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import encode
-from swarmd.protocol.checkpoint import adopting, ballots
+from swarmd.protocol.chains import chain_of, is_over
+from swarmd.protocol.checkpoint import adopting, ballots, closing
 from swarmd.protocol.checkpoint.making import Maker, choose_cut, in_order, why_not_cut
 from swarmd.protocol.checkpoint.snapshot import (
     NO_SNAPSHOT,
@@ -121,13 +122,35 @@ class Checkpoints:
         base, _ = self._base()
         return base.epoch if base is not None else 0
 
-    def thread(self, need: str, more: Sequence[Batch], unsealed: Sequence[Envelope]) -> tuple[Envelope, ...]:
-        """Every envelope of a need that is on record here, also in this turn."""
-        node = self._node
-        bucket, seen = bucket_of(need), node.state.needs[need].seen
+    def thread(self, name: str, more: Sequence[Batch], unsealed: Sequence[Envelope]) -> tuple[Envelope, ...]:
+        """Every envelope of a need or an escrow that is on record here, also in this turn."""
+        bucket, node = bucket_of(name), self._node
         held = [b for chain, batches in node.disk.batches.items() if chain[2] == bucket for b in batches]
         every = [e for batch in (*held, *more) if batch.bucket == bucket for e in batch.envelopes]
-        return tuple({e.id: e for e in (*every, *unsealed) if e.thread == need and e.id in seen}.values())
+        return tuple({e.id: e for e in (*every, *unsealed) if e.thread == name}.values())
+
+    def _stale(
+        self, found: Snapshot, more: Sequence[Batch], unsealed: Sequence[Envelope]
+    ) -> tuple[Envelope, ...]:
+        """What is here of chains that `found` closes, and was in no cut that the disk knows."""
+        base, _ = self._base()
+        known = [found.cut, base.cut if base is not None else {}]
+        over = base.over if base is not None else {}
+
+        def counts(batch: Batch) -> bool:
+            chain = chain_of(batch)
+            return any(chain in cut and batch.seq <= cut[chain].seq for cut in known)
+
+        closing_now = [
+            batch
+            for chain, batches in self._node.disk.batches.items()
+            if is_over(found.over, chain) and not is_over(over, chain)
+            for batch in batches
+        ]
+        closing_now += [batch for batch in more if is_over(found.over, chain_of(batch))]
+        said = [each for batch in closing_now if not counts(batch) for each in batch.envelopes]
+        said += [each for each in unsealed if each.epoch <= found.over.get(each.sender, -1)]
+        return tuple({each.id: each for each in said}.values())
 
     def _missing(self, cut: Cut) -> list[tuple[str, int, int, int, int]]:
         """Batches of `cut` that are not here."""
@@ -383,10 +406,14 @@ class Checkpoints:
         state = self._node.state
         if found.snapshot.epoch <= state.epoch:
             return Adopted(found.snapshot, {}, at_ns)
-        threads = {
-            need: self.thread(need, more, unsealed) for need in adopting.to_rebuild(state, found.snapshot)
+        stale = self._stale(found.snapshot, more, unsealed)
+        rebuilt, again = adopting.to_rebuild(state, found.snapshot), closing.threads_of(state, stale)
+        threads = {name: self.thread(name, more, unsealed) for name in again}
+        threads |= {
+            need: tuple(e for e in self.thread(need, more, unsealed) if e.id in state.needs[need].seen)
+            for need in rebuilt
         }
-        return Adopted(found.snapshot, threads, at_ns)
+        return Adopted(found.snapshot, threads, at_ns, stale)
 
 
 def _whole(packed: Packed, state: bytes) -> Snapshot:

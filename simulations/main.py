@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import BFT, COMMITTEE, ETCD, MAJORITY
 from swarmd.simulations.nemesis import ALL, NEMESES
-from swarmd.simulations.run import EPOCH_S, Config, Report, Simulation
+from swarmd.simulations.run import CHAIN_EPOCHS, EPOCH_S, Config, Report, Simulation
 from swarmd.simulations.shrink import shrink
 
 
@@ -58,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-faults", type=_numbers, metavar="N,N", help="leave out all other faults")
     parser.add_argument("--keep-needs", type=_numbers, metavar="N,N", help="leave out all other needs")
     parser.add_argument(
+        "--chain-epochs",
+        type=int,
+        default=CHAIN_EPOCHS,
+        metavar="N",
+        help="of how many epochs an author's chains stay open; 0: of all (%(default)s)",
+    )
+    parser.add_argument(
         "--everything", action="store_true", help="the core's own full checks after every step"
     )
     parser.add_argument(
@@ -102,6 +109,7 @@ def main(args: argparse.Namespace, out: Out) -> int:
             quorum_mode=args.quorum_mode,
             arbiter=args.arbiter,
             epoch_s=args.epoch_s,
+            chain_epochs=args.chain_epochs,
             challenge_window_s=args.challenge_window,
             escrows=args.escrows,
             joins=args.joins,
@@ -164,6 +172,8 @@ def command(config: Config) -> str:
         parts.append(f"--transfers {config.transfers}")
     if config.epoch_s != EPOCH_S:
         parts.append(f"--epoch-s {config.epoch_s}")
+    if config.chain_epochs != CHAIN_EPOCHS:
+        parts.append(f"--chain-epochs {config.chain_epochs}")
     if config.everything:
         parts.append("--everything")
     return " ".join([*parts, "--json"])

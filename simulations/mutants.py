@@ -39,6 +39,14 @@ JOINING_ATTEMPTS = (
     (1, 12, 12, ""),
     (2, 14, 14, "liar,kill,partition,loss"),
 )
+# And with chains that are closed soon.
+CLOSING_ATTEMPTS = (
+    (1, 5, 12, ""),
+    (13, 11, 30, ALL_FAULTS),
+    (21, 11, 30, ALL_FAULTS),
+    (30, 11, 30, ALL_FAULTS + ",split"),
+)
+CLOSING = ("checkpoint.closing", "stale-words-stand", "closed-chains-in-cuts")  # modules and mutants
 WINDOWED = (
     "checkpoint.settling",
     "work.challenging",
@@ -517,8 +525,8 @@ MUTANTS: dict[str, Mutant] = {
     "cut-into-the-future": Mutant(
         "a cut has chains of epochs that have not begun",
         "checkpoint.making",
-        "    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch}\n",
-        "    cut = dict(heads)\n",
+        "for chain, head in heads.items() if chain[1] < epoch and not is_over(over, chain)}",
+        "for chain, head in heads.items() if not is_over(over, chain)}",
     ),
     "silence-costs-nothing": Mutant(
         "a verifier that is gone for good keeps its seat",
@@ -724,6 +732,44 @@ MUTANTS: dict[str, Mutant] = {
         "if promises.get(at, applied) != applied:",
         "if at < 0:",
     ),
+    "closed-chains-count": Mutant(
+        "what is said in a chain that a checkpoint closed counts where it is heard",
+        "chains",
+        "        if self.is_over(chain):\n            raise RemoteFault(CLOSED",
+        "        if False:\n            raise RemoteFault(CLOSED",
+    ),
+    "stale-words-stand": Mutant(
+        "who heard what is in no cut before its chain was closed goes on with it",
+        "checkpoint.adopting",
+        "before = closing.drop(state, stale)",
+        "before = closing.drop(state, ())",
+    ),
+    "closed-an-epoch-early": Mutant(
+        "a chain is closed though its author was present once too few since",
+        "checkpoint.closing",
+        "max(over.get(author, -1), epochs[-chain_epochs] - 1)",
+        "max(over.get(author, -1), epochs[-chain_epochs])",
+    ),
+    "absent-and-closed": Mutant(
+        "an author's late words of an epoch count as its having been present at the end of it",
+        "checkpoint.closing",
+        "for author, said, _ in cut if said == epoch - 1}",
+        "for author, said, _ in cut}",
+    ),
+    "stale-money-stays-locked": Mutant(
+        "what words in closed chains lock stays locked",
+        "checkpoint.closing",
+        "    _unlock(state, locks)\n",
+        "",
+    ),
+    "closed-chains-in-cuts": Mutant(
+        "a cut goes on with chains that the one before closed",
+        "checkpoint.making",
+        """        if is_over(over, chain):
+            continue
+        if chain not in cut""",
+        "        if chain not in cut",
+    ),
 }
 
 
@@ -790,13 +836,26 @@ def hunt(name: str) -> str:
     plain["escrows"] = 20 if MUTANTS[name].module.startswith("escrow.") else 0
     windowed = {"active_s": 15, "liar_permille": 200, "epoch_s": 4, "challenge_window_s": 6}
     joining = {"active_s": 20, "liar_permille": 200, "epoch_s": 3, "joins": 4}
+    closing: dict[str, int] = {
+        "active_s": 30,
+        "liar_permille": 300,
+        "epoch_s": 4,
+        "chain_epochs": 2,
+        "escrows": 10,
+    }
     attempts = [
         (each, more)
-        for these, more in ((ATTEMPTS, plain), (WINDOWED_ATTEMPTS, windowed), (JOINING_ATTEMPTS, joining))
+        for these, more in (
+            (ATTEMPTS, plain),
+            (WINDOWED_ATTEMPTS, windowed),
+            (JOINING_ATTEMPTS, joining),
+            (CLOSING_ATTEMPTS, closing),
+        )
         for each in these
     ]
     module = MUTANTS[name].module
     first = windowed if module in WINDOWED else joining if module.startswith("pool.") else plain
+    first = closing if module in CLOSING or name in CLOSING else first
     attempts.sort(key=lambda attempt: attempt[1] is not first)
     for (seed, nodes, tasks, faults), more in attempts:
         names = tuple(fault for fault in faults.split(",") if fault)
@@ -807,6 +866,7 @@ def hunt(name: str) -> str:
         if report.violations:
             under = "all faults" if faults == ALL_FAULTS else faults or "no faults"
             under += ", windows" if more is windowed else ", joins" if more is joining else ""
+            under += ", chains closed soon" if more is closing else ""
             return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {under}"
     return ""
 

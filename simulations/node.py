@@ -196,6 +196,7 @@ class SimNode:
             engine.step(self.state, given)
             if isinstance(given, Authored) and given.envelope.id not in sealed:
                 self._unsealed.append(given.envelope)
+        self.chains.close(self.state.over)
 
     def _rebuild(self) -> bool:
         """Restore; a journal of its own that a node cannot read ends it, and is a finding."""
@@ -493,7 +494,9 @@ class SimNode:
         transaction.adopted.append(state)
         self.counters["epochs adopted"] += 1
         given = self.checkpoints.adopted(found, now_ns, transaction.batches, self._unsealed)
+        self.counters["said in closed chains"] += len(given.stale)
         self._step(given, transaction, out)
+        self.chains.close(self.state.over)
 
     def _admit(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> int:
         ready: list[Batch] = []

@@ -31,6 +31,7 @@ class Terms:
     bft: bool = False
     window_s: int = 0  # how long results can be challenged and their price is held; 0: they are paid at once
     stake: int = 0  # what a verifier locks to join the pool
+    chain_epochs: int = 0  # of how many epochs in which it spoke an author's chains stay open; 0: of all
     reward_permille: int = 0  # of the price, for who has a result reversed
 
 

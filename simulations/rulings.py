@@ -65,6 +65,7 @@ class Rulings:
         say("P7", (snapshot.root, snapshot.ops) == (root, len(ids)), f"the root of epoch {epoch} is another")
         late = [chain for chain in snapshot.cut if chain[1] >= epoch]
         say("P7", not late, f"the cut of epoch {epoch} has chains of epochs that had not begun")
+        self._chains(before, snapshot, say)
         needs: dict[str, list[Envelope]] = {}
         for batch in sorted(fresh, key=_place):
             for envelope in batch.envelopes:
@@ -94,6 +95,38 @@ class Rulings:
             f"the beacon of epoch {epoch} is another",
         )
 
+    def _chains(self, before: Ruling, snapshot: Snapshot, say: Say) -> None:
+        """Are the chains in the cut those that were open, none of them shorter, and are the right ones closed?"""
+        cut, epoch = snapshot.cut, snapshot.epoch
+        shut = {chain for chain in before.cut if chain[1] <= before.over.get(chain[0], -1)}
+        back = [c for c, seq in before.cut.items() if c not in shut and (c not in cut or cut[c].seq < seq)]
+        shut |= {chain for chain in cut if chain[1] <= before.over.get(chain[0], -1)}
+        say("P4", not shut & cut.keys(), f"the cut of epoch {epoch} has chains that were closed")
+        say("P7", not back, f"the cut of epoch {epoch} goes back in {len(back)} chains")
+        say("P4", snapshot.over == self._over(before, cut), f"epoch {epoch} closes other chains")
+
+    def _over(self, before: Ruling, cut: Cut) -> dict[str, int]:
+        """An author keeps the last few epochs at whose end it was heard, and what it said since; at most four times as many
+        in which it spoke at all."""
+        kept = self._oracle.terms.chain_epochs
+        over = dict(before.over)
+        for author, epochs in self._present(before, cut).items() if kept else ():
+            spoken = sorted({chain[1] for chain in cut if chain[0] == author})
+            ends = [
+                over.get(author, -1),
+                *[epoch - 1 for epoch in epochs[: -kept + 1][-1:]][: len(epochs) >= kept],
+            ]
+            ends += spoken[: -4 * kept][-1:]
+            if max(ends) >= 0:
+                over[author] = max(ends)
+        return over
+
+    def _present(self, before: Ruling, cut: Cut) -> dict[str, tuple[int, ...]]:
+        """At the ends of which epochs each author was heard in them."""
+        heard = {author: (before.epoch,) for author, epoch, _ in cut if epoch == before.epoch}
+        authors = {*before.present, *(chain[0] for chain in cut)}
+        return {author: before.present.get(author, ()) + heard.get(author, ()) for author in authors}
+
     def _certified(self, epoch: int, state: bytes) -> bool:
         """Did a quorum of those who end the epoch vote for it?"""
         members, quorum = self._oracle.epoch_enders(epoch - 1)
@@ -122,6 +155,7 @@ class Rulings:
     ) -> Ruling:
         epoch, cut = before.epoch + 1, snapshot.cut
         at_ns = max((self._batches[head.hash].envelopes[-1].ts_ns for head in cut.values()), default=0)
+        at_ns = max(at_ns, before.time_ns)
         ended = windows.end_needs(self._oracle, before, found, at_ns)
         settle(self._oracle, found, before, before.returned)
         closed = dict(before.closed)
@@ -194,6 +228,9 @@ class Rulings:
             },
             before.seated | set(snapshot.rosters[epoch + 1].members),
             windows.bonds_settled(before, found),
+            over=self._over(before, cut),
+            present=self._present(before, cut),
+            time_ns=at_ns,
             sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
         )

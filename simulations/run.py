@@ -36,6 +36,7 @@ LEASE_S = 6
 CLAIM_TIMEOUT_S = 3
 EXPIRY_GRACE_S = 5
 EPOCH_S = 12  # so short that a run passes several
+CHAIN_EPOCHS = 3
 WARM_UP_MS = 1_000
 JAILING_THRESHOLD = 4
 EVENTS_PER_TASK = 1_000  # a task of a mesh of 20 makes about 50 events a node
@@ -61,6 +62,9 @@ class Config:
     quorum_mode: str = MAJORITY
     arbiter: str = COMMITTEE
     epoch_s: int = EPOCH_S
+    chain_epochs: int = (
+        CHAIN_EPOCHS  # as genesis has it: short, as epochs are, so that a run gets to see chains closed
+    )
     transfers: int = 0  # of money, beside the needs; liars spend theirs twice
     # Then first committees judge by the form alone, and honest nodes challenge lies; with epochs, checkpoints end windows.
     challenge_window_s: int = 0
@@ -73,6 +77,8 @@ class Config:
         unknown = [name for name in self.nemeses if name not in NEMESES]
         if unknown:
             raise LocalFault("unknown-nemesis", unknown[0], fix="one of " + ", ".join(NEMESES))
+        if self.chain_epochs < 0 or self.chain_epochs == 1:
+            raise LocalFault("bad-run", "chains of two epochs or more stay open, or 0: of all")
         if self.epoch_s < 0:
             raise LocalFault("bad-run", "an epoch lasts 1 s or more, or 0: for ever")
         if self.joins and (not 0 < self.joins < self.nodes or not self.epoch_s or self.challenge_window_s):
@@ -152,6 +158,7 @@ class Simulation:
             quorum_mode=config.quorum_mode,
             arbiter=config.arbiter,
             epoch_s=config.epoch_s,
+            chain_epochs=config.chain_epochs,
             challenge_window_s=config.challenge_window_s,
         )
         if config.joins:

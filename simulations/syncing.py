@@ -85,6 +85,8 @@ class Syncing:
             node.checkpoints.heard_of(peer, epoch)
             heads, wants = node.chains.heads, []
             for chain, last in vectors:
+                if node.chains.is_over(chain):
+                    continue
                 head = heads.get(chain)
                 if head is None or head.seq < last:
                     wants.append((*chain, 0 if head is None else head.seq + 1, last))

@@ -49,10 +49,10 @@ def did_number(number: int) -> str:
     return did_of(bytes(key_of(number).verify_key))
 
 
-def genesis() -> Genesis:
+def genesis(chain_epochs: int = limits.CHAIN_EPOCHS) -> Genesis:
     dids = [did_number(number) for number in range(MEMBERS)]
     rich = {did: 10**15 for did in (*dids, did_number(MEMBERS))}
-    return Genesis("bench", tuple(sorted(dids)), rich)
+    return Genesis("bench", tuple(sorted(dids)), rich, chain_epochs=chain_epochs)
 
 
 @dataclass(slots=True)
@@ -82,9 +82,11 @@ class _Need:
 class History:
     """`flushes(needs)` says what the mesh says, in an order in which each envelope comes after what it refers to."""
 
-    def __init__(self, window: int = WINDOW, step_ns: int = _STEP_NS) -> None:
+    def __init__(
+        self, window: int = WINDOW, step_ns: int = _STEP_NS, chain_epochs: int = limits.CHAIN_EPOCHS
+    ) -> None:
         """`step_ns`: from one envelope's time to that of the next."""
-        self.genesis = genesis()
+        self.genesis = genesis(chain_epochs)
         self.mesh_id = self.genesis.mesh_id
         self.terms = Terms(self.genesis)
         self.epoch = 0
@@ -112,8 +114,10 @@ class History:
                 phase(self, need)
             yield self.flush()
 
-    def begin(self, epoch: int, rosters: Mapping[int, Roster]) -> None:
-        """From now on everybody writes in `epoch`."""
+    def begin(self, epoch: int, rosters: Mapping[int, Roster], over: Mapping[str, int]) -> None:
+        """From now on everybody writes in `epoch`; `over` are the chains that are closed with it."""
+        for author in self._authors:
+            author.chains.close(over)
         self.epoch = epoch
         self.terms = Terms(self.genesis, dict(rosters))
 

@@ -24,6 +24,7 @@ from swarmd.node.console.output import Output, facts
 from swarmd.node.console.progress import meter
 from swarmd.node.process_usage import cpu_seconds, rss_bytes
 from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.limits import CHAIN_EPOCHS
 
 _LOAD = "swarmd.node.bench.hour_load"
 _NODE = "swarmd.node.bench.hour_node"
@@ -56,6 +57,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--every", type=int, default=10, metavar="S", help="a row each so many simulated seconds (default 10)"
+    )
+    parser.add_argument(
+        "--chain-epochs",
+        type=int,
+        default=CHAIN_EPOCHS,
+        metavar="N",
+        help="of how many epochs an author's chains stay open, as genesis says; 0: of all (default %(default)s)",
     )
     parser.add_argument("--policy", action="store_true", help="judge every envelope by the base policy")
     parser.add_argument(
@@ -99,12 +107,20 @@ def _check(args: Namespace) -> None:
         raise LocalFault("usage", "1 to 100,000 tasks a second, 10 s to ten days, a row each second at most")
     if not (1 <= args.epoch <= 3_600 and 1 <= args.keep <= 1_000 and 1 <= args.cold_mb <= 1 << 20):
         raise LocalFault("usage", "epochs of 1 s to an hour; --keep and --cold-mb at least 1")
+    if args.chain_epochs < 0 or args.chain_epochs == 1:
+        raise LocalFault("usage", "--chain-epochs at least 2, or 0: chains are never closed")
 
 
 def _run(args: Namespace, tasks: int, folder: str, out: Output) -> Iterator[Row]:
     """The node's rows as they come. Ends both processes when it is left."""
-    given = {"tasks": tasks, "tasks_per_s": args.tasks_per_s, "epoch_s": args.epoch}
+    given = {
+        "tasks": tasks,
+        "tasks_per_s": args.tasks_per_s,
+        "epoch_s": args.epoch,
+        "chain_epochs": args.chain_epochs,
+    }
     settings = {
+        "chain_epochs": args.chain_epochs,
         "folder": folder,
         "keep_epochs": args.keep,
         "cold_mb": args.cold_mb,
@@ -168,6 +184,8 @@ def _figures(args: Namespace, rows: Sequence[Row]) -> Row:
         "epochs": last["epoch"],
         "epoch_s": args.epoch,
         "keep_epochs": args.keep,
+        "chain_epochs": args.chain_epochs,
+        "most_chains": max(row["chains"] for row in rows),
         "cold_max_mb": args.cold_mb,
         "most_rss_mb": max(row["rss_mb"] for row in rows),
         "most_disk_mb": max(row["disk_mb"] for row in rows),
@@ -195,6 +213,7 @@ _COLUMNS = (
     "epoch",
     "simulated_s",
     "needs_in_memory",
+    "chains",
     "rss_mb",
     "warm_mb",
     "cold_mb",

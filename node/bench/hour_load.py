@@ -44,9 +44,10 @@ def packed_of(body: bytes) -> Packed:
 
 
 class Load:
-    def __init__(self, file: BinaryIO, tasks_per_s: int, epoch_s: int, garbage: Garbage) -> None:
+    def __init__(self, file: BinaryIO, given: dict[str, int], garbage: Garbage) -> None:
+        tasks_per_s, epoch_s = given["tasks_per_s"], given["epoch_s"]
         step_ns = S_NS // (tasks_per_s * history.OPS_PER_TASK)
-        self._history = history.History(step_ns=step_ns)
+        self._history = history.History(step_ns=step_ns, chain_epochs=given["chain_epochs"])
         self._maker = Maker(self._history.genesis, None)
         self._base: Snapshot | None = None
         self._file = file
@@ -91,7 +92,7 @@ class Load:
         self._maker = Maker(said.genesis, found, packed.state)
         self._say(iter(late))
         self._write(CERTIFIED, str(epoch).encode())
-        said.begin(epoch, found.rosters)
+        said.begin(epoch, found.rosters, found.over)
         said.show_all()
         self._say(said.flush())
         if self._garbage.due():
@@ -99,14 +100,14 @@ class Load:
 
 
 def main(settings: str) -> None:
-    """`settings`, as JSON: tasks, tasks_per_s, epoch_s."""
+    """`settings`, as JSON: tasks, tasks_per_s, epoch_s, chain_epochs."""
     give_back_large()
     garbage = Garbage()
     garbage.start()
     given = json.loads(settings)
     with os.fdopen(sys.stdout.fileno(), "wb", buffering=1 << 20, closefd=False) as file:
         try:
-            Load(file, given["tasks_per_s"], given["epoch_s"], garbage).run(given["tasks"])
+            Load(file, given, garbage).run(given["tasks"])
         except BrokenPipeError:
             os._exit(0)  # who listens has stopped
 

@@ -54,7 +54,13 @@ class HourNode:
         self._garbage = garbage
         self.now_ns = history.START_NS
         gate = base_gate() if settings["gated"] else OpenGate()
-        self.node = StateNode(self._folder, history.MEMBERS, gate, clock_ns=lambda: self.now_ns)
+        self.node = StateNode(
+            self._folder,
+            history.MEMBERS,
+            gate,
+            clock_ns=lambda: self.now_ns,
+            chain_epochs=settings["chain_epochs"],
+        )
         runner, journal = self.node.runner, self.node.journal
         self.records = Records(journal)
         blocks = SqliteBlockStore(journal.db)
@@ -71,6 +77,7 @@ class HourNode:
         self._began_s = time.perf_counter()
         self._row_at_ns = self.now_ns + self._every_ns
         self.frames = 0
+        self._snapshot_bytes = 0
 
     def _out(self, out: Out) -> None:
         for effect in out.effects:
@@ -88,6 +95,7 @@ class HourNode:
                     await trio.lowlevel.checkpoint()
             elif what == SNAPSHOT:
                 self.records.put(packed_of(body))
+                self._snapshot_bytes = len(body)
             elif what == CERTIFIED:
                 await self._certified(int(body))
             if now_ns >= self._row_at_ns:
@@ -122,6 +130,7 @@ class HourNode:
             "tasks": sum(accepted for accepted, _ in runner.state.reputation.values()),
             "needs_in_memory": len(runner.state.needs),
             "chains": len(runner.chains.heads),
+            "snapshot_mb": round(self._snapshot_bytes / MB, 2),
             "rss_mb": round(own_rss_bytes() / MB, 1),
             "warm_mb": round(tiers["warm"]["bytes"] / MB, 1),
             "cold_mb": round(tiers["cold"]["bytes"] / MB, 1),

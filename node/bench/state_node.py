@@ -27,6 +27,7 @@ from swarmd.node.runner import Runner
 from swarmd.node.state.sync import Sync
 from swarmd.node.transport.p2p.transport import P2PTransport
 from swarmd.node.turns import Out
+from swarmd.protocol import limits
 from swarmd.protocol.cbor import Link, decode, encode
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.didkey import did_of
@@ -62,9 +63,14 @@ class StateNode:
     """A node in `folder`. It is no verifier, so nothing follows for it from what it hears."""
 
     def __init__(
-        self, folder: Path, number: int, gate: PolicyGate, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        folder: Path,
+        number: int,
+        gate: PolicyGate,
+        clock_ns: Callable[[], int] = time.time_ns,
+        chain_epochs: int = limits.CHAIN_EPOCHS,
     ) -> None:
-        self.genesis = history.genesis()
+        self.genesis = history.genesis(chain_epochs)
         self.key: nacl.signing.SigningKey = history.key_of(number)
         self.did = did_of(bytes(self.key.verify_key))
         self.journal = Journal(folder / "journal.db")

@@ -109,6 +109,12 @@ class Pruner:
         buckets: dict[int, list[tuple[Chain, Head]]] = {}
         for chain, head in cut.items():
             buckets.setdefault(chain[2], []).append((chain, head))
+        # Rows of chains that were closed before that one are no longer in its cut. We may have jumped over the one that had
+        # them; else there is nothing left of these.
+        for author, closed in self._records.over(old.head).items():
+            for chain, seq in self._journal.chains_upto(author, closed):
+                if chain not in cut:
+                    buckets.setdefault(chain[2], []).append((chain, Head(seq, b"", 0, 0)))
         for bucket, chains in sorted(buckets.items()):
             self._put_away(bucket, old.epoch, old.state, chains)
             await trio.lowlevel.checkpoint()

@@ -89,6 +89,12 @@ class Records:
         body = self.body(snapshots.cut_name(head)) if head is not None else None
         return snapshots.parse_cut(body) if body is not None else None
 
+    def over(self, head: bytes) -> dict[str, int]:
+        """Which chains are closed with the snapshot of this head: author -> the last epoch of such."""
+        name = snapshots.over_name(head)
+        body = self.body(name) if name is not None else None
+        return snapshots.parse_over(body)[0] if body is not None else {}
+
     # Checkpoints ---------------------------------------------------------------------------------------
 
     def add(self, kept: Kept, found: Snapshot, row_of: Callable[[ClosedNeed], bytes | None]) -> None:
@@ -180,6 +186,8 @@ class Records:
         for state in [*cuts, *([floor] if floor is not None else [])]:
             if (head := self.body(state)) is not None:
                 wanted |= {state, snapshots.cut_name(head)}
+                over = snapshots.over_name(head)
+                wanted |= set() if over is None else {over}
         for head in self._heads():
             wanted.update(snapshots.roster_names(head).values())  # newcomers verify all certificates
         here = [bytes(row[0]) for row in self._db.execute("select hash from parts")]

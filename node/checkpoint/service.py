@@ -20,13 +20,13 @@ from swarmd.node.runner import Runner
 from swarmd.node.state.sync import Sync
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import encode
-from swarmd.protocol.chains import Chain, Head
-from swarmd.protocol.checkpoint import adopting, ballots
+from swarmd.protocol.chains import Chain, Head, is_over
+from swarmd.protocol.checkpoint import adopting, ballots, closing
 from swarmd.protocol.checkpoint import snapshot as snapshots
 from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed, Packed, Snapshot
 from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
-from swarmd.protocol.envelope import bucket_of, epoch_thread
+from swarmd.protocol.envelope import Envelope, bucket_of, epoch_thread
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.inputs import Adopted, SnapshotChecked, SnapshotMade
 from swarmd.protocol.shadow import keeping
@@ -308,15 +308,19 @@ class Checkpoints:
         def make(at_ns: int) -> Adopted:
             # Within the turn's transaction: with the checkpoint comes all that follows from it, or nothing.
             runner = self._runner
+            stale = self._stale(found)
             self.records.add(kept, found, self.archive.row_of)
             if passed is not None:
                 self.records.add_passed(passed.chain, passed.parts)
                 self.records.set_floor(state)
                 for chain, last in found.cut.items():
+                    if is_over(found.over, chain):
+                        continue
                     if chain not in runner.chains.heads or runner.chains.heads[chain].seq < last.seq:
                         runner.chains.restore(chain, last)
-            threads = {need: tuple(runner.thread(need)) for need in adopting.to_rebuild(runner.state, found)}
-            return Adopted(found, threads, at_ns)
+            wanted = {*adopting.to_rebuild(runner.state, found), *closing.threads_of(runner.state, stale)}
+            threads = {name: tuple(runner.thread(name)) for name in sorted(wanted)}
+            return Adopted(found, threads, at_ns, stale)
 
         if self._runner.state.epoch < epoch:
             reply = self._runner.tell(make, reply=True)
@@ -326,6 +330,30 @@ class Checkpoints:
                 "epoch %d has begun: %d needs closed, %d open", epoch, len(found.closed), len(found.open)
             )
             self._pruner.wake(epoch)
+
+    def _stale(self, found: Snapshot) -> tuple[Envelope, ...]:
+        """Within the turn's transaction: what we hold of chains that `found` closes and know of no cut to be in. It leaves
+        the journal: nobody counts it, and what is derived anew must not. Hardly ever anything: its author spoke on in many
+        epochs, and for all that time none of those who end epochs had it."""
+        runner = self._runner
+        here = [
+            (chain, head.seq) for chain, head in runner.chains.heads.items() if is_over(found.over, chain)
+        ]
+        if not here:
+            return ()
+        base = self.records.base
+        before = (self.records.cut(base) or {}) if base != snapshots.NO_SNAPSHOT else {}
+        stale: list[Envelope] = []
+        for chain, seq in here:
+            known = max(cut[chain].seq if chain in cut else -1 for cut in (found.cut, before))
+            if seq > known:
+                for batch in runner.journal.drop_batches(chain, known):
+                    stale += batch.envelopes
+        stale += [each for each in runner.voice.unsealed if each.epoch <= found.over.get(runner.me, -1)]
+        for each in stale:
+            ours = log.warning if each.sender == runner.me else log.info
+            ours("%s in %s of %s: %s", each.kind, each.thread, each.sender, closing.WHY)
+        return tuple(stale)
 
     async def closed_after(self, epoch: int) -> list[tuple[int, Mapping[str, ClosedNeed]]]:
         """What the checkpoints that open later epochs closed, oldest first; not of those whose snapshot was put away."""

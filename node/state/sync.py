@@ -266,7 +266,8 @@ class Sync:
         for author, epoch, bucket, first, last in wants:
             chain: Chain = (author, epoch, bucket)
             known, _ = self._runner.chains.next_of(chain)
-            if known <= last and self._fetching.get(chain, 0.0) <= trio.current_time():
+            over = self._runner.chains.is_over(chain)  # a checkpoint may have come meanwhile
+            if not over and known <= last and self._fetching.get(chain, 0.0) <= trio.current_time():
                 mine[chain] = [author, epoch, bucket, max(first, known), last]
         return mine
 
@@ -294,8 +295,9 @@ class Sync:
                 if type(chain) is not list or len(chain) != 3:
                     raise RemoteFault("bad-sync", "a chain is [author, epoch, seq]")
                 _want([chain[0], chain[1], bucket, 0, chain[2]], "vector")
-                seq, _ = self._runner.chains.next_of((chain[0], chain[1], bucket))
-                if seq <= chain[2]:
+                here = self._runner.chains
+                seq, _ = here.next_of((chain[0], chain[1], bucket))
+                if seq <= chain[2] and not here.is_over((chain[0], chain[1], bucket)):
                     wants.append([chain[0], chain[1], bucket, seq, chain[2]])
         return wants
 

@@ -4,10 +4,11 @@ Envelopes about a closed need that come later move nothing (P4). A decision that
 two checkpoints found undecided is drawn a new committee, and what an older one says after that is orphaned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from swarmd.protocol import bonds, limits
+from swarmd.protocol import bonds, kinds, limits
+from swarmd.protocol.checkpoint import closing
 from swarmd.protocol.checkpoint.snapshot import OpenNeed, Snapshot
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import Envelope, bucket_of, parse, pool_thread
@@ -47,19 +48,35 @@ def to_rebuild(state: State, snapshot: Snapshot) -> list[str]:
     )
 
 
-def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope, ...]]) -> Done:
-    """Take a snapshot that a quorum certified. `threads`: every envelope we hold of each need `to_rebuild`.
+def adopt(
+    state: State,
+    snapshot: Snapshot,
+    threads: Mapping[str, tuple[Envelope, ...]],
+    stale: Sequence[Envelope] = (),
+) -> Done:
+    """Take a snapshot that a quorum certified. `threads`: every envelope we hold of each need `to_rebuild`. `stale`: of
+    `closing.drop`, whose threads are in `threads` too, without these.
 
     CorruptState if it would make or lose money: then the quorum lies, or we are wrong.
     """
     done = Done([], {})
+    again = closing.threads_of(state, stale)
+    before = closing.drop(state, stale)
+    # Of closed chains, what counts is in the snapshot; of epochs that have not begun, nothing does yet.
+    over, epoch = snapshot.over, snapshot.epoch
+    threads = {
+        name: tuple(each for each in known if over.get(each.sender, -1) < each.epoch <= epoch)
+        for name, known in threads.items()
+    }
+    state.over = dict(snapshot.over)
     state.epoch = snapshot.epoch
     state.terms.rosters = dict(snapshot.rosters)
     _let_go(state, snapshot)
     for name, record in sorted(snapshot.open.items()):
         need = state.needs.get(name)
         if need is None:
-            reopen(state, record, ())
+            reopen(state, record, threads.get(name, ()))
+            _bind(state, before.get(name))
         elif name in threads:
             # A need that begins anew from another NEED, or another draw, lost nothing to an epoch.
             same = (need.envelope, need.draws[0]) == (dag_cbor_cid(record.envelopes[0]), record.draws[0])
@@ -72,12 +89,21 @@ def adopt(state: State, snapshot: Snapshot, threads: Mapping[str, tuple[Envelope
             _fix(state, need, record)
             # Most of them are here: what they hash to says so before anything of them is decoded.
             done.todo += [parse(raw) for raw in record.envelopes if dag_cbor_cid(raw) not in need.seen]
+    for name in sorted(before.keys() - snapshot.open.keys()):
+        _anew(state, snapshot, before[name], threads.get(name, ()))
     _pool(state, snapshot)
     keeping.let_go(state, snapshot.shadow, snapshot.accounts, snapshot.epoch)
     _settle(state, snapshot)
     rivals.let_go(state)
     done.todo += [parse(raw) for raw in snapshot.shadow.envelopes]
     done.todo += [parse(raw) for raw in snapshot.parked]
+    for each in stale:
+        if each.kind == kinds.NEED and each.sender == state.me and each.thread not in state.needs:
+            if not is_closed(state, state.me, each.payload["fund"]["seq"]):
+                state.refused[each.thread] = closing.WHY  # its owner is told
+    # What is left of what the stale ones were about: it locks and waits as if it came now.
+    left = [each for name in again for each in threads.get(name, ())]
+    done.todo += sorted(left, key=lambda each: (each.lamport, each.id))
     done.todo += _woken(state)
     done.todo += _due(state)
     if not state.reputation:
@@ -195,6 +221,22 @@ def _withdraw(state: State, need: Need) -> None:
         if bond.thread == need.id:  # by a ruling that may be void now; if it is not, it is settled again
             state.ledger.payments.pop(name, None)
             state.ledger.closings.pop(name, None)
+
+
+def _anew(state: State, snapshot: Snapshot, before: Need, left: Iterable[Envelope]) -> None:
+    """A need that no checkpoint knows, of what is left of it; gone if its NEED is."""
+    first = next((each for each in left if each.id == before.envelope), None)
+    account = snapshot.accounts.get(before.owner)
+    if first is None or (account is not None and before.fund_seq < account.next_seq):
+        return
+    reopen(state, OpenNeed(before.id, (first.raw,), before.draws, -1, b"", {}, None), left)
+    _bind(state, before)
+
+
+def _bind(state: State, before: Need | None) -> None:
+    """What was dropped of a need frees nobody of a promise that others may have heard."""
+    if before is not None and (need := state.needs[before.id]).draws == before.draws:
+        need.promised, need.voted = before.promised, dict(before.voted)
 
 
 def _set(need: Need, record: OpenNeed) -> None:

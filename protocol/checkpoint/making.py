@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from swarmd.protocol import engine, merkle
 from swarmd.protocol.batch import Batch
-from swarmd.protocol.chains import Chain, Head
-from swarmd.protocol.checkpoint import adopting, settling
+from swarmd.protocol.chains import Chain, Head, is_over
+from swarmd.protocol.checkpoint import adopting, closing, settling
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Cut, OpenNeed, Snapshot
 from swarmd.protocol.cids import dag_cbor_cid
 from swarmd.protocol.envelope import parse
@@ -43,10 +43,13 @@ def order_of(lamport: int, author: str, epoch: int, bucket: int, seq: int) -> tu
 def choose_cut(heads: Mapping[Chain, Head], base: Snapshot | None, epoch: int) -> Cut:
     """The cut of the checkpoint that opens `epoch`, by who holds `heads`: all of it, but never less than the last one.
 
-    Chains of `epoch` and later are left out: what they say counts only once that epoch has begun.
+    Chains of `epoch` and later are left out: what they say counts only once that epoch has begun. So are closed ones.
     """
-    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch}
+    over = base.over if base is not None else {}
+    cut = {chain: head for chain, head in heads.items() if chain[1] < epoch and not is_over(over, chain)}
     for chain, head in base.cut.items() if base is not None else ():
+        if is_over(over, chain):
+            continue
         if chain not in cut or cut[chain].seq < head.seq:
             cut[chain] = head  # we began at the snapshot, and have not got what came before it
     return cut
@@ -57,7 +60,13 @@ def why_not_cut(cut: Cut, base: Snapshot | None, epoch: int) -> str:
     early = next((chain for chain in cut if chain[1] >= epoch), None)
     if early is not None:
         return f"a chain of epoch {early[1]}, which has not begun"
+    over = base.over if base is not None else {}
+    late = next((chain for chain in cut if is_over(over, chain)), None)
+    if late is not None:
+        return f"a chain of epoch {late[1]}, which is closed"
     for chain, head in base.cut.items() if base is not None else ():
+        if is_over(over, chain):
+            continue
         found = cut.get(chain)
         if found is None or found.seq < head.seq or (found.seq == head.seq and found.hash != head.hash):
             return f"it goes back behind the last one in a chain of {chain[0]}"
@@ -70,6 +79,7 @@ class Maker:
     def __init__(self, genesis: Genesis, base: Snapshot | None, base_state: bytes = NO_SNAPSHOT) -> None:
         """`base` and its hash: the snapshot before; None before the first."""
         self._prev = base_state
+        self._present = base.present if base is not None else {}
         self._state = State(genesis, NOBODY)
         self._raws: dict[str, dict[bytes, bytes]] = {}
         self._ids: list[bytes] = []
@@ -95,9 +105,12 @@ class Maker:
         if any(chain[1] >= epoch for chain in cut):
             # They would be taken for dealt with, and have moved nothing.
             raise RemoteFault("bad-cut", f"it has envelopes of epochs after {state.epoch}")
+        if any(is_over(state.over, chain) for chain in cut):
+            raise RemoteFault("bad-cut", "it has chains that the last one closed")
         opened: dict[str, OpenNeed] = {}
         closed: dict[str, ClosedNeed] = {}
-        at_ns = settling.time_of(cut)
+        # The chain with the latest word may be closed: time does not go back for that.
+        at_ns = max(settling.time_of(cut), state.pool.cut_ns)
         self._swap()
         idle = self._idle()
         ends = settling.settle(state, at_ns)
@@ -136,6 +149,8 @@ class Maker:
         # Its members were fixed a checkpoint ago; what its draws are mixed with, nobody could know until now.
         rosters[epoch] = known[epoch].begun(known[state.epoch].beacon, root)
         rosters[epoch + 1] = folded.roster
+        chain_epochs = state.genesis.chain_epochs
+        present = closing.present_after(cut, epoch, self._present, chain_epochs)
         return Snapshot(
             epoch=epoch,
             prev=self._prev,
@@ -160,6 +175,8 @@ class Maker:
             cut_ns=folded.pool.cut_ns,
             shadow=keeping.part_of(state, epoch),
             escrows=escrow_settling.book(state, escrows),
+            over=closing.over_after(cut, state.over, present, chain_epochs),
+            present=present,
         )
 
     def _swap(self) -> None:
@@ -173,8 +190,8 @@ class Maker:
             need = state.needs[name]
             state.ledger.payments[name] = need.payments()
             state.ledger.closings.pop(name, None)
-            if (closing := need.closing_state()) is not None:
-                state.ledger.closings[name] = closing
+            if (end := need.closing_state()) is not None:
+                state.ledger.closings[name] = end
         if swapped:
             state.ledger.rebuild()
 

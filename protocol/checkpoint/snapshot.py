@@ -111,6 +111,12 @@ class Snapshot:
     cut_ns: int = 0  # the latest time that the cut, or one before it, says
     shadow: ShadowPart = field(default_factory=ShadowPart)  # transfers, withdrawals and deposits
     escrows: escrow_record.Book = field(default_factory=escrow_record.Book)
+    over: Mapping[str, int] = field(
+        default_factory=dict
+    )  # author -> the last epoch whose chains are closed (closing.py); the next cut has none of these
+    present: Mapping[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # author -> the last epochs at whose end there was a word of it in the cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,8 @@ def pack(snapshot: Snapshot) -> Packed:
         head["shadow"] = part(_shadow_rows(snapshot.shadow))
     if snapshot.escrows != escrow_record.Book():
         head["escrows"] = part(escrow_record.rows(snapshot.escrows))
+    if snapshot.over or snapshot.present:
+        head["over"] = part(over_rows(snapshot.over, snapshot.present))
     return Packed(encode(head), parts)
 
 
@@ -193,6 +201,12 @@ def _roster_row(roster: Roster) -> list[Any]:
 
 def cut_rows(cut: Cut) -> list[Any]:
     return [[*chain, head.seq, head.hash, head.lamport, head.ts_ns] for chain, head in sorted(cut.items())]
+
+
+def over_rows(over: Mapping[str, int], present: Mapping[str, tuple[int, ...]]) -> list[Any]:
+    """[author, the first epoch whose chains are open, [epochs in which it was present]]"""
+    authors = sorted({*over, *present})
+    return [[author, over.get(author, -1) + 1, list(present.get(author, ()))] for author in authors]
 
 
 def _account_row(did: str, account: Account) -> list[Any]:
@@ -283,7 +297,7 @@ def part_names(head: bytes) -> list[bytes]:
     try:
         names = [fields["cut"], *fields["accounts"], fields["reputation"], *fields["buckets"]]
         names += [fields["parked"], fields["bonds"], fields["pool"]]
-        names += [fields[name] for name in ("shadow", "escrows") if name in fields]
+        names += [fields[name] for name in ("shadow", "escrows", "over") if name in fields]
         names += [roster for _, roster in fields["rosters"]]
         if any(type(name) is not bytes or len(name) != 32 for name in names):
             raise RemoteFault("bad-snapshot", "a part is named by 32 bytes")
@@ -297,6 +311,14 @@ def cut_name(head: bytes) -> bytes:
     name = _head_of(head).get("cut")
     if type(name) is not bytes or len(name) != 32:
         raise RemoteFault("bad-snapshot", "its head names no cut")
+    return name
+
+
+def over_name(head: bytes) -> bytes | None:
+    """The hash of the part that says which chains are closed; None as long as none are."""
+    name = _head_of(head).get("over")
+    if name is not None and (type(name) is not bytes or len(name) != 32):
+        raise RemoteFault("bad-snapshot", "its head names no closed chains")
     return name
 
 
@@ -353,6 +375,24 @@ def parse_cut(body: bytes) -> dict[Chain, Head]:
     return _tried(make)
 
 
+def parse_over(body: bytes) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """(closed chains, who was present when) from their part; RemoteFault `bad-snapshot`."""
+
+    def make() -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+        over: dict[str, int] = {}
+        present: dict[str, tuple[int, ...]] = {}
+        for author, first, epochs in decode(body):
+            if type(author) is not str or any(one >= other for one, other in pairwise(epochs)):
+                raise ValueError("an author is none, or its epochs are in no order")
+            if _count(first):
+                over[author] = first - 1
+            if epochs:
+                present[author] = tuple(map(_count, epochs))
+        return over, present
+
+    return _tried(make)
+
+
 def unpack(packed: Packed) -> Snapshot:
     """The snapshot of a head and all its parts, which were checked. RemoteFault `bad-snapshot` if it makes no sense."""
 
@@ -379,6 +419,7 @@ def unpack(packed: Packed) -> Snapshot:
                     need_id, owner, outcome, _paid(paid), returned, tuple(draws), marked
                 )
         members, stakes, enough_since_ns, cut_ns = part(fields["pool"])
+        over, present = parse_over(packed.parts[fields["over"]]) if "over" in fields else ({}, {})
         return Snapshot(
             epoch=fields["epoch"],
             prev=fields["prev"],
@@ -400,6 +441,8 @@ def unpack(packed: Packed) -> Snapshot:
             escrows=escrow_record.parse_rows(part(fields["escrows"]))
             if "escrows" in fields
             else escrow_record.Book(),
+            over=over,
+            present=present,
         )
 
     return _tried(make)

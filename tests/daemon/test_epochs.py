@@ -3,6 +3,7 @@
 import trio
 from swarmd.node.checkpoint import service
 from swarmd.node.checkpoint.making import Snapshots
+from swarmd.protocol.cbor import decode
 from swarmd.protocol.digest import mesh_digest
 
 GENESIS = {"epoch_s": 2}
@@ -156,3 +157,43 @@ async def test_an_epoch_ends_though_each_snapshot_takes_longer_than_its_round(
     await until_epoch(two, wait_until, 2)
     await wait_until(lambda: not any(node.state.needs for node in two), "the need is let go")
     two.check_money()
+
+
+async def test_chains_of_old_epochs_are_closed_and_those_of_who_is_away_are_not(mesh, task, echo, wait_until):
+    """However many epochs pass, a node keeps chains of the last few; and what somebody said alone counts when it is back."""
+    genesis = {"epoch_s": 1, "chain_epochs": 2}
+    three = await mesh(3, verifiers=2, genesis=genesis, start=False)
+    for index in range(2):
+        await three[index].start(peers=[three[0].addr] if index else [])
+    await three[0].attach(echo("a"))
+    await wait_until(lambda: len(three[0].daemon.transport.peers()) == 1, "two are connected")
+    # In epoch 0, and nobody hears it.
+    await three[2].start()
+    alone = await three[2].post(task(), deadline_s=600)
+    await three[2].stop()
+
+    await three[1].finish(await three[1].post(task()))
+    await until_epoch(three, wait_until, 8)
+    for node in three.running:
+        over, heads = node.state.over, node.runner.chains.heads
+        assert over.keys() == {three[0].did, three[1].did}
+        assert all(chain[1] > over[chain[0]] for chain in heads)
+        # Two epochs in which they were present, and that which goes on; another if a checkpoint is just being taken in.
+        assert len({chain[1] for chain in heads}) <= 4
+        first = three[0].daemon.journal.batch_bodies
+        old = next(body for bucket in range(256) for body in first((three[0].did, 0, bucket), 0, 9))
+        assert await node.runner.offer_synced("", [decode(old)]) == 0
+        assert node.runner.ingress.faults["closed-chain"] >= 1
+
+    await three[2].start(peers=[three[0].addr, three[1].addr])
+    assert (await three[2].finish(alone, timeout_s=60.0))["state"] == "FINALIZED"
+    # A start has the same.
+    await three[1].stop()
+    await three[1].start(peers=[three[0].addr])
+    assert all(
+        chain[1] > three[1].state.over[chain[0]]
+        for chain in three[1].runner.chains.heads
+        if chain[0] != three[2].did
+    )
+    await wait_until(lambda: len({mesh_digest(node.state) for node in three}) == 1, "equal digests")
+    three.check_money()

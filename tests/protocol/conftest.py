@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link
-from swarmd.protocol.chains import Chains
+from swarmd.protocol.chains import Chains, is_over
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint.making import Maker, in_order
 from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack
@@ -585,7 +585,8 @@ class Room:
         if cut is None:
             ends = before.epoch if before is not None else 0
             every = (item for chains in self.chains.values() for item in chains.heads.items())
-            cut = {chain: head for chain, head in every if chain[1] <= ends}
+            over = before.over if before is not None else {}
+            cut = {chain: head for chain, head in every if chain[1] <= ends and not is_over(over, chain)}
         known = before.cut if before is not None else {}
 
         def new(batch):

@@ -575,7 +575,7 @@ def test_two_needs_under_one_entry_in_two_epochs_are_settled_by_the_next_checkpo
 
 def test_a_cut_goes_forward_and_not_into_epochs_to_come():
     head = Head(3, bytes(32), 9, 9)
-    base = SimpleNamespace(cut={("a", 0, 1): head})
+    base = SimpleNamespace(cut={("a", 0, 1): head}, over={})
     ahead = {("b", 1, 1): head, ("b", 0, 2): head}
     cut = choose_cut(ahead, base, 1)
     assert cut == {("a", 0, 1): head, ("b", 0, 2): head}
