@@ -51,7 +51,7 @@ def _spend(
         raise LocalFault(
             "bad-amount",
             f"{amount!r} is no amount to pay",
-            fix="more than 0, in whole minor units: at most 6 decimals",
+            fix="more than 0, with at most 6 decimals",
         )
     if to == state.me:
         raise LocalFault("to-itself", "the money is on this account already", fix="name another account")
