@@ -224,6 +224,8 @@ class SimNode:
 
     def boot(self) -> None:
         """Start, the first time or after a crash: manifest, outbox, sync."""
+        if self.up:
+            return  # it was killed and restarted before its first start was due: a second one would lose what is being written
         self.up = True
         self.life += 1
         self._turn_at_ns = 0

@@ -170,3 +170,12 @@ def test_the_text_for_people_names_every_property(capsys):
     text = capsys.readouterr().out
     for name in ("P1", "P2", "P5", "P6", "P7", "P9", "P10", "convergence", "liveness"):
         assert f"{name} " in text
+
+
+def test_a_node_that_was_restarted_before_its_first_start_is_not_started_again():
+    """Killed in the first moments of a run: its first start is due while it is up, and writing."""
+    node = Simulation(Config(3, 5, 6, (), active_s=8)).nodes[0]
+    node.restart()
+    life = node.life
+    node.boot()
+    assert (node.up, node.life) == (True, life)
