@@ -25,6 +25,10 @@ settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
+# A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start; some send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 for _name in [name for name in os.environ if name.startswith("SWARMD_")]:
     del os.environ[_name]
 

@@ -16,6 +16,7 @@ from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack, parse_over, p
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.engine import step
+from swarmd.protocol.envelope import bucket_of
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis, parse_genesis
 from swarmd.protocol.inputs import Admitted, Adopted
@@ -163,6 +164,11 @@ class History:
             heard = [e for e in node.journal if isinstance(e, Admitted)]
             ids = {e.id for each in heard for e in each.envelopes} | {e.id for e in node.said}
             self.mesh.feed(node, self._adopted(node.state, found, ids))
+            # What is still on its way a node's chains refuse, before the core hears of it.
+            over = node.state.over
+            late = [e for e in node.inbox if is_over(over, (e.sender, e.epoch, bucket_of(e.thread)))]
+            for each in late:
+                node.inbox.remove(each)
         self.refused = dict(self.mesh.nodes["ann"].state.refused)
 
     def _adopted(self, state, found, ids):

@@ -54,7 +54,9 @@ from swarmd.simulations.mutants import plant
 if sys.argv[1]:
     plant(sys.argv[1])
 from swarmd.simulations.run import run
-report = run(6, nodes=9, tasks=24, nemeses=("liar",), active_s=14, liar_permille=300, epoch_s=5, transfers=60)
+# What this run has is rare, and a snapshot that names chains to close hashes, and so draws, differently.
+few = dict(active_s=14, liar_permille=300, epoch_s=5, transfers=60, chain_epochs=0)
+report = run(6, nodes=9, tasks=24, nemeses=("liar",), **few)
 raise SystemExit(3 if report.violations else 0)
 """
 

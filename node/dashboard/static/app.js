@@ -1792,7 +1792,7 @@ function App() {
     document.title = (entry ? entry.name + " · " : "") + "swarmd";
     if (!first.current) {
       scrollTo(0, 0);
-      main.current?.focus({ preventScroll: true });
+      if (!main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
     }
     first.current = false;
   }, [at.page, at.id]);

@@ -194,7 +194,8 @@ function App() {
     // A new page is told to screen readers, and begins at its top. The first one keeps what the browser does.
     if (!first.current) {
       scrollTo(0, 0);
-      main.current?.focus({ preventScroll: true });
+      // Unless a key has put the reader into a field of the new page already.
+      if (!main.current?.contains(document.activeElement)) main.current?.focus({ preventScroll: true });
     }
     first.current = false;
   }, [at.page, at.id]);
