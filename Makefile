@@ -157,11 +157,12 @@ tests/dashboard/axe/node_modules/.package-lock.json: tests/dashboard/axe/package
 
 # What the browser loads, made of js/ and css/ as they are written (docs/adr/0045-one-script-for-the-dashboard.md).
 PAGES := node/dashboard/static
+MADE := $(PAGES)
 dashboard: tests/dashboard/axe/node_modules/.package-lock.json ## Make the dashboard's one script and stylesheet of their parts
 	@tests/dashboard/axe/node_modules/.bin/esbuild $(PAGES)/js/app.js --bundle --format=esm --target=es2022 --charset=utf8 \
-	  --banner:js='// Made by "make dashboard" of what is in js/ and vendor/: change it there.' --log-level=warning --outfile=$(PAGES)/app.js
+	  --banner:js='// Made by "make dashboard" of what is in js/ and vendor/: change it there.' --log-level=warning --outfile=$(MADE)/app.js
 	@{ echo '/* Made by "make dashboard" of what is in css/: change it there. */'; \
-	  cat $(PAGES)/css/frame.css $(PAGES)/css/parts.css $(PAGES)/css/pages.css; } > $(PAGES)/app.css
+	  cat $(PAGES)/css/frame.css $(PAGES)/css/parts.css $(PAGES)/css/pages.css; } > $(MADE)/app.css
 
 $(TOOLS)/bin/interop-go: tests/interop/go/main.go tests/interop/go/go.mod tests/interop/go/go.sum
 	@mkdir -p $(TOOLS)/bin

@@ -73,11 +73,16 @@ class Journal:
             migrations.migrate(self.db, path)
             # Made by the first read, and there for as long as a connection is open.
             self._log = os.open(f"{path}-wal", os.O_RDWR)
-        except (sqlite3.DatabaseError, LocalFault) as error:
+        except LocalFault:
             self.db.close()
-            if isinstance(error, LocalFault):
-                raise
+            raise
+        except sqlite3.DatabaseError as error:
+            self.db.close()
             raise _not_opened(path, error) from error
+        except OSError as error:
+            self.db.close()
+            fix = _REFUSED[sqlite3.SQLITE_CANTOPEN][1]
+            raise LocalFault("disk-error", f"{path}-wal: {error.strerror}", fix=fix) from error
         self._authors: dict[str, int] = {
             did: author for author, did in self.db.execute("select id, did from authors")
         }

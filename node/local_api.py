@@ -31,10 +31,10 @@ from swarmd.protocol.inputs import Commanded
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import in_bootstrap
 from swarmd.protocol.work.need import Need
+from swarmd.protocol.work.need_states import ENDS
 
 MAX_RESULT_BYTES = 4 * 1_048_576
 MAX_DIGESTS_AGE_S = 60
-TERMINAL = ("FINALIZED", "REFUNDED", "EXPIRED")
 Op = Callable[[LocalCall], Awaitable[Any]]
 
 
@@ -332,7 +332,7 @@ class LocalApi:
             for envelope in self._runner.thread(need.id):
                 known.add(envelope.id)
                 await call.emit(self._event(envelope))
-            while need.state() not in TERMINAL or receive.statistics().current_buffer_used:
+            while need.state() not in ENDS or receive.statistics().current_buffer_used:
                 envelope = await receive.receive()
                 if envelope.id not in known:
                     await call.emit(self._event(envelope))
@@ -357,7 +357,7 @@ class LocalApi:
         def over() -> bool:
             # By its name: the state is built anew when a turn is taken back.
             held = self._runner.state.needs.get(name)
-            return held is None or held.state() in TERMINAL
+            return held is None or held.state() in ENDS
 
         if not over():
             await self._ends.wait(name, over)

@@ -304,13 +304,11 @@ class Runner:
                 self._window.rang(self._clock_ns() - ends_at_ns)
             self._wake = trio.Event()
             began_ns, commits_us = time.thread_time_ns(), self.counters["commits_cpu_us"]
-            turns = self.counters["turns"]
             out = self._turn(sync_later=self.disk.is_slow)
             self._charge_cpu("turns_cpu_us", began_ns)
             self.counters["turns_cpu_us"] -= self.counters["commits_cpu_us"] - commits_us
-            if self.counters["turns"] != turns:
-                await self.disk.sync()
-                self._show()
+            await self.disk.sync()
+            self._show()
             if self._queue and not (self.silent and all(item.make for item in self._queue)):
                 self._wake.set()
             if out:
@@ -361,15 +359,14 @@ class Runner:
 
     def turn(self) -> Out:
         """One transaction's worth of work, on disk. Never raises for what a peer or a caller did."""
-        turns = self.counters["turns"]
         out = self._turn(sync_later=False)
-        if self.counters["turns"] != turns:
-            self._show()
+        self._show()
         return out
 
     def _show(self) -> None:
-        """Tell the watchers what the last turn took."""
-        for envelope in self._seen:
+        """Tell the watchers what was taken since they were told."""
+        seen, self._seen = self._seen, []
+        for envelope in seen:
             for watcher in self.watchers:
                 watcher(envelope)
 
@@ -386,7 +383,6 @@ class Runner:
             ticking = self._next_tick_ns() <= now_ns
         if not (items or ticking or self._to_seal() or self.trouble):
             return out
-        self._seen.clear()
         try:
             self.journal.begin(sync_later=sync_later)
             if self.trouble:
@@ -470,6 +466,7 @@ class Runner:
 
     def _take_back(self) -> None:
         self.journal.rollback()
+        self._seen.clear()
         if self.tracer is not None:
             self.tracer.rollback()
 

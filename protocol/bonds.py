@@ -62,8 +62,7 @@ def adopt(state: State, snapshot: Snapshot) -> dict[str, Escrow]:
             escrows[name] = Escrow(name, found.owner, found.amount, "funded", found.amount)
         else:
             state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
-        if entry.owner == state.me and entry.seq >= state.own_seq:
-            state.own_seq, state.own_head = entry.seq + 1, entry.hash
+        state.go_on_after(entry)
     return escrows
 
 

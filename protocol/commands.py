@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from swarmd.protocol import kinds, limits
+from swarmd.protocol import funds, kinds, limits
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.checkpoint import ballots
@@ -71,13 +71,7 @@ def _post_need(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
             f"the tasks' top prices add up to {format_usdc(wanted)} USDC, the budget is {format_usdc(budget)}",
             fix="raise --budget or lower the tasks' max_price",
         )
-    available = state.ledger.account(state.me).available - state.own_pending
-    if budget > available:
-        raise LocalFault(
-            "insufficient-funds",
-            f"the budget is {format_usdc(budget)} USDC, {format_usdc(available)} are available",
-            fix="lower --budget, or wait for payments and refunds (swarmd balance)",
-        )
+    funds.check(state, budget, f"the budget is {format_usdc(budget)} USDC", "lower --budget")
     thread = need_id(state.me, state.own_seq)
     entry = fund_entry(state.me, state.own_seq, state.own_head, thread, budget)
     state.own_seq += 1
@@ -91,10 +85,8 @@ def own_entry_applied(state: State, entry: Entry) -> None:
     if entry.owner != state.me:
         return
     state.own_pending = max(0, state.own_pending - entry.amount)
-    if entry.seq >= state.own_seq:
-        # Our own account moved without us: a restored home. Continue after what the mesh knows.
-        state.own_seq = entry.seq + 1
-        state.own_head = entry.hash
+    # It may have moved without us, in a restored home.
+    state.go_on_after(entry)
 
 
 def _configure(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
@@ -133,13 +125,7 @@ def _challenge(state: State, args: Mapping[str, Any], out: list[Effect]) -> None
     ):
         fix = f"swarmd need show {need.id} shows the verdict when there is one"
         raise LocalFault("no-challenge", "your challenge of this result is being judged", fix=fix)
-    available = state.ledger.account(state.me).available - state.own_pending
-    if amount > available:
-        raise LocalFault(
-            "insufficient-funds",
-            f"the bond is {format_usdc(amount)} USDC, {format_usdc(available)} are available",
-            fix="wait for payments and refunds (swarmd balance)",
-        )
+    funds.check(state, amount, f"the bond is {format_usdc(amount)} USDC")
     bond = {"seq": state.own_seq, "prev": state.own_head, "amount": amount}
     payload = {
         "task": final.task,

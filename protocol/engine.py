@@ -229,8 +229,7 @@ def _unpark(state: State, thread: str, arrived: bytes) -> list[Envelope]:
     if waiting is None:
         return []
     for envelope in waiting:
-        state.parked_ids.discard(envelope.id)
-        state.parked_by[envelope.sender] -= 1
+        state.unparked(envelope)
     return waiting[::-1]
 
 

@@ -157,6 +157,16 @@ class State:
             )
         )
 
+    def unparked(self, envelope: Envelope) -> None:
+        """It no longer waits for what it refers to."""
+        self.parked_ids.discard(envelope.id)
+        self.parked_by[envelope.sender] -= 1
+
+    def go_on_after(self, entry: Entry) -> None:
+        """If it is of our own account: our next entry comes after it, if it would have come before."""
+        if entry.owner == self.me and entry.seq >= self.own_seq:
+            self.own_seq, self.own_head = entry.seq + 1, entry.hash
+
     def rates(self, did: str) -> int:
         """Reputation 0..100 from settled outcomes only; 50 for the unknown."""
         accepted, failed = self.reputation.get(did, (0, 0))

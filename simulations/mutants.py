@@ -765,10 +765,8 @@ MUTANTS: dict[str, Mutant] = {
     "closed-chains-in-cuts": Mutant(
         "a cut goes on with chains that the one before closed",
         "checkpoint.making",
-        """        if is_over(over, chain):
-            continue
-        if chain not in cut""",
-        "        if chain not in cut",
+        "for chain, head in base.cut.items() if not is_over(base.over, chain)}",
+        "for chain, head in base.cut.items()}",
     ),
 }
 
@@ -844,12 +842,12 @@ def hunt(name: str) -> str:
         "escrows": 10,
     }
     attempts = [
-        (each, more)
-        for these, more in (
-            (ATTEMPTS, plain),
-            (WINDOWED_ATTEMPTS, windowed),
-            (JOINING_ATTEMPTS, joining),
-            (CLOSING_ATTEMPTS, closing),
+        (each, more, label)
+        for these, more, label in (
+            (ATTEMPTS, plain, ""),
+            (WINDOWED_ATTEMPTS, windowed, ", windows"),
+            (JOINING_ATTEMPTS, joining, ", joins"),
+            (CLOSING_ATTEMPTS, closing, ", chains closed soon"),
         )
         for each in these
     ]
@@ -857,16 +855,14 @@ def hunt(name: str) -> str:
     first = windowed if module in WINDOWED else joining if module.startswith("pool.") else plain
     first = closing if module in CLOSING or name in CLOSING else first
     attempts.sort(key=lambda attempt: attempt[1] is not first)
-    for (seed, nodes, tasks, faults), more in attempts:
+    for (seed, nodes, tasks, faults), more, label in attempts:
         names = tuple(fault for fault in faults.split(",") if fault)
         try:
             report = run(seed, nodes=nodes, tasks=tasks, nemeses=names, **more)
         except Exception as error:  # a mutant may break anything, the simulator's assumptions too
             return f"{type(error).__name__}, seed {seed}"
         if report.violations:
-            under = "all faults" if faults == ALL_FAULTS else faults or "no faults"
-            under += ", windows" if more is windowed else ", joins" if more is joining else ""
-            under += ", chains closed soon" if more is closing else ""
+            under = ("all faults" if faults == ALL_FAULTS else faults or "no faults") + label
             return f"{report.violations[0]['property']}, seed {seed}, {nodes} nodes, {under}"
     return ""
 

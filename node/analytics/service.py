@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import trio
 from swarmd.node.analytics.store import FILE, Store
-from swarmd.node.analytics.tally import ENDED, HOUR_S, Tally, Totals, tally_of
+from swarmd.node.analytics.tally import HOUR_S, Tally, Totals, tally_of
 from swarmd.node.runner import Runner
 from swarmd.node.telemetry.metrics import MAX_LABEL_VALUES, OTHER, SLOW_S, Timings
 from swarmd.protocol.amounts import parse_usdc
@@ -23,6 +23,7 @@ from swarmd.protocol.cbor import decode
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.limits import S_NS
+from swarmd.protocol.work.need_states import ENDS
 
 log = logging.getLogger("swarmd.analytics")
 
@@ -234,7 +235,7 @@ def _final(tally: Tally | None, outcome: str, shown: bytes | None) -> Tally:
     Of one that was never in memory here only the checkpoint's own line is known, or its outcome alone.
     """
     row: dict[str, Any] = decode(shown) if shown else {}
-    state = _OUTCOMES.get(outcome, ENDED[-1])
+    state = _OUTCOMES.get(outcome, ENDS[-1])
     paid = _minor(row.get("paid"))
     if tally is None:
         hour = row.get("created_ns", 0) // (HOUR_S * S_NS)

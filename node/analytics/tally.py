@@ -14,10 +14,10 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging
 from swarmd.protocol.work.need import Need
+from swarmd.protocol.work.need_states import ENDS
 
 K = TypeVar("K")
 
-ENDED: Final = ("FINALIZED", "REFUNDED", "EXPIRED")
 HOUR_S: Final = 3_600
 MAX_HOURS: Final = 31 * 24
 MAX_AGENTS: Final = 4_096
@@ -56,7 +56,7 @@ class Tally:
 
     @property
     def ended(self) -> bool:
-        return self.state in ENDED
+        return self.state in ENDS
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -186,8 +186,8 @@ class Records:
         for state in [*cuts, *([floor] if floor is not None else [])]:
             if (head := self.body(state)) is not None:
                 wanted |= {state, snapshots.cut_name(head)}
-                over = snapshots.over_name(head)
-                wanted |= set() if over is None else {over}
+                if (over := snapshots.over_name(head)) is not None:
+                    wanted.add(over)
         for head in self._heads():
             wanted.update(snapshots.roster_names(head).values())  # newcomers verify all certificates
         here = [bytes(row[0]) for row in self._db.execute("select hash from parts")]

@@ -158,21 +158,21 @@ class Checkpoints:
     # Making and checking -------------------------------------------------------------------------------
 
     async def _make(self, wish: MakeSnapshot) -> None:
-        state = await self._made_before(wish.epoch, wish.round)
-        if state is None:
-            cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
-            await trio.sleep(SETTLE_S)
-            async with self._making:
-                # While we waited we may have made one of another's cut.
-                state = await self._made_before(wish.epoch, wish.round)
-                if state is None:
-                    began = time.perf_counter()
-                    packed = await self._snapshots.make(cut)
-                    state = packed.state
-                    self._note(await self._snapshots.load(state), packed, time.perf_counter() - began)
+        state = await self._made_before(wish.epoch, wish.round) or await self._made_now(wish)
         root = (await self._snapshots.load(state)).root
-        proposed = state
-        self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, proposed, at_ns))
+        self._runner.tell(lambda at_ns: SnapshotMade(wish.epoch, wish.round, root, state, at_ns))
+
+    async def _made_now(self, wish: MakeSnapshot) -> bytes:
+        cut = choose_cut(self._runner.chains.heads, await self._snapshots.base(), wish.epoch)
+        await trio.sleep(SETTLE_S)
+        async with self._making:
+            # While we waited we may have made one of another's cut.
+            if known := await self._made_before(wish.epoch, wish.round):
+                return known
+            began = time.perf_counter()
+            packed = await self._snapshots.make(cut)
+            self._note(await self._snapshots.load(packed.state), packed, time.perf_counter() - began)
+            return packed.state
 
     async def _made_before(self, epoch: int, round_: int) -> bytes | None:
         """Of the snapshots that we made of this epoch, by ourselves or to check another's, the one to propose again.
@@ -219,11 +219,13 @@ class Checkpoints:
             return found.root == wish.root, "another root"
         try:
             with trio.move_on_after(CHECK_TIMEOUT_S) as patience:
-                cut = await self._cut_of(wish)
+                peer = self._peer(wish.holder)
+                cut = await self._cut_of(wish.state, peer)
+                if why := why_not_cut(cut, await self._snapshots.base(), wish.epoch):
+                    return False, why
+                await self._complete(cut, peer)
             if patience.cancelled_caught:
                 return False, LATE
-            if why := why_not_cut(cut, await self._snapshots.base(), wish.epoch):
-                return False, why
             async with self._making:
                 if self.records.frame(wish.state) is not None:
                     return await self._same(wish)  # it was made while we waited, for an earlier round
@@ -238,15 +240,9 @@ class Checkpoints:
             return False, f"the cut gives {packed.state.hex()[:16]} here, not {wish.state.hex()[:16]}"
         return True, ""
 
-    async def _cut_of(self, wish: CheckSnapshot) -> snapshots.Cut:
-        """The cut of a proposal, and all that is in it: from who proposed it."""
-        peer = self._peer(wish.holder)
-        head = await self._fetch_head(peer, wish.state)
-        name = snapshots.cut_name(head)
-        cut = snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
-        if not why_not_cut(cut, await self._snapshots.base(), wish.epoch):
-            await self._complete(cut, peer)
-        return cut
+    async def _cut_of(self, state: bytes, peer: str) -> snapshots.Cut:
+        name = snapshots.cut_name(await self._fetch_head(peer, state))
+        return snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
 
     def _peer(self, did: str) -> str:
         peer = self._peer_of(did)

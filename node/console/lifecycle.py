@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from swarmd.node.console.context import Context
-from swarmd.node.console.outcome import ENDS, FAILED, OK, STAGES, UsageFault
+from swarmd.node.console.outcome import FAILED, OK, UsageFault
 from swarmd.node.console.output import clean
 from swarmd.node.home_lock import running_pid
 from swarmd.node.log_file import LOG_FILE
 from swarmd.protocol.faults import LocalFault
+from swarmd.protocol.work.need_states import ENDS, STAGES
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05

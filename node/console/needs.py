@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from swarmd.node.console.context import Context
 from swarmd.node.console.needspec import need_spec
-from swarmd.node.console.outcome import ENDS, FAILED, OK, STAGES, UsageFault, time_limit
+from swarmd.node.console.outcome import FAILED, OK, UsageFault, time_limit
 from swarmd.node.console.output import RIGHT, WHOLE, Column, Output, clean, facts, short_did, styled, table
 from swarmd.node.transport.local_client import LocalClient
 from swarmd.protocol.cids import cid_text
+from swarmd.protocol.work.need_states import ENDS, STAGES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -29,10 +29,6 @@ MEANING = {
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 
-# In the order in which a need comes to them; after the last of these it is at its end.
-STAGES = ("OPEN", "PROPOSED", "DECIDED", "RUNNING")
-ENDS = ("FINALIZED", "REFUNDED", "EXPIRED")
-
 _BY_CODE = {
     "usage": USAGE,
     "bad-config": USAGE,

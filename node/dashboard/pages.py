@@ -11,10 +11,9 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.terms import in_bootstrap
 from swarmd.protocol.work.need import Need
+from swarmd.protocol.work.need_states import ENDS, STAGES
 
-ACTIVE = ("OPEN", "PROPOSED", "DECIDED", "RUNNING")
-ENDED = ("FINALIZED", "REFUNDED", "EXPIRED")
-GROUPS = {"ACTIVE": ACTIVE, "ENDED": ENDED, **{state: (state,) for state in (*ACTIVE, *ENDED)}}
+GROUPS = {"ACTIVE": STAGES, "ENDED": ENDS, **{state: (state,) for state in (*STAGES, *ENDS)}}
 HOUR_NS = 3_600 * S_NS
 RECENT = 8
 _HOURS = 24
@@ -33,7 +32,7 @@ def overview(state: State, archive: Archive | None) -> dict[str, Any]:
         "bootstrap": in_bootstrap(state.terms, state.epoch),
         "needs": counts,
         "tasks": state.views.task_counts(),
-        "active": sum(counts.get(each, 0) for each in ACTIVE),
+        "active": sum(counts.get(each, 0) for each in STAGES),
         "archived": archived,
         "total": len(state.needs) + archived,
         "balance": views.balance(state, state.me),
@@ -57,7 +56,7 @@ def _by_hour(state: State) -> list[dict[str, int]]:
         hour = hours[_HOURS - 1 - ago]
         hour["posted"] += 1
         ended = need.state()
-        if ended in ENDED:
+        if ended in ENDS:
             hour["finalized" if ended == "FINALIZED" else "failed"] += 1
     return hours
 
@@ -81,7 +80,7 @@ def need_page(
         total = len(state.needs) if wanted is None else _count(state, wanted)
         rows = [views.need_row(state, need) for need in islice(kept, offset, offset + limit)]
         if archive is not None:
-            ends = [None] if wanted is None else [each for each in GROUPS[wanted] if each in ENDED]
+            ends = [None] if wanted is None else [each for each in GROUPS[wanted] if each in ENDS]
             for end in ends:
                 size = archive.count(end)
                 start = max(0, offset + len(rows) - total)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from swarmd.node.dashboard.pages import ACTIVE
 from swarmd.node.waiting import nobody_for
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging
+from swarmd.protocol.work.need_states import STAGES
 
 URGENT, SOON, NOTE = "urgent", "soon", "note"
 _ORDER = {URGENT: 0, SOON: 1, NOTE: 2}
@@ -83,7 +83,7 @@ def _challenges(state: State) -> Iterator[dict[str, Any]]:
 
 
 def _needs(state: State) -> Iterator[dict[str, Any]]:
-    for status in ACTIVE:
+    for status in STAGES:
         for name in state.views.needs_in(status):
             need = state.needs[name]
             if state.now_ns - need.ts_ns <= STUCK_S * S_NS:

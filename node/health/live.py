@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from swarmd.node.health.findings import Finding, Status, of_checks
+from swarmd.protocol.work.need_states import ENDS
 
 # A need of ours that waits for something for so long is named; one that nothing seems to hold up, later.
 STUCK_S = 60.0
@@ -172,7 +173,7 @@ def _needs(needs: Sequence[Asked], me: str, now_ns: int) -> Iterator[Finding]:
     stuck, slow = [], []
     for need in needs:
         age_s = (now_ns - need["created_ns"]) / 1e9
-        if need["owner"] != me or need["state"] in ("FINALIZED", "REFUNDED", "EXPIRED"):
+        if need["owner"] != me or need["state"] in ENDS:
             continue
         waiting = need["waiting_for"]
         if waiting and age_s > STUCK_S:

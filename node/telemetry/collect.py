@@ -11,11 +11,11 @@ from swarmd.node.state.sync import Sync
 from swarmd.node.telemetry.metrics import FAMILIES, HistogramValue, Sample, bounded
 from swarmd.node.telemetry.service import Telemetry
 from swarmd.node.version import version
+from swarmd.protocol.work.need_states import ENDS, STAGES
 from swarmd.protocol.work.plan import STATES as TASK_STATES
 
 _CALM: Final = frozenset(("ready", "anchoring", "starting"))
 _USDC: Final = 1_000_000
-_NEED_STATES: Final = ("OPEN", "PROPOSED", "DECIDED", "RUNNING", "FINALIZED", "REFUNDED", "EXPIRED")
 _VERDICTS: Final = ("allow", "deny")
 _GATES: Final = ("preflight", "ingress", "commit")
 
@@ -118,12 +118,12 @@ class Collector:
     def _work(self) -> Iterator["Reading"]:
         state, since = self._runner.state, self._analytics.since
         needs, tasks = state.views.need_counts(), state.views.task_counts()
-        for name in _NEED_STATES:
+        for name in (*STAGES, *ENDS):
             yield "needs", (name.lower(),), needs.get(name, 0)
         for name in TASK_STATES:
             yield "tasks", (name.lower(),), tasks.get(name, 0)
         yield "needs_opened_total", (), since.opened
-        for outcome in ("finalized", "refunded", "expired"):
+        for outcome in map(str.lower, ENDS):
             yield "needs_ended_total", (outcome,), since.ended[outcome]
         yield "need_decide_seconds", (), since.decide_s.value()
         yield "need_finalize_seconds", (), since.finalize_s.value()

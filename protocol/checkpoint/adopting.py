@@ -136,8 +136,7 @@ def _pool(state: State, snapshot: Snapshot) -> None:
             if stake_id(member.did, stake.seq) not in snapshot.stakes:
                 entry = stake.entry(member.did)
                 state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
-                if member.did == state.me and entry.seq >= state.own_seq:
-                    state.own_seq, state.own_head = entry.seq + 1, entry.hash
+                state.go_on_after(entry)
 
 
 def is_closed(state: State, owner: str, fund_seq: int) -> bool:
@@ -169,8 +168,7 @@ def _let_go(state: State, snapshot: Snapshot) -> None:
         over = key[0] in state.closed or key[0] in snapshot.escrows.ended
         if over or (not known and since <= snapshot.epoch - 2):
             for envelope in state.parked.pop(key):
-                state.parked_ids.discard(envelope.id)
-                state.parked_by[envelope.sender] -= 1
+                state.unparked(envelope)
     state.parked_since = {key: since for key, since in state.parked_since.items() if key in state.parked}
     for anchor in [
         a for a in state.anchors.values() if a.tx_hash and not any(n in state.needs for n in a.needs)
@@ -202,8 +200,7 @@ def reopen(state: State, record: OpenNeed, more: Iterable[Envelope]) -> None:
     if record.escrow is None:
         entry = rivals.entry_of(first)
         state.ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
-        if need.owner == state.me and entry.seq >= state.own_seq:
-            state.own_seq, state.own_head = entry.seq + 1, entry.hash
+        state.go_on_after(entry)
 
 
 def _withdraw(state: State, need: Need) -> None:
@@ -296,8 +293,7 @@ def _woken(state: State) -> list[Envelope]:
         here = need is not None and (not key[1] or key[1] in need.seen)
         if here or (record is not None and (not key[1] or record.knows(key[1]))):
             for envelope in state.parked.pop(key):
-                state.parked_ids.discard(envelope.id)
-                state.parked_by[envelope.sender] -= 1
+                state.unparked(envelope)
                 found.append(envelope)
             state.parked_since.pop(key, None)
     return found

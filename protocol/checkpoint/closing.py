@@ -170,8 +170,7 @@ def _unpark(state: State, gone: set[bytes]) -> None:
         left = [each for each in held if each.id not in gone]
         for each in held:
             if each.id in gone:
-                state.parked_ids.discard(each.id)
-                state.parked_by[each.sender] -= 1
+                state.unparked(each)
         if left:
             state.parked[key] = left
         else:

@@ -47,12 +47,17 @@ def choose_cut(heads: Mapping[Chain, Head], base: Snapshot | None, epoch: int) -
     """
     over = base.over if base is not None else {}
     cut = {chain: head for chain, head in heads.items() if chain[1] < epoch and not is_over(over, chain)}
-    for chain, head in base.cut.items() if base is not None else ():
-        if is_over(over, chain):
-            continue
+    for chain, head in _carried(base).items():
         if chain not in cut or cut[chain].seq < head.seq:
             cut[chain] = head  # we began at the snapshot, and have not got what came before it
     return cut
+
+
+def _carried(base: Snapshot | None) -> Cut:
+    """What the last cut has and the next one must have: all but the chains that were closed with it."""
+    if base is None:
+        return {}
+    return {chain: head for chain, head in base.cut.items() if not is_over(base.over, chain)}
 
 
 def why_not_cut(cut: Cut, base: Snapshot | None, epoch: int) -> str:
@@ -64,9 +69,7 @@ def why_not_cut(cut: Cut, base: Snapshot | None, epoch: int) -> str:
     late = next((chain for chain in cut if is_over(over, chain)), None)
     if late is not None:
         return f"a chain of epoch {late[1]}, which is closed"
-    for chain, head in base.cut.items() if base is not None else ():
-        if is_over(over, chain):
-            continue
+    for chain, head in _carried(base).items():
         found = cut.get(chain)
         if found is None or found.seq < head.seq or (found.seq == head.seq and found.hash != head.hash):
             return f"it goes back behind the last one in a chain of {chain[0]}"

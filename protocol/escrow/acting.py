@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from swarmd.protocol import kinds
+from swarmd.protocol import funds, kinds
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.cbor import Link
 from swarmd.protocol.effects import Effect
@@ -124,13 +124,7 @@ def _fund(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
         raise LocalFault("several-sellers", "several sellers accepted", fix="choose one with --seller DID")
     chosen = known[-1]
     amount = deal.offers[chosen.offer].terms.amount
-    available = state.ledger.account(state.me).available - state.own_pending
-    if amount > available:
-        raise LocalFault(
-            "insufficient-funds",
-            f"the escrow needs {format_usdc(amount)} USDC, {format_usdc(available)} are available",
-            fix="wait for payments and refunds (swarmd balance)",
-        )
+    funds.check(state, amount, f"the escrow needs {format_usdc(amount)} USDC")
     fund = {"seq": state.own_seq, "prev": state.own_head}
     payload = {"op": "fund", "amount": amount, "fund": fund}
     name = purse_name(state.me, [state.own_seq, state.own_head, amount], deal.id, (chosen.id,))

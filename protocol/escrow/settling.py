@@ -155,8 +155,7 @@ def adopt(state: State, snapshot: Snapshot) -> dict[str, Escrow]:
             funded[name] = escrow
         else:
             ledger.entries.setdefault((entry.owner, entry.seq), {})[entry.hash] = entry
-        if entry.owner == state.me and entry.seq >= state.own_seq:
-            state.own_seq, state.own_head = entry.seq + 1, entry.hash
+        state.go_on_after(entry)
     state.escrows = Escrows(records, purses, dict(found.ended), dict(found.standings))
     owed = {record.deal.purse: record.deal.payments() for record in records.values()}
     for name in purses:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from swarmd.protocol import kinds
+from swarmd.protocol import funds, kinds
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import pool_thread
@@ -47,13 +47,7 @@ def join(state: State, args: Mapping[str, Any], out: list[Effect]) -> None:
         raise LocalFault(
             "joining", "it has asked to join", fix="wait for the next checkpoint (swarmd verifier list)"
         )
-    available = state.ledger.account(state.me).available - state.own_pending
-    if amount > available:
-        raise LocalFault(
-            "insufficient-funds",
-            f"the stake is {format_usdc(amount)} USDC, {format_usdc(available)} are available",
-            fix="lower --stake, or wait for payments and refunds (swarmd balance)",
-        )
+    funds.check(state, amount, f"the stake is {format_usdc(amount)} USDC", "lower --stake")
     stake = Stake(state.own_seq, state.own_head, amount)
     state.own_seq += 1
     state.own_head = stake.entry(state.me).hash

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from swarmd.protocol import kinds
+from swarmd.protocol import funds, kinds
 from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.effects import Effect
 from swarmd.protocol.envelope import account_thread
@@ -79,13 +79,7 @@ def _spend(
             )
         return
     _check_limits(state, amount, args["max_amount"], args["max_per_day"])
-    available = spendable(state)
-    if amount > available:
-        raise LocalFault(
-            "insufficient-funds",
-            f"{format_usdc(amount)} are asked for, {format_usdc(available)} are available",
-            fix="pay less, or wait for payments and refunds (swarmd balance)",
-        )
+    funds.check(state, amount, f"{format_usdc(amount)} are asked for", "pay less")
     entry = fund_entry(
         state.me,
         state.own_seq,
@@ -96,11 +90,6 @@ def _spend(
     state.own_seq += 1
     state.own_head = entry.hash
     state.draft(out, account_thread(state.me), kinds.MONEY, payload, ())
-
-
-def spendable(state: State) -> int:
-    """What this node's owner can still pay with: what is on its way is not."""
-    return state.ledger.account(state.me).available - state.own_pending
 
 
 def _check_limits(state: State, amount: int, most: int, most_per_day: int) -> None:

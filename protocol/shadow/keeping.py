@@ -173,8 +173,9 @@ def broken_promise(state: State, snapshot: "Snapshot", round_: int = 0) -> str:
         for seq, entry in sorted(promises.items()):
             known = state.ledger.entries.get((owner, seq), {}).get(entry)
             record = None if known is None else snapshot.open.get(known.need)
-            waits = record is not None and record.escrow is None
-            if waits and record is not None and rivals.entry_of(parse(record.envelopes[0])).hash != entry:
+            if record is None or record.escrow is not None:
+                continue
+            if rivals.entry_of(parse(record.envelopes[0])).hash != entry:
                 return f"it has another need {seq} of {owner} than the one before what we signed"
     return ""
 

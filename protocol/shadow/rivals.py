@@ -9,7 +9,7 @@ with another entry before it. Once a checkpoint has one of them, it is settled f
 from collections.abc import Mapping
 
 from swarmd.protocol.envelope import Envelope, need_id, parse
-from swarmd.protocol.ledger.accounts import GENESIS_HEAD, Entry, fund_entry
+from swarmd.protocol.ledger.accounts import Account, Entry, fund_entry
 from swarmd.protocol.state import State
 from swarmd.protocol.work import opening
 from swarmd.protocol.work.need import Need
@@ -97,14 +97,13 @@ def _can_apply(
     state: State, owner: str, seq: int, entry: bytes, sound: Mapping[tuple[str, int], bytes]
 ) -> bool:
     """Does it go on from what the checkpoint has of its account, as far as we know? `sound`: what was found to before it."""
-    base = state.ledger.base.get(owner)
-    first, head = (base.next_seq, base.head) if base is not None else (0, GENESIS_HEAD)
+    base = state.ledger.base.get(owner, Account())
     at, name = seq, entry
-    while at >= first:
+    while at >= base.next_seq:
         known = state.ledger.entries.get((owner, at), {})
         if name not in known:
             return not known or at == seq  # we have not heard of it yet, or the checkpoint has another
         at, name = at - 1, known[name].prev
         if sound.get((owner, at)) == name:
             return True
-    return name == head
+    return name == base.head

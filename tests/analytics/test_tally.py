@@ -4,7 +4,6 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
-from swarmd.node.analytics import tally as tallies
 from swarmd.node.analytics.tally import (
     MAX_AGENTS,
     MAX_CAPABILITIES,
@@ -16,13 +15,14 @@ from swarmd.node.analytics.tally import (
     tally_from_json,
     totals_from_json,
 )
+from swarmd.protocol.work.need_states import ENDS
 
 NAMES = st.sampled_from(["a", "b", "c", "other"])
 SMALL = st.integers(0, 3)
 MS = st.none() | st.floats(0, 1e9)
 TALLIES = st.builds(
     Tally,
-    state=st.sampled_from(["OPEN", "RUNNING", *tallies.ENDED]),
+    state=st.sampled_from(["OPEN", "RUNNING", *ENDS]),
     owner=NAMES | st.just(""),
     hour=st.integers(0, 5),
     budget=st.integers(0, 1 << 62),

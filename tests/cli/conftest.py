@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,18 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def as_in_a_terminal() -> Callable[[], None]:
+    """For a process that is sent Ctrl-C, before it begins: whoever started us, as shells do for what they put into the
+    background, and what ran in this process before may have left it ignored or held back."""
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    return begin
 
 
 @pytest.fixture

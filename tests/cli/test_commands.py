@@ -135,20 +135,14 @@ def test_a_need_that_takes_too_long(swarmd: Swarmd, canned: Canned, words: str) 
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def _as_in_a_terminal() -> None:
-    """Whoever started us, and what ran in this process before, may have left Ctrl-C ignored or held back."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def test_ctrl_c_while_watching(canned: Canned, home: Path) -> None:
+def test_ctrl_c_while_watching(canned: Canned, home: Path, as_in_a_terminal: Callable[[], None]) -> None:
     canned({"stream:need.watch": [EVENT, trio.sleep_forever]})
     watcher = subprocess.Popen(
         [sys.executable, "-m", "swarmd.cli", "--home", str(home), "--json", "need", "watch", "need-aaaa"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_as_in_a_terminal,
+        preexec_fn=as_in_a_terminal,
     )
     assert watcher.stdout is not None
     # An event is shown when it happens, not when the next one does.

@@ -292,7 +292,9 @@ AGENTS = {
 }
 
 
-def test_how_a_need_can_end_badly(swarmd: Swarmd, own_live: Path) -> None:
+def test_how_a_need_can_end_badly(
+    swarmd: Swarmd, own_live: Path, as_in_a_terminal: Callable[[], None]
+) -> None:
     """Agents that fail, a need that nobody can do: each says why, and the money comes back."""
     before = swarmd("balance --json").json["available"]
     for name, (program, why) in AGENTS.items():
@@ -316,8 +318,7 @@ def test_how_a_need_can_end_badly(swarmd: Swarmd, own_live: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal: whoever started us may have us ignore it, as shells do for what they put into the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        preexec_fn=as_in_a_terminal,
     )
     assert waiting.stdout is not None
     assert "NEED" in waiting.stdout.readline()

@@ -8,7 +8,7 @@ import trio
 from swarmd.node import journal as journal_module
 from swarmd.node.durability import SLOW_S
 from swarmd.node.journal import Journal
-from swarmd.protocol.faults import CorruptState
+from swarmd.protocol.faults import CorruptState, LocalFault
 from swarmd.protocol.inputs import Commanded
 
 pytestmark = pytest.mark.property_id("P9")
@@ -48,6 +48,20 @@ def disk(bench, monkeypatch):
     assert bench.runner.disk.is_slow
     yield slow
     slow.go.set()
+
+
+def test_a_log_that_cannot_be_opened_is_the_disks_fault(tmp_path, monkeypatch):
+    path = tmp_path / "journal.db"
+
+    def refuse(name, flags):
+        raise PermissionError(13, "Permission denied", name)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(journal_module.os, "open", refuse)
+        with pytest.raises(LocalFault, match="journal.db-wal: Permission denied") as fault:
+            Journal(path)
+    assert fault.value.code == "disk-error" and "readable and writable" in fault.value.fix
+    Journal(path).close()  # nothing was left open, or half made
 
 
 def test_only_the_turns_commits_do_not_wait_for_the_disk(tmp_path):

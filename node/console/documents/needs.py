@@ -28,8 +28,9 @@ from swarmd.node.console.documents.shapes import (
     record,
     text,
 )
+from swarmd.protocol.work.need_states import ENDS, STAGES
 
-STATE = one_of("OPEN", "PROPOSED", "DECIDED", "RUNNING", "FINALIZED", "REFUNDED", "EXPIRED")
+STATE = one_of(*STAGES, *ENDS)
 NEED_ROW = record(
     need=NEED,
     title=TEXT,

@@ -109,7 +109,7 @@ export function Empty({ icon = "spark", title, children, command }) {
     ${children && html`<p>${children}</p>`}${command && html`<${Command} text=${command} />`}</div>`;
 }
 
-export function Loading({ rows = 4 }) {
+function Loading({ rows = 4 }) {
   return html`<div class="skeletons" role="status"><span class="hidden">Loading</span>
     ${Array.from({ length: rows }, (_, at) => html`<span class="skeleton" style=${{ width: `${[92, 71, 84, 60][at % 4]}%` }}></span>`)}</div>`;
 }
