@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace, out: Output) -> int:
-    """Exit code 1 if a bound was missed."""
+    """Exit code 1 if requests failed; a bound that is missed is a figure, as everywhere."""
     if not (
         0 < args.rate <= 5_000
         and 1 <= args.seconds <= 3_600
@@ -86,7 +86,7 @@ def main(args: Namespace, out: Output) -> int:
                 f"{goal['figure']}: {goal['value']:g} ms, goal {goal['goal']:g} ms",
                 "green" if goal["met"] else "red",
             )
-    return 0 if all(goal["met"] for goal in found["goals"]) else 1
+    return 1 if found["failed"] else 0
 
 
 def run(
