@@ -42,9 +42,9 @@ from swarmd.node.discovery import Discovery, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.jobs import Content
-from swarmd.node.journal import Journal
 from swarmd.node.keys import load_key
 from swarmd.node.operations import make_api
+from swarmd.node.own_journal import open_own
 from swarmd.node.policy.capsules import is_capsule
 from swarmd.node.policy.loading import make_capsules
 from swarmd.node.pool.attestation import SoftwareAttestation
@@ -98,11 +98,9 @@ class Daemon:
         remove_snapshot(home)
         self.identity = load_key(home)
         self.genesis = load_genesis(home / GENESIS_FILE)
-        self.journal = Journal(home / "journal.db")
+        self.journal = open_own(home, self.genesis.mesh_id, self.identity.did)
         self._clock_ns = SteadyClock()
-        self._check_same_mesh()
         self.arbiter = open_arbiter(settings.etcd, self.genesis, self._clock_ns)
-        self.journal.set_meta("did", self.identity.did.encode())
         self.capsules = make_capsules(home, settings.policy_path, settings.policy_signers, self.identity.did)
         self.repo = ContentRepo(home / CONTENT_FOLDER, max_bytes=settings.content_max_bytes)
         self.blocks = LayeredBlocks(SqliteBlockStore(self.journal.db), self.repo)
@@ -262,26 +260,6 @@ class Daemon:
             settings.nats_hold_s,
         )
         return NatsBridge(settings.nats_url, self.genesis.mesh_name, inbox)
-
-    def _check_same_mesh(self) -> None:
-        """And the same node: on another's journal a key would answer for what it never said."""
-        known, whose = self.journal.meta("mesh_id"), self.journal.meta("did")
-        if known is None or whose is None:
-            with self.journal.whole():
-                self.journal.set_meta("mesh_id", known or self.genesis.mesh_id)
-                self.journal.set_meta("did", whose or self.identity.did.encode())
-        if whose is not None and whose != self.identity.did.encode():
-            raise LocalFault(
-                "other-key",
-                f"{self.settings.home} holds the journal of {whose.decode()}, its node.key is of {self.identity.did}",
-                fix="put the node.key it was made with back, or use another --home",
-            )
-        if known is not None and known != self.genesis.mesh_id:
-            raise LocalFault(
-                "other-mesh",
-                f"{self.settings.home} holds the journal of another mesh than its {GENESIS_FILE}",
-                fix="put the genesis.json it was made with back, or use another --home",
-            )
 
     def _new_state(self) -> State:
         return State(self.genesis, self.identity.did, check_everything=self.settings.check_everything)

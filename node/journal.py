@@ -28,7 +28,7 @@ T = TypeVar("T")
 SCHEMA_VERSION = migrations.NEWEST
 # Meta of a home that was made of a backup, until the node has heard what it said after that (docs/backup.md).
 RESTORED_KEY = "restored"
-_FIX = "check the disk; restore the home from a backup, or start a new one and let sync bring the rest"
+_FIX = "check the disk; restore a backup into a new home, or without one: swarmd backup recover"
 # As SQLite does. Not on every system is there one that leaves out the times of the file.
 SYNC: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 # A disk that takes less than this is full: whatever a turn writes usually fits into it.

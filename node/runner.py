@@ -232,9 +232,11 @@ class Runner:
 
     # Taking things in ----------------------------------------------------------------------------------
 
-    def tell(self, make: Callable[[int], Input], *, reply: bool = False) -> Reply | None:
+    def tell(
+        self, make: Callable[[int], Input], *, reply: bool = False, of_the_mesh: bool = False
+    ) -> Reply | None:
         """Queue an input, made when its turn comes with the node's clock. With `reply`, wait on the result."""
-        item = Item(make=make, reply=Reply() if reply else None)
+        item = Item(make=make, of_the_mesh=of_the_mesh, reply=Reply() if reply else None)
         self._push(item)
         return item.reply
 
@@ -309,7 +311,7 @@ class Runner:
             self.counters["turns_cpu_us"] -= self.counters["commits_cpu_us"] - commits_us
             await self.disk.sync()
             self._show()
-            if self._queue and not (self.silent and all(item.make for item in self._queue)):
+            if self._queue and not (self.silent and all(item.waits_in_silence for item in self._queue)):
                 self._wake.set()
             if out:
                 self._on_out(out)
@@ -332,12 +334,12 @@ class Runner:
         return bool(self.voice.unsealed) and not self.silent
 
     def _items_heard(self, out: Out) -> list[Item]:
-        """Of what queued up, what peers said. Callers are refused; results of agents and the chain wait."""
+        """Of what queued up, what peers said and the mesh decided. Callers are refused; results of agents and the chain wait."""
         heard: list[Item] = []
         kept: deque[Item] = deque()
         while self._queue and len(heard) < MAX_TURN_ITEMS:
             item = self._queue.popleft()
-            if item.make is None:
+            if not item.waits_in_silence:
                 heard.append(item)
             elif item.reply is None:
                 kept.append(item)

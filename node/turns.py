@@ -30,13 +30,22 @@ class Reply:
 
 @dataclass(slots=True)
 class Item:
-    """One thing that happened: an input to make at `now`, or batches or a manifest that `peer` passed on."""
+    """One thing that happened: an input to make at `now`, or batches or a manifest that `peer` passed on.
+
+    `of_the_mesh`: the input is what others have decided, a checkpoint, and not what this node does.
+    """
 
     make: Callable[[int], Input] | None = None
+    of_the_mesh: bool = False
     peer: str = ""
     batches: list[Batch] | None = None
     manifest: Manifest | None = None
     reply: Reply | None = None
+
+    @property
+    def waits_in_silence(self) -> bool:
+        """Not for a restored node that only listens."""
+        return self.make is not None and not self.of_the_mesh
 
 
 @dataclass(slots=True)

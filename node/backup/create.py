@@ -22,6 +22,7 @@ from swarmd.node.backup.snapshot import (
 )
 from swarmd.node.journal import SCHEMA_VERSION, Journal
 from swarmd.node.keys import load_key
+from swarmd.node.own_journal import is_lost, journal_lost
 from swarmd.node.replay import Recording
 from swarmd.node.setup import GENESIS_FILE, load_genesis
 from swarmd.node.version import version
@@ -88,6 +89,8 @@ def digests(folder: Path) -> tuple[int, str, str]:
 
 def _gather(home: Path, folder: Path, copy: Copy | None, genesis: Genesis, did: str) -> list[str]:
     """Fill `folder` with all that makes the home; the names of the files."""
+    if is_lost(home):
+        raise journal_lost(home)
     (copy or (lambda target: copy_databases(home, target)))(folder)
     if not (folder / JOURNAL).exists():
         # A node that has never run: it has a key, and that is worth a backup.

@@ -1,9 +1,10 @@
-"""A node made of a backup listens before it speaks.
+"""A node made of a backup, or whose journal was lost, listens before it speaks.
 
 After the backup its old life has said more: batches with numbers that the restored journal thinks free, votes, spent
 entries of its account. Saying something else under those numbers is equivocation, for which the others cut it off, so
-the node first fetches its own words back: until it has everything that more than half of the other verifiers have, it
-seals nothing, and takes only what peers say. docs/backup.md.
+the node first fetches its own words back: until it has everything that more than half of the other verifiers have (of the
+epoch that it has come to; where it is the only one, that anybody has), it seals nothing, and takes only what peers say
+and checkpoints. docs/backup.md.
 """
 
 import json
@@ -26,25 +27,45 @@ class Silence:
     def __init__(self, runner: Runner, journal: Journal) -> None:
         self._runner = runner
         self._journal = journal
-        state = runner.state
-        self._others = frozenset(state.terms.roster(state.epoch)) - {runner.me}
         self._level: set[str] = set()
         note = journal.meta(RESTORED_KEY)
         self._note: dict[str, Any] | None = json.loads(note) if note else None
-        self.needed = len(self._others) // 2 + 1 if self._others else 0
+        # Its journal was lost (recover.py): of whoever is in the mesh besides those who founded it, it has not heard.
+        self._knew_nothing = self._note is not None and self._note["backup_ns"] is None
         if self._note is not None:
             runner.silent = True
-            log.warning("restored from a backup: silent until %d other verifiers were heard", self.needed)
+            log.warning("restored: silent until %d of the others were heard", self.needed)
             self._end_if_heard()
+
+    @property
+    def _others(self) -> frozenset[str]:
+        """Of the epoch that we have come to: it may be a later one than that of the backup."""
+        state = self._runner.state
+        return frozenset(state.terms.roster(state.epoch)) - {self._runner.me}
+
+    @property
+    def needed(self) -> int:
+        if others := self._others:
+            return len(others) // 2 + 1
+        # No other verifier that we know of: then anybody, if there is somebody who can have heard us.
+        return 1 if self._knew_nothing or self._knows_others() else 0
+
+    def _knows_others(self) -> bool:
+        known = {*self._runner.state.manifests, *(author for author, _, _ in self._runner.chains.heads)}
+        return bool(known - {self._runner.me})
+
+    @property
+    def _heard(self) -> int:
+        return len(self._level & (self._others or self._level))
 
     def level(self, did: str) -> None:
         """We have all that `did` has."""
-        if self._note is not None and did in self._others:
+        if self._note is not None and did:
             self._level.add(did)
             self._end_if_heard()
 
     def _end_if_heard(self) -> None:
-        if len(self._level) >= self.needed:
+        if self._heard >= self.needed:
             try:
                 self._end()
             except sqlite3.Error as error:
@@ -60,7 +81,7 @@ class Silence:
         """None, or how far it is: {"heard", "needed", "backup_ns", "restored_ns"}."""
         if self._note is None:
             return None
-        return {"heard": len(self._level), "needed": self.needed, **self._note}
+        return {"heard": self._heard, "needed": self.needed, **self._note}
 
     def ops(self) -> Mapping[str, Callable[[LocalCall], Awaitable[Any]]]:
         """`backup.speak` {}: end the silence on the operator's word."""

@@ -319,7 +319,7 @@ class Checkpoints:
             return Adopted(found, threads, at_ns, stale)
 
         if self._runner.state.epoch < epoch:
-            reply = self._runner.tell(make, reply=True)
+            reply = self._runner.tell(make, reply=True, of_the_mesh=True)
             assert reply is not None
             await reply.wait()
             log.info(

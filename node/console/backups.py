@@ -83,6 +83,27 @@ def run_restore(ctx: Context) -> int:
     return code
 
 
+def run_recover(ctx: Context) -> int:
+    from swarmd.node.backup.recover import recover
+    from swarmd.node.home_lock import home_lock
+
+    with home_lock(ctx.home):
+        found = recover(ctx.home)
+    out = ctx.out
+    aside = None if found.aside is None else str(found.aside)
+    if out.as_json:
+        out.document({"did": found.did, "mesh": found.mesh, "damage": found.damage, "aside": aside})
+    elif not out.quiet:
+        out.note(f"the journal of {clean(found.did)}: {clean(found.damage)}")
+        if aside is not None:
+            out.note(f"what was left is in {clean(aside)}")
+        out.note(
+            "it begins with an empty one, and listens to the mesh before it speaks: swarmd status says how far it is"
+        )
+        out.note(f"start it with: swarmd --home {clean(ctx.home)} up")
+    return OK
+
+
 def run_speak(ctx: Context) -> int:
     was = ctx.ask("backup.speak")
     if ctx.out.as_json:

@@ -329,8 +329,9 @@ def _status_hints(found: dict[str, Any]) -> list[str]:
     if found.get("trouble"):
         hints.append(f"trouble: {clean(found['trouble'])}")
     if restored := found.get("restored"):
+        how = "its journal was lost" if restored["backup_ns"] is None else "restored from a backup"
         heard = f"{restored['heard']} of {restored['needed']} verifiers"
-        hints.append(f"restored from a backup: listens before it speaks, has heard {heard} (docs/backup.md)")
+        hints.append(f"{how}: listens before it speaks, has heard {heard} (docs/backup.md)")
     if found["chain"].get("error"):
         hints.append(f"chain: {clean(found['chain']['error'])}")
     if not found["peers"] and found.get("roster", 1) > 1:

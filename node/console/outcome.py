@@ -90,7 +90,7 @@ FIXES = {
     "bad-deadline": "such as --deadline 600",
     "bad-car": "name a CAR file, as swarmd content export writes it",
     "truncated-car": "it is no CAR file, or not all of one: take another copy",
-    "bad-journal": "check the disk; restore a backup (swarmd backup restore), or let sync fill a new home",
+    "bad-journal": "check the disk; restore a backup (swarmd backup restore), or without one: swarmd backup recover",
 }
 
 

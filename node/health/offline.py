@@ -185,8 +185,12 @@ def _agents_file(ground: Ground) -> Said:
 
 def _journal(ground: Ground) -> Said:
     from swarmd.node import migrations
+    from swarmd.node.own_journal import is_lost, journal_lost
 
     path = ground.home / "journal.db"
+    if is_lost(ground.home):
+        lost = journal_lost(ground.home)
+        return "bad", lost.message, lost.fix
     if not path.exists():
         return "ok", "none yet: the daemon makes it"
     try:
@@ -195,7 +199,7 @@ def _journal(ground: Ground) -> Said:
             migrations.refuse_newer(db, path)
             inputs = db.execute("select max(id) from inputs").fetchone()[0] or 0
     except sqlite3.DatabaseError as error:
-        fix = "check the disk; restore a backup (docs/backup.md), or let sync fill a new home"
+        fix = "check the disk; restore a backup, or without one: swarmd backup recover (docs/backup.md)"
         return "bad", f"{path}: {error}", fix
     return "ok", f"{inputs} inputs, {path.stat().st_size >> 10} KiB"
 

@@ -18,6 +18,7 @@ from swarmd.node.console.outcome import PAGES
 Swarmd = Callable[..., Any]
 Canned = Callable[[dict[str, Any]], list[tuple[str, Any]]]
 IRREVOCABLE = [
+    "backup recover",
     "backup speak",
     "verifier leave",
     "stake unbond 5",

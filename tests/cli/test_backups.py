@@ -59,3 +59,21 @@ def test_a_restored_node_is_told_to_speak(swarmd: Swarmd, canned: Callable[..., 
     assert "1 of 2 verifiers" in swarmd("backup speak --yes").out
     assert swarmd("--json backup speak --yes").json["needed"] == 2
     assert [op for op, _ in calls] == ["backup.speak"] * 2
+
+
+def test_a_lost_journal(swarmd: Swarmd, home: Path) -> None:
+    """As an operator meets it: what the daemon says, what doctor says, and the way out."""
+    assert swarmd("init").code == 0
+    (home / "spoken").touch()
+    ran = swarmd("up --no-api --listen /ip4/127.0.0.1/tcp/0")
+    assert ran.code == 4 and "is of a node that has spoken" in ran.err and "swarmd backup recover" in ran.err
+    found = {each["code"]: each for each in swarmd("--json doctor").json["findings"]}
+    assert found["journal"]["status"] == "bad" and "swarmd backup recover" in found["journal"]["fix"]
+    assert swarmd("backup recover").code == 2  # asks, and nobody is there to answer
+    ran = swarmd("backup recover --yes")
+    assert ran.code == 0 and "it is gone" in ran.out and "listens to the mesh" in ran.out
+    ran = swarmd("--json backup recover --yes")
+    assert (ran.code, ran.json["error"]["code"]) == (4, "journal-whole")
+    (home / "journal.db").unlink()
+    document = swarmd("--json backup recover --yes").json
+    assert document["damage"] == "it is gone" and document["aside"] is None

@@ -52,7 +52,7 @@ def test_the_commands_that_there_are() -> None:
             "doctor content",
             "doctor chain",
         ),
-        *("backup create", "backup verify", "backup restore", "backup speak"),
+        *("backup create", "backup verify", "backup restore", "backup recover", "backup speak"),
         *(f"content {name}" for name in ("add", "get", "ls", "pin", "unpin", "stat", "gc", "verify")),
         *(
             f"content {name}"

@@ -66,7 +66,9 @@ BACKUP = record(
     files=named(row(COUNT, HEX), "file -> [bytes, SHA-256]"),
 )
 # A restored node is silent until it has heard enough verifiers.
-LISTENING = record(heard=COUNT, needed=COUNT, backup_ns=AT_NS, restored_ns=AT_NS)
+LISTENING = record(
+    heard=COUNT, needed=COUNT, backup_ns=nullable(AT_NS, "none: its journal was lost"), restored_ns=AT_NS
+)
 _GROUP = record(group=TEXT, members=many(DID))
 
 DOCUMENTS: Mapping[str, Schema] = {
@@ -129,5 +131,11 @@ DOCUMENTS: Mapping[str, Schema] = {
     "backup create": BACKUP,
     "backup verify": BACKUP,
     "backup restore": BACKUP,
+    "backup recover": record(
+        did=DID,
+        mesh=TEXT,
+        damage=text("what was wrong with the journal"),
+        aside=nullable(TEXT, "where what was left of it is"),
+    ),
     "backup speak": LISTENING,
 }

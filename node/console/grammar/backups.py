@@ -37,6 +37,18 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="speak at once: nobody has heard anything of this node since the backup",
     )
+    recover = backup.add(
+        "recover",
+        "backups:run_recover",
+        "give a node whose journal is lost, and that has no backup, an empty one",
+        "swarmd backup recover",
+        "It keeps its key and what it owns: it listens to the mesh, which has what it said, before it speaks. What is left of"
+        " the old journal is put aside. A mesh of which it was the only node is gone with the journal.",
+    )
+    irrevocable(
+        recover,
+        "what only the journal had is gone: needs that reached nobody, and content that nobody else keeps",
+    )
     speak = backup.add(
         "speak",
         "backups:run_speak",
