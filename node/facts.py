@@ -1,7 +1,8 @@
 """What a policy sees of an envelope, at each gate.
 
 At the ingress gate only what every node derives alike from the envelope and the genesis: so all come to one
-verdict, and anybody can compute the digest that an author put into its envelope again.
+verdict, and anybody can compute the digest that an author put into its envelope again. Its thread, a hash that says
+nothing, is left out: so what is said a thousand times a minute is asked once (docs/adr/0044-verdicts-are-remembered.md).
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from swarmd.protocol import kinds
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.limits import S_NS
 
-# The preflight gate is told the size of an envelope in these steps, and not its thread: see `projection`.
+# The preflight gate is told the size of an envelope in these steps: see `projection`.
 SIZE_STEP_BYTES = 1_024
 
 
@@ -22,7 +23,6 @@ def facts_of(envelope: Envelope, roster: Collection[str]) -> dict[str, Any]:
         "kind": envelope.kind,
         "sender": envelope.sender,
         "role": "verifier" if envelope.sender in roster else "member",
-        "thread": envelope.thread,
         "payload_size": len(envelope.raw),
         "epoch": envelope.epoch,
     }
@@ -46,10 +46,9 @@ def _describe_need(envelope: Envelope, facts: dict[str, Any]) -> None:
 
 
 def projection(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of the preflight gate: less than the ingress gate is told, so that few different inputs occur and
-    their verdicts can be remembered. The exact facts are judged right after, at the author's own ingress gate."""
+    """The facts of the preflight gate: less than the ingress gate is told, so that fewer different inputs occur. The
+    exact facts are judged right after, at the author's own ingress gate."""
     projected = {**facts, "gate": "preflight"}
-    del projected["thread"]
     projected["payload_size"] = -(-facts["payload_size"] // SIZE_STEP_BYTES) * SIZE_STEP_BYTES
     return projected
 

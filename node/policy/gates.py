@@ -49,27 +49,37 @@ class Gates:
         self._remembered: dict[tuple[Any, ...], Verdict] = {}
 
     def preflight(self, envelope: Envelope, local: Mapping[str, int] | None = None) -> Verdict:
-        """May we say this? Remembered by policy and projection of the facts.
+        """May we say this?
 
         `local`: what only this node knows (spent_24h in USDC minor units, needs_1h), for needs of its own.
         """
         facts = projection(self._facts(envelope))
         if local is not None:
             facts["local"] = dict(local)
-        if envelope.kind == kinds.NEED:
-            return self._count("preflight", self.active.evaluate("preflight", facts))
-        key = tuple(facts.values())  # of all kinds but NEED the same names in the same order
-        verdict = self._remembered.get(key)
-        if verdict is None:
-            verdict = self.active.evaluate("preflight", facts)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = verdict
-        return self._count("preflight", verdict)
+        return self._count("preflight", self._judge("preflight", envelope.kind, facts))
 
     def ingress(self, envelope: Envelope) -> Verdict:
         """Do we take this in? What its author asked too, and put the digest of into the envelope."""
-        return self._count("ingress", self.active.evaluate("ingress", self._facts(envelope)))
+        return self._count("ingress", self._judge("ingress", envelope.kind, self._facts(envelope)))
+
+    def _judge(self, gate: str, kind: str, facts: dict[str, Any]) -> Verdict:
+        """The policy in force on these facts, asked once: what it says follows from them alone, digest and gas too.
+
+        Of NEEDs hardly two are alike. Denials are asked again each time: one may come of a passing fault of this host.
+        """
+        if kind == kinds.NEED:
+            return self.active.evaluate(gate, facts)
+        key = tuple(
+            facts.values()
+        )  # of one kind the same names in the same order; gate and kind are among them
+        verdict = self._remembered.get(key)
+        if verdict is None:
+            verdict = self.active.evaluate(gate, facts)
+            if verdict.allow:
+                if len(self._remembered) >= MAX_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[key] = verdict
+        return verdict
 
     def commit(
         self, need: str, worker: str, claimed: Mapping[str, int], actual: Mapping[str, int]

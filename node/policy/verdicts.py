@@ -163,9 +163,10 @@ def _words(value: object) -> tuple[str, ...]:
 def policy_hash(wasm: bytes, data: bytes, gas_limit: int, engine: str) -> bytes:
     """32 bytes naming a policy as it is run: module, canonical data, gas limit and engine version.
 
-    All that a verdict follows from besides its input: two nodes with one hash must come to one digest.
+    All that a verdict follows from besides its input: two nodes with one hash must come to one digest. So the number counts
+    up when the facts of the ingress gate change.
     """
-    parts = ["swarmd/policy/2", sha256(wasm).digest(), sha256(data).digest(), gas_limit, engine]
+    parts = ["swarmd/policy/3", sha256(wasm).digest(), sha256(data).digest(), gas_limit, engine]
     return sha256(cbor2.dumps(parts)).digest()
 
 

@@ -11,7 +11,6 @@ need := {
 	"kind": "NEED",
 	"payload_size": 456,
 	"sender": sender,
-	"thread": "need-1",
 }
 
 # The sample inputs, each with the reasons it must be denied for.

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
 from swarmd import policies
@@ -14,7 +15,7 @@ from swarmd.node.why import explain
 from swarmd.protocol import limits
 from swarmd.protocol.batch import batch_to_list, reload_batch
 from swarmd.protocol.digest import state_digest
-from swarmd.protocol.envelope import evaluated
+from swarmd.protocol.envelope import evaluated, need_id
 from swarmd.protocol.inputs import Commanded
 
 
@@ -237,6 +238,47 @@ def test_the_obligation_to_log(bench, author, caplog, tmp_path):
     assert any(need.thread in record.message and "allows" in record.message for record in caplog.records)
 
 
+def test_ingress_is_remembered_by_policy_and_facts(bench, author):
+    """What is remembered is what would be evaluated, to the digest: receivers compare that with the author's."""
+    asked = []
+    most = 1 << 20
+
+    class Counting:
+        policy_hash = b"\1" * 32
+
+        def evaluate(self, gate, facts):
+            asked.append(facts)
+            verdict = bench.runner.gate.evaluate(gate, facts)
+            return replace(verdict, allow=False) if facts["payload_size"] > most else verdict
+
+    gates = Gates(Counting(), lambda epoch: bench.genesis.roster)
+
+    def say(size, seq=0):
+        payload = {"task": "t1", "attempt": 0, "reason": "x" * size}
+        return author.envelope("YIELD", need_id(author.did, seq), payload)
+
+    alike = [say(9, seq) for seq in range(3)]
+    assert len({envelope.thread for envelope in alike}) == 3
+    verdicts = [gates.ingress(envelope) for envelope in alike]
+    assert len(asked) == 1 and verdicts[0] == verdicts[1] == verdicts[2]
+    for envelope in alike:
+        facts = facts_of(envelope, bench.genesis.roster)
+        assert bench.runner.gate.evaluate("ingress", facts).digest == verdicts[0].digest
+    gates.ingress(say(10))  # another size is another input, and another digest
+    assert len(asked) == 2
+    most = len(alike[0].raw) + 100
+    for _ in range(2):
+        assert not gates.ingress(say(150)).allow
+    assert len(asked) == 4  # a denial may come of a passing fault
+    for _ in range(2):
+        gates.ingress(author.need())
+    assert len(asked) == 6
+    gates.schedule(Switch(Counting(), 0, lambda: None))
+    gates.advance(0)
+    gates.ingress(alike[0])
+    assert len(asked) == 7
+
+
 def test_facts_of_a_need(bench, author):
     need = author.need()
     assert facts_of(need, bench.genesis.roster) == {
@@ -244,7 +286,6 @@ def test_facts_of_a_need(bench, author):
         "kind": "NEED",
         "sender": author.did,
         "role": "verifier",
-        "thread": need.thread,
         "payload_size": len(need.raw),
         "epoch": 0,
         "budget": 50_000,

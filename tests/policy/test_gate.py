@@ -127,7 +127,7 @@ def test_a_digest_binds_every_part() -> None:
 def test_the_policy_hash_names_wasm_data_gas_and_engine(base: policies.Policy) -> None:
     data = json.dumps(base.data, sort_keys=True, separators=(",", ":")).encode()
     parts = [sha256(base.wasm).digest(), sha256(data).digest(), 1_000_000, ENGINE]
-    expected = sha256(cbor2.dumps(["swarmd/policy/2", *parts])).digest()
+    expected = sha256(cbor2.dumps(["swarmd/policy/3", *parts])).digest()
     gate = WasmGate(base.wasm, base.data)
     assert gate.policy_hash == expected and [gate.wasm_hash, gate.data_hash] == parts[:2]
     turned = dict(reversed(base.data.items()))
