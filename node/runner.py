@@ -346,7 +346,7 @@ class Runner:
             else:
                 item.reply.fault = LocalFault(
                     "restored-silent",
-                    "this node was made of a backup and listens before it speaks",
+                    "this node was made of a backup, or its journal was lost: it listens before it speaks",
                     fix="connect it to its mesh; swarmd status says how far it is",
                 )
                 out.replies.append(item.reply)

@@ -69,6 +69,7 @@ PAGES = {
     "newer-journal": "docs/runbooks.md#upgrade",
     "bad-journal": "docs/daemon.md#named-troubles",
     "restored-silent": "docs/backup.md",
+    "journal-lost": "docs/backup.md#without-a-backup",
     "disk-full": "docs/runbooks.md#the-disk-is-full",
     "disk-error": "docs/runbooks.md#the-disk-is-full",
     "address-in-use": "docs/doctor.md#ports",
