@@ -2,10 +2,13 @@
 
 An fsync takes 2 us in memory, 50 us to 5 ms on disks. As long as it takes less than the way to a thread and back, the commit
 itself waits. From there on the loop goes on reading, relaying and answering meanwhile, and what the turn says is held back.
+A turn that says nothing waits for the next that does, or for `LAZY_S`.
 docs/adr/0040-the-disk-is-waited-for-in-a-thread.md.
 """
 
+import math
 import time
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -14,6 +17,8 @@ from swarmd.protocol.faults import CorruptState
 
 # About four times a way to a thread and back: there is something to win, and figures that vary do not switch it on and off.
 SLOW_S: Final = 0.0005
+# What was only heard waits so long for the disk at most: a power cut takes that, and peers bring it again.
+LAZY_S: Final = 0.05
 _WEIGHT: Final = 0.1  # of the newest in the running mean
 
 
@@ -24,6 +29,8 @@ class Durability:
         self._journal = journal
         self._mean_s = 0.0
         self._unsynced: trio.Event | None = None
+        self._since_s = 0.0
+        self.wake: Callable[[], None] = lambda: None  # whoever calls `sync`
 
     @property
     def is_slow(self) -> bool:
@@ -36,7 +43,16 @@ class Durability:
 
     def committed(self) -> None:
         """A transaction that was begun with `sync_later`: from now on `sync` and `settled` wait."""
-        self._unsynced = trio.Event()
+        if self._unsynced is None:
+            self._unsynced, self._since_s = trio.Event(), time.perf_counter()
+
+    def due_in_s(self) -> float:
+        """When `sync` must be called at the latest, though nothing is to be said: 0 for now, inf for never."""
+        if self._unsynced is None:
+            return math.inf
+        if self._unsynced.statistics().tasks_waiting:
+            return 0.0
+        return max(0.0, self._since_s + LAZY_S - time.perf_counter())
 
     async def sync(self) -> None:
         """Return when what was `committed` is on disk; at once if nothing was. CorruptState if the disk failed.
@@ -66,4 +82,5 @@ class Durability:
     async def settled(self) -> None:
         """Return when all is on disk that the state now holds. Before a peer is told of it."""
         if self._unsynced is not None:
+            self.wake()
             await self._unsynced.wait()

@@ -31,6 +31,11 @@ class FlushWindow:
         return min(self._max_window_ns, self._window_ns + 2 * int(self._late_ns))
 
     @property
+    def is_late(self) -> bool:
+        """Has this machine more to do than it has CPU for?"""
+        return 2 * self._late_ns > self._window_ns
+
+    @property
     def ends_at_ns(self) -> int:
         """Until then what we say waits for more; a time long past when we were silent."""
         return self._flushed_at_ns + self.width_ns

@@ -59,5 +59,10 @@ class Out:
     replies: list[Reply] = field(default_factory=list)
     stored: int = 0
 
+    @property
+    def speaks(self) -> bool:
+        """Does anything leave that must not be taken back?"""
+        return bool(self.frames or self.effects or self.replies)
+
     def __bool__(self) -> bool:
         return bool(self.frames or self.effects or self.gaps or self.reports or self.replies or self.stored)

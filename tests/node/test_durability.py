@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import trio
+from swarmd.node import durability
 from swarmd.node import journal as journal_module
 from swarmd.node.durability import SLOW_S
 from swarmd.node.journal import Journal
@@ -28,12 +29,14 @@ class SlowDisk:
     """Every sync takes until it is let go."""
 
     def __init__(self):
+        self.syncs = 0
         self.began = threading.Event()
         self.go = threading.Event()
         self.fault: OSError | None = None
 
     def sync(self, fd):
         os.fstat(fd)  # OSError if it is not open
+        self.syncs += 1
         self.began.set()
         assert self.go.wait(10.0)
         if self.fault is not None:
@@ -112,6 +115,57 @@ async def test_nothing_is_said_before_it_is_on_disk_and_the_loop_goes_on(bench, 
             nursery.cancel_scope.cancel()
     bench.reopen()
     assert need in bench.runner.state.needs
+
+
+async def test_what_is_only_heard_waits_for_the_next_that_is_said(bench, author, post, disk, monkeypatch):
+    """One fsync for both; and before a peer is answered, at once."""
+    monkeypatch.setattr(durability, "LAZY_S", 3_600.0)
+    seen = []
+    bench.runner.watchers.append(seen.append)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            heard = author.need()
+            bench.runner.offer_frame("peer", author.batch(heard)[0])
+            await trio.testing.wait_all_tasks_blocked()
+            assert heard in seen and heard.thread in bench.runner.state.needs
+            assert not disk.began.is_set()
+            disk.go.set()
+            await bench.runner.disk.settled()
+            assert disk.began.is_set() and disk.syncs == 1
+
+            bench.runner.offer_frame("peer", author.batch(author.need(60_000))[0])
+            await trio.testing.wait_all_tasks_blocked()
+            assert disk.syncs == 1
+            reply = post()
+            await reply.wait()
+            synced = disk.syncs
+            await bench.runner.disk.settled()
+            assert disk.syncs == synced > 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_is_only_heard_does_not_wait_for_ever(bench, author, disk, monkeypatch):
+    monkeypatch.setattr(durability, "LAZY_S", 0.01)
+    disk.go.set()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            bench.runner.offer_frame("peer", author.batch(author.need())[0])
+            assert await trio.to_thread.run_sync(disk.began.wait, 30.0)
+            nursery.cancel_scope.cancel()
+
+
+async def test_on_a_machine_that_is_behind_every_turn_waits(bench, author, disk, monkeypatch):
+    monkeypatch.setattr(durability, "LAZY_S", 3_600.0)
+    disk.go.set()
+    bench.runner._window.rang(12_000_000)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.runner.run)
+            bench.runner.offer_frame("peer", author.batch(author.need())[0])
+            assert await trio.to_thread.run_sync(disk.began.wait, 30.0)
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_stop_during_the_wait_says_nothing_more_and_a_restart_has_it(bench, post, disk):

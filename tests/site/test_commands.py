@@ -26,7 +26,9 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
             pytest.fail("make setup has not been run")
         pytest.skip("needs the .venv of make setup")
     # Were it older than a lock file or the Makefile, make would install the folder of the test into it, for good.
-    subprocess.run(["make", "-s", "setup"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S)
+    subprocess.run(
+        ["make", "-s", "setup"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S
+    )
     for path in ROOT.iterdir():
         if path.name not in (".git", "__pycache__"):
             (folder / path.name).symlink_to(path)
