@@ -94,15 +94,22 @@ async def test_without_etcd_needs_wait_and_say_for_what(arbitrated, etcd, task, 
     for member in range(3):
         etcd.kill(member)
     need = await five[0].post(task(), budget="0.10")
+
+    def waiting():
+        """Of those who may ask: the owner is in no committee about its own need."""
+        known = [node for node in five if node is not five[0] and need in node.state.needs]
+        return [node for node in known if node.state.needs[need].waiting_for == WAITING]
+
     await wait_until(
-        lambda: any(node.daemon.arbiter.state == "unreachable" for node in five), "somebody asks in vain"
+        lambda: waiting() and any(node.daemon.arbiter.state == "unreachable" for node in five),
+        "somebody asks in vain",
     )
-    waiting = [node for node in five if node.state.needs[need].waiting_for == WAITING]
-    assert waiting and all(node.state.needs[need].decided is None for node in five)
+    await wait_until(lambda: all(need in node.state.needs for node in five), "all know of it")
+    assert all(node.state.needs[need].decided is None for node in five)
     shown = await five[0].call("consensus.explain", need=need)
     assert (shown["arbiter_answered"], shown["arbiter_record"]) == (False, None)
     # The one that asks dies, and asks again in its next life: the question is in its outbox.
-    (node, *_) = [node for node in waiting if node is not five[0]]
+    node, *_ = waiting()
     peers = [other.addr for other in five if other is not node]
     await node.stop()
     await node.start(peers=peers)
