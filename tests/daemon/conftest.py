@@ -333,6 +333,13 @@ class Stranger:
             self.genesis.mesh_id, self.did, [(0, bucket, seq, prev, list(envelopes))], self.sign
         )
 
+    def frames_of(self, *groups):
+        """A flush for each; one for those whose threads are in one bucket, or it would be equivocation."""
+        by_bucket = {}
+        for group in groups:
+            by_bucket.setdefault(bucket_of(group[0].thread), []).extend(group)
+        return [self.flush(*group)[0] for group in by_bucket.values()]
+
     def manifest(self):
         offers = {"bait": 1}
         return sign_manifest(

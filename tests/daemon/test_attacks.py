@@ -317,8 +317,8 @@ async def test_verbs_it_has_no_right_to(honest, stranger, task, wait_until):
                 "FINALIZE", other, {"outcome": "refunded", "task": "t", "reason": "mine"}, (final.id,)
             ),
         ]
-        await bad.transport.publish(bad.flush(*said)[0])
-        await bad.transport.publish(bad.flush(*about)[0])
+        for frame in bad.frames_of(said, about):
+            await bad.transport.publish(frame)
         for node in two:
             await wait_until(lambda node=node: len(node.state.needs[need].void) == 5, "void")
             await wait_until(lambda node=node: len(node.state.needs[other].void) == 2, "void")

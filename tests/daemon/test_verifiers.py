@@ -138,8 +138,7 @@ async def test_strangers_in_the_pool_are_refused_counted_and_scored(mesh, strang
         cheap = {"op": "join", "amount": 5, "fund": {"seq": 0, "prev": bytes(32)}}
         own = [someone.envelope("POOL", thread, payload) for payload in ({"op": "heartbeat"}, cheap)]
         others = someone.envelope("POOL", pool_thread(two[0].did), {"op": "leave", "reason": "for another"})
-        for said in (own, [others]):
-            frame, _ = someone.flush(*said)
+        for frame in someone.frames_of(own, [others]):
             await someone.transport.publish(frame)
         await wait_until(
             lambda: {"pool-stranger", "misplaced-pool", "join-without-stake"} <= set(someone.faults(two[0])),
