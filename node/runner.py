@@ -77,6 +77,7 @@ log = logging.getLogger("swarmd.runner")
 
 MAX_TURN_ITEMS = 512
 MAX_QUEUE = 8_192
+SPENT_KEY = "spent"  # in the journal's meta: what our needs of a day before the last checkpoint come to
 DISK_RETRY_S = 1.0
 TICK_RETRY_NS = 10_000_000_000
 # What the disk may say for a while. All else, a failed fsync above all, leaves open what is on it: CorruptState.
@@ -193,7 +194,7 @@ class Runner:
                 said.append(given.envelope)
         self.chains.close(self.state.over)
         self._replayed_s += (time.thread_time_ns() - began_ns) / 1e9
-        self.voice.restore(said, self.chains)
+        self.voice.restore(said, self.chains, self.journal.meta(SPENT_KEY))
 
     def _begin(self) -> Point:
         fresh = self._new_state()
@@ -594,9 +595,9 @@ class Runner:
             self.chains.close(self.state.over)
             self.voice.leave_behind(self.chains)
             # What came before is in the state that a restart begins with.
-            self.journal.begin_anew(
-                dump(self.state), [each.raw for each in self.voice.remembered(given.at_ns)]
-            )
+            said, spent = self.voice.settle()
+            self.journal.begin_anew(dump(self.state), said)
+            self.journal.set_meta(SPENT_KEY, spent)
             self.journal.settle_epoch()
             self._follow(effects, given.at_ns, out, reply)
             return

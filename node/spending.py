@@ -10,6 +10,7 @@ from typing import Any
 
 from swarmd.protocol import kinds
 from swarmd.protocol.amounts import format_usdc, parse_usdc
+from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.limits import S_NS
@@ -48,20 +49,33 @@ def parse_limits(entries: Iterable[str]) -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Posted:
-    ts_ns: int
+    """Needs of one agent that were posted one after the other within a second: a busy owner has a million a day."""
+
+    ts_ns: int  # of the last
+    count: int
     budget: int
     agent: str
-    asked: Mapping[str, int]  # capability -> the most its tasks may cost
+    asked: dict[str, int]  # capability -> the most its tasks may cost
+
+    def takes(self, other: "_Posted") -> bool:
+        if self.agent != other.agent or self.ts_ns // S_NS != other.ts_ns // S_NS:
+            return False
+        self.ts_ns = max(self.ts_ns, other.ts_ns)
+        self.count += other.count
+        self.budget += other.budget
+        for name, asked in other.asked.items():
+            self.asked[name] = self.asked.get(name, 0) + asked
+        return True
 
 
 def _posted(envelope: Envelope) -> _Posted:
     payload = envelope.payload
-    asked: Counter[str] = Counter()
+    asked: dict[str, int] = {}
     for task in payload["tasks"]:
-        asked[task["capability"]] += task["max_price"]
-    return _Posted(envelope.ts_ns, payload["budget"], payload.get("agent", ""), asked)
+        asked[task["capability"]] = asked.get(task["capability"], 0) + task["max_price"]
+    return _Posted(envelope.ts_ns, 1, payload["budget"], payload.get("agent", ""), asked)
 
 
 class Spending:
@@ -70,23 +84,40 @@ class Spending:
     def __init__(self, me: str) -> None:
         self._me = me
         self._needs: deque[_Posted] = deque()  # a day's at most
-        self._recent: deque[int] = deque()  # ts_ns, an hour's at most
+        self._recent: deque[_Posted] = deque()  # of these, an hour's at most
+        self._in_hour = 0
         self._spent = 0
         self._by_agent: Counter[str] = Counter()
         self._by_capability: Counter[str] = Counter()
 
     def add(self, envelope: Envelope) -> None:
         if envelope.kind == kinds.NEED and envelope.sender == self._me:
-            posted = _posted(envelope)
-            self._needs.append(posted)
-            self._recent.append(envelope.ts_ns)
-            self._count(posted, 1)
+            self._add(_posted(envelope))
             self._forget(envelope.ts_ns)
+
+    def _add(self, posted: _Posted) -> None:
+        self._count(posted, 1)
+        self._in_hour += posted.count
+        if not (self._recent and self._recent[-1].takes(posted)):
+            self._needs.append(posted)
+            self._recent.append(posted)
+
+    def dump(self, counted: Iterable[bytes]) -> bytes:
+        """For `load`. `counted`: ids of needs that are in here, and that whoever loads it knows besides."""
+        rows = [[each.ts_ns, each.count, each.budget, each.agent, each.asked] for each in self._needs]
+        return encode([rows, list(counted)])
+
+    def load(self, dumped: bytes) -> frozenset[bytes]:
+        """Begin with what `dump` said; returns what it had counted."""
+        rows, counted = decode(dumped)
+        for ts_ns, count, budget, agent, asked in rows:
+            self._add(_Posted(ts_ns, count, budget, agent, asked))
+        return frozenset(counted)
 
     def facts(self, now_ns: int) -> dict[str, int]:
         """spent_24h: budgets locked in the last day, in USDC minor units; needs_1h: needs of the last hour."""
         self._forget(now_ns)
-        return {"spent_24h": self._spent, "needs_1h": len(self._recent)}
+        return {"spent_24h": self._spent, "needs_1h": self._in_hour}
 
     def refusal(self, envelope: Envelope, limits: SpendingLimits) -> str:
         """Why a need of ours is over a limit, "" if it is not. A budget counts whole, for all of it may be spent."""
@@ -136,5 +167,5 @@ class Spending:
     def _forget(self, now_ns: int) -> None:
         while self._needs and self._needs[0].ts_ns <= now_ns - DAY_NS:
             self._count(self._needs.popleft(), -1)
-        while self._recent and self._recent[0] <= now_ns - HOUR_NS:
-            self._recent.popleft()
+        while self._recent and self._recent[0].ts_ns <= now_ns - HOUR_NS:
+            self._in_hour -= self._recent.popleft().count

@@ -51,14 +51,21 @@ class Voice:
         # What our own ingress gate said of our unsealed envelopes, until their batch is journalled.
         self._verdicts: dict[bytes, Verdict] = {}
         self._spending = Spending(me)
-        self._needs: deque[Envelope] = deque()  # ours, of the last day
+        self._needs: deque[Envelope] = deque()  # ours since the last checkpoint
 
     def remembered(self, now_ns: int) -> list[Envelope]:
-        """Of all we said, what a restart must know of: the needs of a day, for the limits on spending, and what is not
-        sealed yet. In the order in which we said it."""
+        """Of what we said since the last checkpoint, what a restart must know of: needs, for the limits on spending, and
+        what is not sealed yet. In the order in which we said it."""
         self._forget(now_ns)
         unsealed = {each.id for each in self.unsealed}
         return [each for each in self._needs if each.id not in unsealed] + self.unsealed
+
+    def settle(self) -> tuple[list[bytes], bytes]:
+        """At a checkpoint, for `restore`: what is not sealed yet, and what the needs of a day come to. Not those needs
+        themselves: a busy owner has a million a day."""
+        self._needs = deque(each for each in self.unsealed if each.kind == kinds.NEED)
+        spent = self._spending.dump(each.id for each in self._needs)
+        return [each.raw for each in self.unsealed], spent
 
     def spending(self, now_ns: int) -> dict[str, Any]:
         """As `Spending.report`."""
@@ -68,18 +75,20 @@ class Voice:
         while self._needs and self._needs[0].ts_ns <= now_ns - DAY_NS:
             self._needs.popleft()
 
-    def _note(self, envelope: Envelope) -> None:
-        self._spending.add(envelope)
+    def _note(self, envelope: Envelope, *, counted: bool = False) -> None:
+        if not counted:
+            self._spending.add(envelope)
         if envelope.kind == kinds.NEED:
             self._needs.append(envelope)
             self._forget(envelope.ts_ns)
 
-    def restore(self, said: list[Envelope], chains: Chains) -> None:
-        """Go on from what the journal has: all that we ever said, in order."""
+    def restore(self, said: list[Envelope], chains: Chains, spent: bytes | None = None) -> None:
+        """Go on from what the journal has: `settle` of the last checkpoint, and all that we said since, in order."""
         self._spending = Spending(self._me)
+        counted = self._spending.load(spent) if spent is not None else frozenset()
         self._needs.clear()
         for envelope in said:
-            self._note(envelope)
+            self._note(envelope, counted=envelope.id in counted)
         self.unsealed = [each for each in said if not self._left_behind(each, chains)]
         self._verdicts = {
             each.id: self._verdicts[each.id] for each in self.unsealed if each.id in self._verdicts

@@ -51,10 +51,12 @@ async def test_a_restart_begins_at_the_checkpoint(mesh, task, echo, wait_until):
     need = await two[1].post(task())
     await two[1].finish(need)
     await until_epoch(two, wait_until, 1)
-    before = two[1].state.epoch
+    before, spent = two[1].state.epoch, await two[1].call("spending")
+    assert spent["day"]["spent"] == "1"
+    assert not [each for each in two[1].runner.voice.remembered(0) if each.thread == need]
     await two[1].stop()
     await two[1].start(peers=[two[0].addr])
-    assert two[1].state.epoch >= before
+    assert two[1].state.epoch >= before and await two[1].call("spending") == spent
     assert need not in two[1].state.needs
     later = await two[1].post(task())
     assert (await two[1].finish(later))["state"] == "FINALIZED"

@@ -1,11 +1,17 @@
 """Limits on what a node spends: per need, day, agent and capability, refused before anything of the need is said."""
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from swarmd.node.config import load_config
-from swarmd.node.spending import DAY_NS, Spending, SpendingLimits, parse_limits
+from swarmd.node.spending import DAY_NS, HOUR_NS, Spending, SpendingLimits, parse_limits
 from swarmd.protocol.digest import state_digest
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.inputs import Commanded
+from swarmd.protocol.limits import S_NS
 
 USDC = 1_000_000
 NOW_NS = 1_800_000_000 * 10**9
@@ -96,3 +102,84 @@ def test_bad_limits_are_refused_with_the_reason(tmp_path, text):
 def test_limits_are_named_once(entries):
     with pytest.raises(LocalFault, match="bad-config"):
         parse_limits(entries)
+
+
+POSTED = st.lists(
+    st.tuples(
+        st.integers(0, 2 * 24 * 3_600),
+        st.integers(1, 9),
+        st.sampled_from(["", "ann", "bob"]),
+        st.sampled_from(["echo", "sum"]),
+    ),
+    max_size=60,
+)
+
+
+@given(posted=POSTED, later=st.integers(0, 24 * 3_600), cut=st.integers(0, 60))
+def test_what_is_counted_together_and_kept_over_a_checkpoint_counts_as_each_need_by_itself(
+    posted, later, cut
+):
+    """Beside a model that keeps every need. All of one second: what is put together has one age."""
+    me = "did:key:z6Mkowner"
+    posted = sorted(posted, key=lambda each: each[0])
+    said = [
+        Envelope(
+            kind="NEED", thread="", sender=me, lamport=1, ts_ns=NOW_NS + at_s * S_NS, epoch=0,
+            payload={"budget": budget, "agent": agent, "tasks": [{"capability": name, "max_price": budget}]},
+            refs=(), policy=b"", eval=b"", trace="", raw=b"", id=bytes([n]),
+        )
+        for n, (at_s, budget, agent, name) in enumerate(posted)
+    ]  # fmt: skip
+    spending = Spending(me)
+    for envelope in said[:cut]:
+        spending.add(envelope)
+    again = Spending(me)
+    known = [envelope.id for envelope in said[:cut][-2:]]
+    assert again.load(spending.dump(known)) == frozenset(known)
+    for envelope in said[cut:]:
+        spending.add(envelope)
+        again.add(envelope)
+    now_ns = (said[-1].ts_ns if said else NOW_NS) + later * S_NS
+    day = [each for each in said if each.ts_ns > now_ns - DAY_NS]
+    facts = {
+        "spent_24h": sum(each.payload["budget"] for each in day),
+        "needs_1h": sum(each.ts_ns > now_ns - HOUR_NS for each in day),
+    }
+    report = spending.report(now_ns, SpendingLimits())
+    assert spending.facts(now_ns) == again.facts(now_ns) == facts
+    assert again.report(now_ns, SpendingLimits()) == report
+    for agent, (spent, _) in report["agents"].items():
+        assert spent == sum(each.payload["budget"] for each in day if each.payload["agent"] == agent)
+
+
+def test_a_busy_owner_keeps_a_row_a_second(author, need):
+    spending = Spending(author.did)
+    for n in range(2_000):
+        spending.add(need(1, ts_ns=NOW_NS + n * 1_000_000))
+    assert spending.facts(NOW_NS + 2 * S_NS) == {"spent_24h": 2_000, "needs_1h": 2_000}
+    assert len(spending._needs) <= 3
+
+
+def test_a_checkpoint_keeps_the_sum_and_not_the_needs(bench, new_task):
+    """And what was said and not sealed before it counts once after a restart."""
+
+    def post():
+        args = {"title": "t", "budget": 50_000, "deadline_s": 60, "tasks": [new_task("t1")], "inline": []}
+        bench.runner.tell(lambda at_ns: Commanded("need.post", args, at_ns))
+        bench.runner.turn()
+
+    voice, now = bench.runner.voice, bench.runner.now_ns
+    post()
+    bench.runner._window.flushed(time.time_ns() + 10**12)  # the flush window has just begun
+    post()
+    unsealed = list(voice.unsealed)
+    assert len([each for each in unsealed if each.kind == "NEED"]) == 1
+    before = voice.spending(now())
+    assert before["day"][0] == 100_000
+    said, spent = voice.settle()
+    assert said == [each.raw for each in unsealed] and voice.spending(now()) == before
+    assert [each.kind for each in voice.remembered(now()) if each.kind == "NEED"] == ["NEED"]
+    voice.restore(unsealed, bench.runner.chains, spent)
+    assert voice.spending(now()) == before
+    voice.restore(unsealed, bench.runner.chains)
+    assert voice.spending(now())["day"][0] == 50_000  # what was sealed is in the sum alone
