@@ -9,13 +9,12 @@ from typing import Final
 
 from swarmd.node.journal import Journal
 from swarmd.node.private_file import write_private
+from swarmd.node.resume import RESUME_FILE
 from swarmd.node.setup import GENESIS_FILE
 from swarmd.protocol.faults import LocalFault
 
 JOURNAL_FILE: Final = "journal.db"
 SPOKEN_FILE: Final = "spoken"
-# Homes of before have no such file, but this one.
-_RESUME_FILE: Final = "resume.bin"
 _TEXT: Final = (
     b"This node has spoken on its mesh, and journal.db says what. Should that be lost: docs/backup.md.\n"
 )
@@ -64,7 +63,8 @@ def is_lost(home: Path) -> bool:
 
 
 def _has_spoken(home: Path) -> bool:
-    return (home / SPOKEN_FILE).exists() or (home / _RESUME_FILE).exists()
+    # Homes of before have no such file, but the other.
+    return (home / SPOKEN_FILE).exists() or (home / RESUME_FILE).exists()
 
 
 def note_spoken(home: Path) -> None:
