@@ -3,7 +3,7 @@
 The hour is a simulated one: clocks stand still between two envelopes and the node takes them as fast as it can. All else
 is as in a daemon: signatures are verified, everything is journalled, epochs end with a certified checkpoint that is adopted,
 ended needs leave memory, older batches leave the journal, the oldest blocks are dropped, and the collector of cycles is the
-daemon's. The mesh is a process of its own.
+daemon's. The mesh is a process of its own. At the end another process opens what is on disk, as a start does.
 """
 
 import json
@@ -14,7 +14,9 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from swarmd.node.bench.history import TASKS_PER_NEED
@@ -32,6 +34,8 @@ _END_TIMEOUT_S = 60.0
 # What a batch on record takes with its rows and indices, and the free pages that deleting leaves, at most.
 _BYTES_PER_TASK = 8_000
 MB = 1_048_576
+# Of a process that opens what is on disk: CPU with its imports, and the envelopes of the open epoch that it replays.
+REOPENED = ("reopen_s", "reopen_cpu_s", "reopen_rss_mb", "reopen_ops", "reopen_needs")
 Row = dict[str, Any]
 
 
@@ -99,7 +103,7 @@ def main(args: Namespace, out: Output) -> int:
     _show(figures | machine(), rows, out)
     if stopped:
         return 130
-    return 0 if figures["lost"] == 0 and rows[-1]["what"] == "end" else 1
+    return 0 if figures["lost"] == 0 and rows[-1]["what"] == "reopened" else 1
 
 
 def _check(args: Namespace) -> None:
@@ -142,15 +146,19 @@ def _run(args: Namespace, tasks: int, folder: str, out: Output) -> Iterator[Row]
     load.stdout.close()
     assert node.stdout is not None
     try:
+        row: Row = {}
         with meter(out, "simulated seconds", args.seconds, unit="blocks") as bar:
             for line in node.stdout:
-                row: Row = json.loads(line)
+                row = json.loads(line)
                 row |= _of_process("load", load.pid)
                 if args.rows:
                     with Path(args.rows).open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
                 bar.at(f"epoch {row['epoch']}, {row['rss_mb']:.0f} MB", int(row["simulated_s"]))
                 yield row
+        if row.get("what") == "end":
+            out.progress("opening it again")
+            yield _reopened(settings, last=row)
     finally:
         for process in (load, node):
             process.terminate()
@@ -158,6 +166,19 @@ def _run(args: Namespace, tasks: int, folder: str, out: Output) -> Iterator[Row]
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_END_TIMEOUT_S)
         node.stdout.close()
+
+
+def _reopened(settings: Row, last: Row) -> Row:
+    """The last row with what a new process said that opened the folder. Raises LocalFault if it could not."""
+    done = subprocess.run(
+        [sys.executable, "-m", _NODE, json.dumps(settings | {"reopen": True})],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        raise LocalFault("bench-stuck", "what the node left on disk could not be opened; why is above")
+    found: Row = json.loads(done.stdout)
+    return last | {"what": "reopened"} | found
 
 
 def _of_process(name: str, pid: int) -> Row:
@@ -171,6 +192,8 @@ def _of_process(name: str, pid: int) -> Row:
 def _figures(args: Namespace, rows: Sequence[Row]) -> Row:
     last = rows[-1]
     tasks = last["tasks"]
+    costs = costs_of(rows)
+    late_costs = [cost for cost in costs if cost["epoch"] > args.keep + 2] or costs
     before = [row for row in rows if row["what"] == "before"]
     # Flat is what comes after every tier is full.
     late = [row for row in before if row["epoch"] > args.keep + 2] or before[len(before) // 2 :]
@@ -181,6 +204,9 @@ def _figures(args: Namespace, rows: Sequence[Row]) -> Row:
         "wall_s": last["wall_s"],
         "cpu_s": last["cpu_s"],
         "tasks_per_cpu_s": round(tasks / last["cpu_s"]) if last["cpu_s"] else None,
+        "cpu_us_per_task": median(cost["us"] for cost in late_costs) if costs else None,
+        "cpu_us_per_task_per_million": slope(late_costs, "us", over="millions"),
+        "reopened": {name: last[name] for name in REOPENED} if last["what"] == "reopened" else None,
         "epochs": last["epoch"],
         "epoch_s": args.epoch,
         "keep_epochs": args.keep,
@@ -198,11 +224,24 @@ def _figures(args: Namespace, rows: Sequence[Row]) -> Row:
     }
 
 
-def slope(rows: Sequence[Row], name: str) -> float | None:
-    """What `name` grows by in a simulated hour, by least squares; None of fewer than three rows."""
+def costs_of(rows: Sequence[Row]) -> list[Row]:
+    """What a task cost the node in each whole epoch, its checkpoint and all that follows from one included: `us` of CPU,
+    by how many `millions` of tasks there were before."""
+    after = [row for row in rows if row["what"] == "after"]
+    found = []
+    for one, other in pairwise(after):
+        if (tasks := other["tasks"] - one["tasks"]) > 0:
+            us = round(1e6 * (other["cpu_s"] - one["cpu_s"]) / tasks)
+            found.append({"epoch": other["epoch"], "millions": one["tasks"] / 1e6, "us": us})
+    return found
+
+
+def slope(rows: Sequence[Row], name: str, over: str = "hours") -> float | None:
+    """What `name` grows by in a simulated hour, or for one more of `over`, by least squares; None of fewer than three rows."""
     if len(rows) < 3:
         return None
-    xs, ys = [row["simulated_s"] / 3_600 for row in rows], [row[name] for row in rows]
+    xs = [row["simulated_s"] / 3_600 if over == "hours" else row[over] for row in rows]
+    ys = [row[name] for row in rows]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - mean_x) ** 2 for x in xs)
     rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from swarmd.node.bench.hour import slope
+from swarmd.node.bench.hour import costs_of, slope
 
 _TIMEOUT_S = 180.0
 
@@ -40,8 +40,8 @@ def test_memory_and_journal_let_go_of_what_ended(tmp_path):
     assert code == 0, errors
     assert found["tasks"] == 600 and found["lost"] == 0 and found["epochs"] >= 7
     curve = found["curve"]
-    assert [json.loads(line) for line in rows.read_text().splitlines()] == curve
-    assert curve[-1]["what"] == "end" and curve[-1]["refused"] == curve[-1]["parked"] == 0
+    assert [json.loads(line) for line in rows.read_text().splitlines()] == curve[:-1]
+    assert curve[-2]["what"] == "end" and curve[-1]["refused"] == curve[-1]["parked"] == 0
     # 15 needs are under way at a time, 30 begin in an epoch. What had ended at its cut is gone.
     after = [row for row in curve if row["what"] == "after"]
     assert [row["epoch"] for row in after] == list(range(1, found["epochs"] + 1))
@@ -50,6 +50,11 @@ def test_memory_and_journal_let_go_of_what_ended(tmp_path):
     # The journal keeps three epochs at most, of all ten.
     before = [row for row in curve if row["what"] == "before"]
     assert before[-1]["warm_mb"] < 2 * before[2]["warm_mb"] and before[-1]["cold_mb"] > 0
+    # Another process that opens it has what the first had, from the last checkpoint on.
+    reopened = found["reopened"]
+    assert reopened["reopen_needs"] == curve[-2]["needs_in_memory"] and reopened["reopen_s"] > 0
+    assert 0 < reopened["reopen_ops"] < curve[-2]["ops"] / 4
+    assert 0 < found["cpu_us_per_task"] < 1e6 and found["cpu_us_per_task_per_million"] is not None
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]  # its folder is gone
 
 
@@ -77,3 +82,20 @@ def test_a_slope_is_by_the_hour():
     rows = [{"simulated_s": second, "mb": 100 + second / 60} for second in range(0, 600, 30)]
     assert slope(rows, "mb") == 60.0
     assert slope(rows[:2], "mb") is None and slope([rows[0]] * 3, "mb") is None
+
+
+def test_what_a_task_costs_is_by_the_epoch():
+    def after(epoch: int, tasks: int, cpu_s: float) -> dict[str, Any]:
+        return {"what": "after", "epoch": epoch, "tasks": tasks, "cpu_s": cpu_s}
+
+    rows = [
+        after(1, 1_000, 1.0),
+        {"what": "row"},
+        after(2, 3_000, 2.0),
+        after(3, 3_000, 2.5),
+        after(4, 4_000, 3.5),
+    ]
+    costs = costs_of(rows)
+    assert [(cost["epoch"], cost["us"]) for cost in costs] == [(2, 500), (4, 1_000)]
+    assert slope([*costs, {"millions": 0.005, "us": 1_500}], "us", over="millions") == 250_000.0
+    assert costs_of(rows[:2]) == []
