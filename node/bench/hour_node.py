@@ -125,7 +125,7 @@ class HourNode:
             "what": what,
             "simulated_s": round((self.now_ns - history.START_NS) / S_NS, 1),
             "wall_s": round(time.perf_counter() - self._began_s, 1),
-            "cpu_s": round(used.ru_utime + used.ru_stime, 1),
+            "cpu_s": round(used.ru_utime + used.ru_stime, 3),
             "epoch": runner.state.epoch,
             "ops": runner.counters["admitted"],
             "tasks": sum(accepted for accepted, _ in runner.state.reputation.values()),
