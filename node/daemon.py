@@ -201,7 +201,8 @@ class Daemon:
         pruner = Pruner(
             self.journal, self._records, self.blocks.journal, settings.keep_epochs, settings.cold_max_bytes
         )
-        pruner.still_needed = lambda: set(roots_of_needs(self.runner.state))
+        pruner.still_needed = lambda: roots_of_needs(self.runner.state)
+        self.runner.watchers.append(pruner.seen)
         pruner.me = self.identity.did
         self.checkpoints = Checkpoints(
             self.runner,

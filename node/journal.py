@@ -130,10 +130,11 @@ class Journal:
         SYNC(self._log)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """A transaction of its own, between turns: all of it, or LocalFault `disk-full` and nothing."""
+    def whole(self, *, sync_later: bool = False) -> Iterator[None]:
+        """A transaction of its own, between turns: all of it, or LocalFault `disk-full` and nothing. With `sync_later` a power
+        cut may undo it as long as no other commit has waited for the disk: for what is done again then."""
         try:
-            self.begin()
+            self.begin(sync_later=sync_later)
             yield
             self.commit()
         except sqlite3.Error as error:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import trio
 from swarmd.node.checkpoint.records import Records
+from swarmd.node.content.roots import roots_said
 from swarmd.node.journal import Journal
 from swarmd.protocol import kinds, limits
-from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint.snapshot import compress, decompress
 from swarmd.protocol.cids import raw_cid
+from swarmd.protocol.envelope import Envelope, reparse
 from swarmd.protocol.faults import LocalFault
 
 log = logging.getLogger("swarmd.checkpoint")
@@ -27,6 +28,8 @@ MAX_COLD_BYTES = 1 << 30
 RETRY_S = 30.0
 # Before compression; what comes out is smaller than a block may be.
 PART_BYTES = 900_000
+# Some of these bytes are in every envelope that brings content; two in nine of a need's have them.
+_OF_CONTENT = (encode(kinds.NEED), encode(kinds.COMMIT))
 
 
 class Blocks(Protocol):
@@ -71,7 +74,8 @@ class Pruner:
         self.moved = 0  # batches put into blocks since the start
         self._warm = Warm()
         self.me = ""
-        self.still_needed: Callable[[], set[bytes]] = set  # content that open needs refer to
+        self.still_needed: Callable[[], Iterable[bytes]] = tuple  # content that open needs refer to
+        self._needed: set[bytes] = set()  # that, since the pass at hand began
         self.proposed: Callable[[], Iterable[bytes]] = (
             tuple  # states of the snapshots that the next ballot is about
         )
@@ -97,8 +101,14 @@ class Pruner:
                 await trio.sleep(RETRY_S)
                 self._wake.set()
 
+    def seen(self, envelope: Envelope) -> None:
+        """Of each envelope that is taken: what a need began to refer to while its content was to be forgotten."""
+        if self.due:
+            self._needed.update(roots_said(envelope))
+
     async def prune(self, epoch: int) -> None:
-        """Everything that is due when `epoch` has begun. A bucket at a time, each in one transaction."""
+        """Everything that is due when `epoch` has begun. A bucket at a time, each in one transaction; in between others
+        have the thread for as long as that took, as one after the other would hold up everything that is said meanwhile."""
         self._forget_snapshots(epoch)
         old = self._records.at(epoch - self._keep)
         if old is None:
@@ -115,9 +125,12 @@ class Pruner:
             for chain, seq in self._journal.chains_upto(author, closed):
                 if chain not in cut:
                     buckets.setdefault(chain[2], []).append((chain, Head(seq, b"", 0, 0)))
+        # Walking all open needs once a bucket would cost more than all else. What comes later is `seen`.
+        self._needed = set(self.still_needed())
         for bucket, chains in sorted(buckets.items()):
+            began_s = trio.current_time()
             self._put_away(bucket, old.epoch, old.state, chains)
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(trio.current_time() - began_s)
         self._drop_coldest(epoch)
 
     def _forget_snapshots(self, epoch: int) -> None:
@@ -145,9 +158,9 @@ class Pruner:
                 blocks.append((raw_cid(block), block, len(bodies)))
                 size, bodies = 0, []
         gone, warm = self._content_of(rows), self._warm_now()
-        # First the blocks, then the rows: cut short in between, it is done again and comes to the same blocks.
-        self._blocks.put_many([(cid, block) for cid, block, _ in blocks])
-        with self._journal.whole():
+        # Nothing waits for this to be on disk: who loses power before it is does it again, and comes to the same blocks.
+        with self._journal.whole(sync_later=True):
+            self._blocks.put_many([(cid, block) for cid, block, _ in blocks])
             self._db.executemany(
                 "insert or replace into cold values (?, ?, ?, ?, ?, ?)",
                 [
@@ -157,18 +170,19 @@ class Pruner:
             )
             self._db.executemany("delete from batches where rowid = ?", [(row,) for row, _ in rows])
             self._records.set_floor(state)
+            for cid in gone:
+                self._blocks.delete(cid)
         self.moved += len(rows)
         size = sum(len(body) for _, body in rows)
         self._warm = Warm(warm.newest, warm.batches - len(rows), warm.bytes - size)
-        for cid in gone:
-            self._blocks.delete(cid)
 
     def _content_of(self, rows: list[tuple[int, bytes]]) -> set[bytes]:
         """Inputs and results of others' needs, kept here for work and judgement that are long over. What this node's
         own needs came to stays: that is its owner's."""
         found: dict[str, set[bytes]] = {}
         for _, body in rows:
-            for envelope in reload_batch(decode(body)).envelopes:
+            _, raws, _ = decode(body)
+            for envelope in (reparse(raw) for raw in raws if any(kind in raw for kind in _OF_CONTENT)):
                 if envelope.kind == kinds.NEED:
                     inline = {raw_cid(block) for block in envelope.payload.get("inline", ())}
                     found.setdefault(envelope.thread, set()).update(inline)
@@ -180,7 +194,7 @@ class Pruner:
             row = self._db.execute("select row from closed where need = ?", (need,)).fetchone()
             ours = row is not None and row[0] is not None and decode(row[0])["owner"] == self.me
             (kept if ours else gone).update(cids)
-        return gone - kept - self.still_needed()
+        return gone - kept - self._needed
 
     def _drop_coldest(self, epoch: int) -> None:
         rows = self._db.execute(
@@ -190,13 +204,13 @@ class Pruner:
         for old, size in rows:
             held += size
             if held > self._max_cold_bytes and old < epoch - self._keep:
-                with self._journal.whole():
+                with self._journal.whole(sync_later=True):
                     cids = self._db.execute("select cid from cold where epoch <= ?", (old,)).fetchall()
                     self._db.execute("delete from cold where epoch <= ?", (old,))
                     self._db.execute("delete from closed where epoch <= ?", (old,))
-                for (cid,) in cids:
-                    self._blocks.delete(bytes(cid))
-                log.info("cold batches of %d epochs are dropped: they took more than the bound", len(cids))
+                    for (cid,) in cids:
+                        self._blocks.delete(bytes(cid))
+                log.info("%d blocks of cold batches are dropped: they took more than the bound", len(cids))
                 return
 
     # Reading -------------------------------------------------------------------------------------------
