@@ -18,6 +18,12 @@ class RecentDigests:
         self._of: tuple[State, int] | None = None  # the state, and how many turns it had taken
         self._at_s = 0.0
         self._pair = ("", "")
+        runner.before_adoption.append(self.forget)
+
+    def forget(self) -> None:
+        """What digests are made of keeps its needs in memory: those that a checkpoint lets go of, until somebody asks again."""
+        self._digests = Digests()
+        self._of = None
 
     def pair(self, may_be_s: float = 0.0) -> tuple[str, str]:
         """(mesh digest, state digest), hex: of now, or of at most `may_be_s` ago."""

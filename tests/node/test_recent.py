@@ -1,5 +1,6 @@
 """Digests are exact unless the caller says how old they may be."""
 
+from sys import getrefcount
 from typing import Any
 
 from swarmd.node.recent import RecentDigests
@@ -31,4 +32,17 @@ def test_a_state_that_was_put_back_is_looked_at_again(bench: Any) -> None:
     recent = RecentDigests(bench.runner)
     recent.pair()
     bench.runner.speak()  # makes it anew from the journal
+    assert recent.pair() == (mesh_digest(bench.runner.state).hex(), state_digest(bench.runner.state).hex())
+
+
+def test_a_need_that_a_checkpoint_lets_go_of_is_not_kept(bench: Any, author: Any) -> None:
+    recent = RecentDigests(bench.runner)
+    bench.take(author.batch(author.need())[0])
+    need = next(iter(bench.runner.state.needs.values()))
+    held = getrefcount(need)
+    recent.pair()
+    assert getrefcount(need) > held
+    for follow in bench.runner.before_adoption:
+        follow()
+    assert getrefcount(need) == held
     assert recent.pair() == (mesh_digest(bench.runner.state).hex(), state_digest(bench.runner.state).hex())
