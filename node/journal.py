@@ -58,21 +58,21 @@ def _not_opened(path: Path, error: sqlite3.Error) -> CorruptState | LocalFault:
 class Journal:
     """Not thread-safe: one writer, the runner. Raises sqlite3.OperationalError when the disk is full."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_reads: bool = False) -> None:
+        """`only_reads`: beside the process whose journal it is. Its schema is this one's then."""
         self.path = path
+        self._log = -1
         try:
-            self.db = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+            where = f"{path.absolute().as_uri()}?mode=ro" if only_reads else path
+            self.db = sqlite3.connect(where, uri=only_reads, isolation_level=None, cached_statements=256)
         except sqlite3.DatabaseError as error:
             raise _not_opened(path, error) from error
         try:
-            migrations.refuse_newer(self.db, path)
-            self.db.execute("pragma journal_mode = wal")
-            # FULL: a commit that returned survives a power cut; one fsync pays for it. Except in `begin(sync_later=True)`.
-            self.db.execute("pragma synchronous = full")
-            self.db.execute("pragma wal_autocheckpoint = 4000")
-            migrations.migrate(self.db, path)
-            # Made by the first read, and there for as long as a connection is open.
-            self._log = os.open(f"{path}-wal", os.O_RDWR)
+            if not only_reads:
+                self._open_to_write(path)
+            self._authors: dict[str, int] = {
+                did: author for author, did in self.db.execute("select id, did from authors")
+            }
         except LocalFault:
             self.db.close()
             raise
@@ -83,9 +83,6 @@ class Journal:
             self.db.close()
             fix = _REFUSED[sqlite3.SQLITE_CANTOPEN][1]
             raise LocalFault("disk-error", f"{path}-wal: {error.strerror}", fix=fix) from error
-        self._authors: dict[str, int] = {
-            did: author for author, did in self.db.execute("select id, did from authors")
-        }
         self._names = {author: did for did, author in self._authors.items()}
         # Rows of the open transaction, written in one go before the commit or the next look-up of a batch:
         # two statements a turn, not two an envelope.
@@ -94,6 +91,16 @@ class Journal:
         self.cold: Callable[[int], Iterable[bytes]] = lambda bucket: ()
         self._new_batches: list[tuple[Any, ...]] = []
         self._sync_later = False
+
+    def _open_to_write(self, path: Path) -> None:
+        migrations.refuse_newer(self.db, path)
+        self.db.execute("pragma journal_mode = wal")
+        # FULL: a commit that returned survives a power cut; one fsync pays for it. Except in `begin(sync_later=True)`.
+        self.db.execute("pragma synchronous = full")
+        self.db.execute("pragma wal_autocheckpoint = 4000")
+        migrations.migrate(self.db, path)
+        # Made by the first read, and there for as long as a connection is open.
+        self._log = os.open(f"{path}-wal", os.O_RDWR)
 
     def close(self) -> None:
         """May be called twice."""

@@ -5,12 +5,13 @@ takes its default and one that is gone is left out. What follows from the rest (
 written but derived. It is read only from our own journal.
 """
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
 
 from swarmd.protocol import genesis as _genesis
-from swarmd.protocol.cbor import Link, decode, encode
+from swarmd.protocol.cbor import Link, decode, encode_ordered
 from swarmd.protocol.checkpoint import record
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.envelope import Envelope, parse
@@ -79,14 +80,15 @@ _DERIVED = {
 }
 _LEDGER = ("base", "base_escrows", "entries", "payments", "closings", "double_spends", "newly_funded")
 _LATER = ("gated", "certified", "credits", "base_deposited")  # a state of before has none of these
+_LEDGER_ORDER = sorted((*_LEDGER, *_LATER), key=lambda name: (len(name), name))
 
 
 def dump(state: State) -> bytes:
     """Canonical bytes of the state, for `load`."""
-    body = {field.name: _plain(getattr(state, field.name)) for field in _kept(state)}
-    ledger = {name: _plain(getattr(state.ledger, name)) for name in (*_LEDGER, *_LATER)}
+    body = {name: _plain(getattr(state, name)) for name in _kept(State)}
+    ledger = {name: _plain(getattr(state.ledger, name)) for name in _LEDGER_ORDER}
     rosters = _plain(state.terms.rosters)
-    return encode({"v": VERSION, "state": body, "ledger": ledger, "rosters": rosters})
+    return encode_ordered({"v": VERSION, "state": body, "ledger": ledger, "rosters": rosters})
 
 
 def load(genesis: _genesis.Genesis, me: str, body: bytes, *, check_everything: bool = False) -> State:
@@ -96,9 +98,9 @@ def load(genesis: _genesis.Genesis, me: str, body: bytes, *, check_everything: b
         if found["v"] != VERSION:
             raise CorruptState("bad-journal", f"a state of version {found['v']}; this swarmd reads {VERSION}")
         state = State(genesis, me, check_everything=check_everything)
-        for field in _kept(state):
-            if field.name in found["state"]:
-                setattr(state, field.name, _value(found["state"][field.name], genesis.mesh_id))
+        for name in _kept(State):
+            if name in found["state"]:
+                setattr(state, name, _value(found["state"][name], genesis.mesh_id))
         state.terms = Terms(genesis, _value(found["rosters"], genesis.mesh_id))
         _load_ledger(state.ledger, found["ledger"], genesis.mesh_id)
         for need in state.needs.values():
@@ -134,38 +136,64 @@ def _derive(need: Need) -> None:
     need.derive_all()
 
 
-def _kept(value: Any) -> list[Any]:
-    derived = _DERIVED.get(type(value).__name__, set())
-    return [field for field in fields(value) if field.name not in derived]
+def _kept(made: type) -> list[str]:
+    """Names of the fields that are written, in the order of dag-cbor: shorter ones first, then bytewise."""
+    derived = _DERIVED.get(made.__name__, set())
+    names = [field.name for field in fields(made) if field.name not in derived]
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+_SCALARS: Final = frozenset({type(None), bool, int, str, bytes, Link})
 
 
 def _plain(value: Any) -> Any:
-    """Scalars, byte strings and links as they are; all else as [tag, ...]."""
+    """Scalars, byte strings and links as they are; all else as [tag, ...], maps in the order of dag-cbor."""
     kind = type(value)
-    if value is None or kind in (bool, int, str, bytes, Link):
-        return value
-    writer = _WRITERS.get(kind)
-    if writer is not None:
-        return writer(value)
-    if is_dataclass(value) and _CLASSES.get(kind.__name__) is kind:
-        return [
-            "o",
-            kind.__name__,
-            {field.name: _plain(getattr(value, field.name)) for field in _kept(value)},
-        ]
-    raise TypeError(f"no way to write a {kind.__name__}")
+    return value if kind in _SCALARS else _WRITERS[kind](value)
 
 
-_WRITERS: dict[type, Callable[[Any], list[Any]]] = {
-    list: lambda value: ["l", [_plain(each) for each in value]],
-    tuple: lambda value: ["t", [_plain(each) for each in value]],
-    # Of no order, but written in one: as every process hashes otherwise.
-    set: lambda value: ["s", sorted((_plain(each) for each in value), key=repr)],
-    frozenset: lambda value: ["f", sorted((_plain(each) for each in value), key=repr)],
-    dict: lambda value: ["d", [[_plain(key), _plain(each)] for key, each in value.items()]],
-    Envelope: lambda value: ["e", value.raw],
-    Manifest: lambda value: ["m", value.raw, value.signature],
-}
+class _Writers(dict[type, Callable[[Any], list[Any]]]):
+    """How an object of a type is written. Of a class of the state that is made out when the first one comes."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], list[Any]]:
+        if _CLASSES.get(kind.__name__) is not kind:
+            raise TypeError(f"no way to write a {kind.__name__}")
+        self[kind] = writer = _writer_of(kind)
+        return writer
+
+
+def _writer_of(made: type) -> Callable[[Any], list[Any]]:
+    """Spelt out with few calls: a checkpoint writes some hundred values a need, and nothing else goes on meanwhile."""
+    names, scalars, writers = _kept(made), _SCALARS, _WRITERS
+    name, values_of = made.__name__, attrgetter(*names, "__class__")
+
+    def write(value: Any) -> list[Any]:
+        body = {
+            key: each if (kind := type(each)) in scalars else writers[kind](each)
+            for key, each in zip(names, values_of(value), strict=False)
+        }
+        return ["o", name, body]
+
+    return write
+
+
+def _items(value: Iterable[Any]) -> list[Any]:
+    scalars, writers = _SCALARS, _WRITERS
+    return [each if (kind := type(each)) in scalars else writers[kind](each) for each in value]
+
+
+_WRITERS: Final = _Writers(
+    {
+        list: lambda value: ["l", _items(value)],
+        tuple: lambda value: ["t", _items(value)],
+        # Of no order, but written in one: as every process hashes otherwise.
+        set: lambda value: ["s", sorted(_items(value), key=repr)],
+        frozenset: lambda value: ["f", sorted(_items(value), key=repr)],
+        dict: lambda value: ["d", [[_plain(key), _plain(each)] for key, each in value.items()]],
+        Envelope: lambda value: ["e", value.raw],
+        Manifest: lambda value: ["m", value.raw, value.signature],
+    }
+)
 
 
 def _value(plain: Any, mesh_id: bytes) -> Any:

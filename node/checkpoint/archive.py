@@ -1,7 +1,10 @@
 """Needs that a checkpoint closed: found in the journal's index, brought back from their batches for who asks."""
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
 from swarmd.node import views
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
@@ -18,8 +21,10 @@ from swarmd.protocol.inputs import Admitted
 from swarmd.protocol.ledger.accounts import Account, Ledger
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import Terms
+from swarmd.protocol.work.need import Need
 
 MAX_ROW = (1 << 63) - 1
+LINES_AT_ONCE = 64  # some milliseconds
 _STATES = {"released": "FINALIZED", "refunded": "REFUNDED", "expired": "EXPIRED"}
 
 
@@ -29,6 +34,8 @@ class Archive:
         self._records = records
         self._journal = journal
         self._db = journal.db
+        # By need, of a checkpoint that is about to close them: the need, how much had been heard of it, its line.
+        self._lines: dict[str, tuple[Need, int, bytes]] = {}
 
     def find(self, text: str) -> str | None:
         """A closed need by its id, or by a beginning of it that no other closed one has."""
@@ -70,15 +77,37 @@ class Archive:
     def _outcomes(self, state: str | None) -> list[str]:
         return [outcome for outcome, name in _STATES.items() if state is None or name == state]
 
+    @asynccontextmanager
+    async def with_lines_of(self, closed: Iterable[ClosedNeed]) -> AsyncIterator[None]:
+        """Within, `row_of` these has its lines ready, as far as nothing more is heard of them: the turn of a checkpoint is
+        long enough without."""
+        try:
+            await self._make_lines(closed)
+            yield
+        finally:
+            self._lines.clear()
+
+    async def _make_lines(self, closed: Iterable[ClosedNeed]) -> None:
+        for number, each in enumerate(closed):
+            if (need := self._runner.state.needs.get(each.id)) is not None:
+                self._lines[each.id] = (need, len(need.seen), self._line(need, each))
+            if number % LINES_AT_ONCE == LINES_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+
     def row_of(self, closed: ClosedNeed) -> bytes | None:
         """Its line of `need list`, while the need is still in memory."""
-        state = self._runner.state
-        need = state.needs.get(closed.id)
+        need = self._runner.state.needs.get(closed.id)
         if need is None:
             return None
+        known = self._lines.get(closed.id)
+        if known is not None and known[0] is need and known[1] == len(need.seen):
+            return known[2]
+        return self._line(need, closed)
+
+    def _line(self, need: Need, closed: ClosedNeed) -> bytes:
         # What was held for a challenge window is paid with this checkpoint.
         paid = sum(amount for _, amount in closed.paid.values())
-        return encode({**views.need_row(state, need), "paid": format_usdc(paid)})
+        return encode({**views.need_row(self._runner.state, need), "paid": format_usdc(paid)})
 
     def bring_back(self, name: str) -> State:
         """A state that has only this need, derived from its envelopes. LocalFault `archived` if those are gone."""

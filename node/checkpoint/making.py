@@ -1,8 +1,10 @@
-"""Makes snapshots out of the journal: cooperative, so that the daemon goes on meanwhile."""
+"""Makes snapshots out of the journal: small ones here, cooperative, so that the daemon goes on meanwhile; large ones in a
+process of their own."""
 
 import time
 
 import trio
+from swarmd.node.checkpoint.apart import MIN_BATCHES, beyond, make_apart
 from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.protocol.chains import Chain, Head
@@ -46,8 +48,13 @@ class OtherHistory(LocalFault):
 class Snapshots:
     """Remembers the last one as an object: it is what the next one is made on."""
 
-    def __init__(self, genesis: Genesis, journal: Journal, records: Records) -> None:
+    def __init__(
+        self, genesis: Genesis, journal: Journal, records: Records, apart_from: int = MIN_BATCHES
+    ) -> None:
+        """`apart_from`: of how many batches on a snapshot is made in a process of its own."""
         self._genesis = genesis
+        self._apart_from = apart_from
+        self.apart = False  # the last one was
         self._journal = journal
         self._records = records
         self._last: tuple[bytes, Snapshot] | None = None
@@ -89,9 +96,30 @@ class Snapshots:
         Overtaken when there is another last one before it is done."""
         base_state = self._records.base
         base = await self.base()
+        packed: Packed | None = None
+        self.apart = False
+        if beyond(cut, base.cut if base is not None else {}) >= self._apart_from:
+            packed = await make_apart(
+                self._journal.path, self._genesis, base_state, cut, lambda: self._records.base == base_state
+            )
+            if self._records.base != base_state:
+                raise Overtaken
+        if packed is not None:
+            self.apart = True
+            found = await trio.to_thread.run_sync(unpack, packed)
+        else:
+            found = await self._made_here(cut, base, base_state)
+            packed = await trio.to_thread.run_sync(pack, found)
+        self._records.put(packed)
+        self._last = (packed.state, found)
+        if packed.state not in self.made:
+            self._made = (base_state, [*self.made, packed.state])
+        return packed
+
+    async def _made_here(self, cut: Cut, base: Snapshot | None, base_state: bytes) -> Snapshot:
         maker = Maker(self._genesis, base, base_state)
         ends_s = time.perf_counter() + SLICE_S
-        for row in self._places(cut, base.cut if base is not None else {}):
+        for row in rows_beyond(self._journal, cut, base.cut if base is not None else {}):
             maker.feed(self._journal.batch_at(row))
             if (now_s := time.perf_counter()) > ends_s:
                 await trio.lowlevel.checkpoint()
@@ -99,25 +127,21 @@ class Snapshots:
                     raise Overtaken
                 others_s = time.perf_counter() - now_s
                 ends_s = now_s + others_s + min(MAX_SLICE_S, max(SLICE_S, SLICE_SHARE * others_s))
-        found = maker.finish(cut)
-        packed = await trio.to_thread.run_sync(pack, found)
-        self._records.put(packed)
-        self._last = (packed.state, found)
-        if packed.state not in self.made:
-            self._made = (base_state, [*self.made, packed.state])
-        return packed
+        return maker.finish(cut)
 
-    def _places(self, cut: Cut, known: Cut) -> list[int]:
-        """Rows of the batches in the cut beyond `known`, in the order in which a maker takes them."""
-        places = []
-        for chain, head in cut.items():
-            after = known[chain].seq if chain in known else -1
-            if after >= head.seq:
-                continue
-            found = list(self._journal.places(chain, after, head.seq))
-            if len(found) != head.seq - after:
-                raise Incomplete(f"{len(found)} of {head.seq - after} batches of a chain of {chain[0]}")
-            if self._journal.batch_hash((*chain, head.seq)) != head.hash:
-                raise OtherHistory(chain[0])
-            places += found
-        return [row for *_, row in sorted(places)]
+
+def rows_beyond(journal: Journal, cut: Cut, known: Cut) -> list[int]:
+    """Rows of the batches in the cut beyond `known`, in the order in which a maker takes them. Incomplete or OtherHistory if
+    the journal does not hold them."""
+    places = []
+    for chain, head in cut.items():
+        after = known[chain].seq if chain in known else -1
+        if after >= head.seq:
+            continue
+        found = list(journal.places(chain, after, head.seq))
+        if len(found) != head.seq - after:
+            raise Incomplete(f"{len(found)} of {head.seq - after} batches of a chain of {chain[0]}")
+        if journal.batch_hash((*chain, head.seq)) != head.hash:
+            raise OtherHistory(chain[0])
+        places += found
+    return [row for *_, row in sorted(places)]

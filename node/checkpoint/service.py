@@ -198,6 +198,7 @@ class Checkpoints:
             "accounts": len(found.accounts),
             "bytes": len(packed.head) + sum(map(len, packed.parts.values())),
             "took_ms": round(1000 * took_s),
+            "apart": self._snapshots.apart,
         }
 
     async def _check(self, wish: CheckSnapshot) -> None:
@@ -318,14 +319,14 @@ class Checkpoints:
             threads = {name: tuple(runner.thread(name)) for name in sorted(wanted)}
             return Adopted(found, threads, at_ns, stale)
 
-        if self._runner.state.epoch < epoch:
+        async with self.archive.with_lines_of(found.closed.values()):
+            if self._runner.state.epoch >= epoch:
+                return
             reply = self._runner.tell(make, reply=True, of_the_mesh=True)
             assert reply is not None
             await reply.wait()
-            log.info(
-                "epoch %d has begun: %d needs closed, %d open", epoch, len(found.closed), len(found.open)
-            )
-            self._pruner.wake(epoch)
+        log.info("epoch %d has begun: %d needs closed, %d open", epoch, len(found.closed), len(found.open))
+        self._pruner.wake(epoch)
 
     def _stale(self, found: Snapshot) -> tuple[Envelope, ...]:
         """Within the turn's transaction: what we hold of chains that `found` closes and know of no cut to be in. It leaves

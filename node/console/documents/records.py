@@ -23,6 +23,7 @@ from swarmd.node.console.documents.shapes import (
     record,
     report,
     row,
+    yes,
 )
 
 TIERS = record(
@@ -52,6 +53,7 @@ CHECKPOINT_STATUS = record(
             accounts=COUNT,
             bytes=COUNT,
             took_ms=NUMBER,
+            apart=yes("made in a process of its own"),
         ),
         record(),
     ),
