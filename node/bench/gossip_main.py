@@ -56,7 +56,7 @@ def main(args: Namespace, out: Output) -> int:
         return await gossip.gossip(gossip.OURS, rate=args.rate, **common)
 
     async def stock() -> dict[str, Any]:
-        return {"stock": {"rate": stock_rate, **await gossip.gossip(gossip.STOCK, rate=stock_rate, **common)}}
+        return {"stock": await stock_figures(stock_rate, **common)}
 
     async def local() -> dict[str, Any]:
         return {
@@ -96,6 +96,17 @@ def main(args: Namespace, out: Output) -> int:
     else:
         out.print(facts(list(figures.items())))
     return 0 if figures.get("delivered_ratio", 1.0) == 1.0 else 1
+
+
+async def stock_figures(rate: float, **common: Any) -> dict[str, Any]:
+    """Those of libp2p as it ships. With ten nodes and more on few cores it may not come through: `failed` says so then, and our
+    own figures stand without a ratio."""
+    try:
+        return {"rate": rate, **await gossip.gossip(gossip.STOCK, rate=rate, **common)}
+    except LocalFault as fault:
+        if fault.code != "bench-stuck":
+            raise
+        return {"rate": rate, "cpu_us_per_delivery": None, "failed": fault.message}
 
 
 def ratio(figures: dict[str, Any]) -> float | None:

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from swarmd.node.bench import gossip
+from swarmd.node.bench import gossip, gossip_main
 from swarmd.node.bench.envelopes import EnvelopeMaker, arrivals
 from swarmd.node.bench.local_socket import local_socket
 from swarmd.node.bench.percentiles import percentiles
@@ -54,3 +54,13 @@ async def test_local_clients_get_what_they_watch():
     with trio.fail_after(60):
         figures = await local_socket(clients=3, rate=300, size_bytes=500, seconds=1)
     assert figures["delivered_ratio"] == 1.0 and 200 < figures["env_per_s"] < 400
+
+
+async def test_ours_stands_without_what_stock_does_not_manage(monkeypatch):
+    async def stuck(module, **_given):
+        raise LocalFault("bench-stuck", "a process did not report")
+
+    monkeypatch.setattr(gossip, "gossip", stuck)
+    found = await gossip_main.stock_figures(40.0, nodes=10)
+    assert found == {"rate": 40.0, "cpu_us_per_delivery": None, "failed": "a process did not report"}
+    assert gossip_main.ratio({"cpu_us_per_delivery": 110.0, "stock": found}) is None
