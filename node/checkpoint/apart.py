@@ -51,7 +51,7 @@ async def make_apart(
         nursery.start_soon(look)
         try:
             done = await trio.run_process(
-                [sys.executable, "-m", _WORKER],
+                [sys.executable, "-P", "-m", _WORKER],
                 stdin=encode(task),
                 capture_stdout=True,
                 capture_stderr=True,

@@ -32,7 +32,7 @@ def run_detached(ctx: Context) -> int:
     log = Path(ctx.args.log_file).absolute() if ctx.args.log_file else ctx.home / LOG_FILE
     # The last flag wins, so that this is the same command in all else.
     more = ["--no-detach", "--json", "--home", str(ctx.home), "--log-file", str(log)]
-    command = [sys.executable, "-m", "swarmd.cli", *ctx.words, *more]
+    command = [sys.executable, "-P", "-m", "swarmd.cli", *ctx.words, *more]
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as errors:
         process = subprocess.Popen(
             command,

@@ -139,7 +139,7 @@ def _account(path: Path) -> str:
 def _own_argv() -> tuple[str, ...]:
     """The swarmd beside this Python if there is one: it needs nothing of the shell's environment."""
     beside = Path(sys.executable).with_name("swarmd")
-    return (str(beside),) if beside.exists() else (sys.executable, "-m", "swarmd.cli")
+    return (str(beside),) if beside.exists() else (sys.executable, "-P", "-m", "swarmd.cli")
 
 
 def _write(path: Path, body: bytes) -> None:

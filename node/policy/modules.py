@@ -90,6 +90,7 @@ def _compile_apart(wasm: bytes) -> bytes:
         done = subprocess.run(
             [
                 sys.executable,
+                "-P",  # the folder that we run in has no say in what is imported
                 "-m",
                 "swarmd.node.policy.compile_worker",
                 str(COMPILE_CPU_S),

@@ -44,7 +44,7 @@ class ReplicaHost:
     ) -> None:
         """`total()`: how many batches are on record."""
         self._argv = [
-            *(command or [sys.executable, "-m", "swarmd.node.state.replica_worker"]),
+            *(command or [sys.executable, "-P", "-m", "swarmd.node.state.replica_worker"]),
             *(str(home / "journal.db"), str(home / STORE_FILE), str(memory_bytes)),
         ]
         self._total = total

@@ -68,6 +68,18 @@ def test_up_logs_wait_and_down(swarmd: Swarmd, swarmd_process: Swarmd, made: Pat
     assert (done.code, done.json) == (0, {"stopped": False, "pid": None})
 
 
+def test_the_folder_that_it_is_started_in_has_no_say(made: Path, tmp_path: Path) -> None:
+    """Somebody else's folder, whose modules are named as ours."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in ("trio", "cbor2", "queue"):
+        (folder / f"{name}.py").write_text("raise SystemExit('not ours')")
+    command = [str(Path(sys.executable).with_name("swarmd")), "--home", str(made), *UP.split(), "--json"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout)["pid"] == running_pid(made)
+
+
 def test_a_detached_daemon_that_cannot_start_says_why(
     swarmd: Swarmd, swarmd_process: Swarmd, made: Path
 ) -> None:

@@ -74,6 +74,14 @@ class BasedOn(Records):
         return self.state
 
 
+async def test_the_folder_that_the_daemon_runs_in_has_no_say(node, tmp_path, monkeypatch):
+    (tmp_path / "cbor2.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    maker = snapshots(node, 1)
+    await maker.make(cut_of(node))
+    assert maker.apart
+
+
 async def test_it_goes_on_here_if_the_process_fails(node, monkeypatch, caplog):
     monkeypatch.setattr(apart, "_WORKER", "swarmd.no_such_module")
     maker = snapshots(node, 1)
