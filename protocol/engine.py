@@ -258,6 +258,10 @@ def _open(state: State, envelope: Envelope, out: list[Effect]) -> bool:
 
 def _apply(state: State, need: Need, envelope: Envelope, out: list[Effect]) -> None:
     if envelope.kind == kinds.NEED:
+        if opening.opens_nothing(envelope):
+            # Heard before the one that stands it would have left no trace; chains of two epochs come in either order.
+            out.append(Report(envelope.sender, "void-need"))
+            return
         need.record(envelope)
         need.void[envelope.id] = "a second need under one account entry"
         rivals.note(state, need, envelope)

@@ -114,6 +114,7 @@ class Ruling:
     time_ns: int = 0  # when the latest of a batch that ends a chain of a cut was said
     present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # author -> epochs, all of them
     over: Mapping[str, int] = field(default_factory=dict)  # author -> its last epoch that is closed
+    strays: Mapping[bytes, int] = field(default_factory=dict)  # as `parked`: challenges of needs closed before
 
     def closed_to(self, said: Envelope) -> bool:
         """Was it said in an epoch of its author's that is closed? Then it counts if it is in a cut, and not else."""
@@ -197,7 +198,7 @@ def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
     """The valid facts among envelopes whose causes are among them too."""
     seen = reading.seen
     others = (seen[i] for i in ids if i != reading.need.id)
-    waiting = sorted((e for e in others if not _no_trace(reading, e)), key=lambda e: (e.lamport, e.id))
+    waiting = sorted(others, key=lambda e: (e.lamport, e.id))
     have = {reading.need.id}
     facts = [reading.facts[reading.need.id]]
     moved = True
@@ -216,17 +217,6 @@ def _taken(reading: Reading, ids: Iterable[bytes], books: Books) -> list[Fact]:
         moved, waiting = len(left) < len(waiting), left
     books.record[reading.need.thread] = frozenset(have)
     return facts
-
-
-def _no_trace(reading: Reading, said: Envelope) -> bool:
-    """A NEED that opens nothing, which its author said in one chain with the one that does, and before it."""
-    need = reading.need
-    return (
-        said.kind == "NEED"
-        and (said.sender, said.epoch) == (need.sender, need.epoch)
-        and said.lamport < need.lamport
-        and reading.oracle.wrong_need(said.id) != ""
-    )
 
 
 def _deals(oracle: Oracle, ruling: Ruling, held: Iterable[bytes], books: Books) -> None:

@@ -195,6 +195,15 @@ class Rulings:
             # What waits for a need that nobody has heard of for two epochs is dropped.
             if thread in opened or since > epoch - 2:
                 parked[ref] = since
+        strays = {}
+        for ref in (*ids, *before.strays):
+            said = self._oracle.seen[ref]
+            if said.kind == "CHALLENGE" and said.thread in before.closed:
+                # Nodes remember no closed needs: it waits like one about a need that nobody has heard of, and its bond with it.
+                late.add(bond_name(said))
+                since = before.strays.get(ref, epoch)
+                if since > epoch - 2:
+                    strays[ref] = since
         home = windows.bonds_home(self._oracle, before, found, ended, late, at_ns)
         settle(self._oracle, found, before, before.returned | home)
         said_ns = max((self._oracle.seen[ref].ts_ns for ref in ids), default=0)
@@ -231,6 +240,7 @@ class Rulings:
             over=self._over(before, cut),
             present=self._present(before, cut),
             time_ns=at_ns,
+            strays=strays,
             sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
         )

@@ -26,6 +26,15 @@ def misplaced(envelope: Envelope) -> str:
     return ""
 
 
+def opens_nothing(envelope: Envelope) -> str:
+    """Why a NEED could not be the first of its thread, or "" if it could."""
+    try:
+        open_need(envelope)
+    except Void as void:
+        return str(void)
+    return ""
+
+
 def open_need(envelope: Envelope, window_s: int = 0) -> Need:
     """The record of a NEED that is not `misplaced`. Raises Void if it contradicts itself.
 

@@ -123,6 +123,25 @@ def test_the_need_that_the_checkpoint_has_stands_with_its_own_budget(told):
             assert state.ledger.escrows[one.thread].held == state.needs[one.thread].budget == budgets[0]
 
 
+def test_a_need_that_opens_nothing_leaves_no_trace_in_either_order(rooms, author_of, make_task):
+    """Its tasks cost more than its budget. Who heard it after the one that stands had it on record, who heard it before had not."""
+    mesh, room = rooms()
+    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
+    room.settle()
+    room.end_epoch()
+    mesh.nodes["ann"].alive = False
+    empty, _ = liar.need(0, ELSEWHERE, 1, epoch=0)
+    stands, _ = liar.need(0, bytes(32), 60_000, epoch=1)
+    for name, order in (("bob", (empty, stands)), ("cee", (stands, empty))):
+        for said in order:
+            mesh.feed(mesh.nodes[name], Admitted((said,), {}, mesh.now_ns))
+    bob, cee = (mesh.nodes[name].state for name in ("bob", "cee"))
+    for state in (bob, cee):
+        need = state.needs[stands.thread]
+        assert need.envelope == stands.id and empty.id not in need.seen and not need.void
+    assert mesh_digest(bob) == mesh_digest(cee)
+
+
 def test_a_bond_about_the_need_that_does_not_stand_is_not_forfeited(rooms, author_of, make_task):
     """One node has seen a challenge fail, of a result for the NEED that the checkpoint then leaves out."""
     mesh, room = rooms()
