@@ -114,7 +114,9 @@ class Ruling:
     time_ns: int = 0  # when the latest of a batch that ends a chain of a cut was said
     present: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # author -> epochs, all of them
     over: Mapping[str, int] = field(default_factory=dict)  # author -> its last epoch that is closed
-    strays: Mapping[bytes, int] = field(default_factory=dict)  # as `parked`: challenges of needs closed before
+    strays: Mapping[bytes, int] = field(
+        default_factory=dict
+    )  # as `parked`: challenges of needs closed before
 
     def closed_to(self, said: Envelope) -> bool:
         """Was it said in an epoch of its author's that is closed? Then it counts if it is in a cut, and not else."""
