@@ -16,6 +16,7 @@ from swarmd.node.bench import mesh, plot, sweep
 from swarmd.node.bench.idle import restart
 from swarmd.node.bench.machine import machine
 from swarmd.node.bench.processes import MachineLoad
+from swarmd.node.bench.slopes import least_squares
 from swarmd.node.console.output import Output, facts
 from swarmd.protocol.faults import LocalFault
 
@@ -122,14 +123,9 @@ def _wanted(args: Namespace) -> dict[str, tuple[int, ...]]:
 def slopes(rows: Sequence[Row], curve: Curve) -> dict[str, float]:
     """For each plotted figure how much more it is by `unit` more of the axis: least squares over all sizes."""
     xs = [row["size"] / curve.unit for row in rows]
-    mean_x = sum(xs) / len(xs)
-    spread = sum((x - mean_x) ** 2 for x in xs)
     found = {}
     for key in (line.key for panel in curve.panels for line in panel.lines):
-        ys = [row[key] for row in rows]
-        mean_y = sum(ys) / len(ys)
-        rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-        found[f"{key}_per_{curve.unit}"] = round(rise / spread, 6) if spread else 0.0
+        found[f"{key}_per_{curve.unit}"] = round(least_squares(xs, [row[key] for row in rows]) or 0.0, 6)
     return found
 
 

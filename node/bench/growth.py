@@ -17,6 +17,7 @@ import trio
 from swarmd.node.bench.machine import machine
 from swarmd.node.bench.mesh import Bench, echo_need
 from swarmd.node.bench.processes import MachineLoad
+from swarmd.node.bench.slopes import least_squares
 from swarmd.node.cluster import Cluster
 from swarmd.node.console.output import Output, facts
 from swarmd.node.home import socket_path
@@ -147,8 +148,6 @@ def _slopes(rows: Sequence[Row]) -> Row:
     for name in ("rss_mb", "journal_mb", "home_mb"):
         found[f"last_{name}"] = late[-1][name] if late else None
         xs, ys = [row["tasks"] / 1_000 for row in late], [row[name] for row in late]
-        mean_x, mean_y = sum(xs) / max(1, len(xs)), sum(ys) / max(1, len(ys))
-        spread = sum((x - mean_x) ** 2 for x in xs)
-        rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-        found[f"{name}_per_1000_tasks"] = round(rise / spread, 3) if spread else None
+        slope = least_squares(xs, ys)
+        found[f"{name}_per_1000_tasks"] = None if slope is None else round(slope, 3)
     return found

@@ -22,6 +22,7 @@ from typing import Any
 from swarmd.node.bench.history import TASKS_PER_NEED
 from swarmd.node.bench.machine import machine
 from swarmd.node.bench.processes import MachineLoad
+from swarmd.node.bench.slopes import least_squares
 from swarmd.node.console.output import Output, facts
 from swarmd.node.console.progress import meter
 from swarmd.node.process_usage import cpu_seconds, rss_bytes
@@ -242,10 +243,8 @@ def slope(rows: Sequence[Row], name: str, over: str = "hours") -> float | None:
         return None
     xs = [row["simulated_s"] / 3_600 if over == "hours" else row[over] for row in rows]
     ys = [row[name] for row in rows]
-    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    spread = sum((x - mean_x) ** 2 for x in xs)
-    rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    return round(rise / spread, 1) if spread else None
+    found = least_squares(xs, ys)
+    return None if found is None else round(found, 1)
 
 
 _COLUMNS = (
