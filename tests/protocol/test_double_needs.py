@@ -64,6 +64,16 @@ class Liar:
         return self.author.envelope("MONEY", payload, thread=thread, ts_ns=self.mesh.now_ns, **change)
 
 
+def begun(rooms, author_of, make_task, *names):
+    """(mesh, room, a liar who is known by what a test says of it) in the second epoch"""
+    mesh, room = rooms(*names)
+    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
+    room.settle()
+    room.end_epoch()
+    mesh.nodes["ann"].alive = False
+    return mesh, room, liar
+
+
 @pytest.fixture(scope="module")
 def told(rooms, author_of, make_task):
     """told(prevs, budgets, order) -> (mesh, room, the two NEEDs), after a checkpoint that has both."""
@@ -125,16 +135,11 @@ def test_the_need_that_the_checkpoint_has_stands_with_its_own_budget(told):
 
 def test_a_need_that_opens_nothing_leaves_no_trace_in_either_order(rooms, author_of, make_task):
     """Its tasks cost more than its budget. Who heard it after the one that stands had it on record, who heard it before had not."""
-    mesh, room = rooms()
-    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
-    room.settle()
-    room.end_epoch()
-    mesh.nodes["ann"].alive = False
+    mesh, room, liar = begun(rooms, author_of, make_task)
     empty, _ = liar.need(0, ELSEWHERE, 1, epoch=0)
     stands, _ = liar.need(0, bytes(32), 60_000, epoch=1)
-    for name, order in (("bob", (empty, stands)), ("cee", (stands, empty))):
-        for said in order:
-            mesh.feed(mesh.nodes[name], Admitted((said,), {}, mesh.now_ns))
+    tell(mesh, empty, stands, to=["bob"])
+    tell(mesh, stands, empty, to=["cee"])
     bob, cee = (mesh.nodes[name].state for name in ("bob", "cee"))
     for state in (bob, cee):
         need = state.needs[stands.thread]
@@ -144,11 +149,7 @@ def test_a_need_that_opens_nothing_leaves_no_trace_in_either_order(rooms, author
 
 def test_a_bond_about_the_need_that_does_not_stand_is_not_forfeited(rooms, author_of, make_task):
     """One node has seen a challenge fail, of a result for the NEED that the checkpoint then leaves out."""
-    mesh, room = rooms()
-    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
-    room.settle()
-    room.end_epoch()
-    mesh.nodes["ann"].alive = False
+    mesh, room, liar = begun(rooms, author_of, make_task)
     one, _ = liar.need(0, bytes(32), 30_000, epoch=0)
     two, _ = liar.need(0, bytes(32), 60_000, epoch=1)
     tell(mesh, two, one, to=["cee"])
@@ -189,11 +190,7 @@ def test_whatever_came_first_all_have_the_same_after_a_checkpoint(told, prevs, b
 def paid(rooms, author_of, make_task):
     """(mesh, room, liar, one, two, transfer): in epoch 1 `ann` says a NEED and a transfer to bob after it; `two` is another
     NEED under the same entry, which comes first in any cut. Nobody has heard of any of them."""
-    mesh, room = rooms(["ann", "bob", "cee", "dan", "eve"])
-    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
-    room.settle()
-    room.end_epoch()
-    mesh.nodes["ann"].alive = False
+    mesh, room, liar = begun(rooms, author_of, make_task, ["ann", "bob", "cee", "dan", "eve"])
     two, _ = liar.need(0, bytes(32), 60_000, epoch=0, lamport=1)
     one, after_one = liar.need(0, bytes(32), 30_000, epoch=1, lamport=50)
     transfer = liar.transfer(1, after_one, mesh.nodes["bob"].did, 400_000, epoch=1, lamport=60)
@@ -352,11 +349,7 @@ def test_in_whatever_order_they_come_nothing_final_is_undone(
     rooms, author_of, make_task, orders, votes_between
 ):
     """Four members hear the two NEEDs and the transfer after one of them in any order, and vote in between or not."""
-    mesh, room = rooms(["ann", "bob", "cee", "dan", "eve"])
-    liar = Liar(mesh, author_of("ann", mesh.genesis.mesh_id), make_task)
-    room.settle()
-    room.end_epoch()
-    mesh.nodes["ann"].alive = False
+    mesh, room, liar = begun(rooms, author_of, make_task, ["ann", "bob", "cee", "dan", "eve"])
     two, _ = liar.need(0, bytes(32), 60_000, epoch=0, lamport=1)
     one, after_one = liar.need(0, bytes(32), 30_000, epoch=1, lamport=50)
     transfer = liar.transfer(1, after_one, mesh.nodes["bob"].did, 400_000, epoch=1, lamport=60)
