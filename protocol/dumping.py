@@ -80,13 +80,12 @@ _DERIVED = {
 }
 _LEDGER = ("base", "base_escrows", "entries", "payments", "closings", "double_spends", "newly_funded")
 _LATER = ("gated", "certified", "credits", "base_deposited")  # a state of before has none of these
-_LEDGER_ORDER = sorted((*_LEDGER, *_LATER), key=lambda name: (len(name), name))
 
 
 def dump(state: State) -> bytes:
     """Canonical bytes of the state, for `load`."""
     body = {name: _plain(getattr(state, name)) for name in _kept(State)}
-    ledger = {name: _plain(getattr(state.ledger, name)) for name in _LEDGER_ORDER}
+    ledger = {name: _plain(getattr(state.ledger, name)) for name in _in_order((*_LEDGER, *_LATER))}
     rosters = _plain(state.terms.rosters)
     return encode_ordered({"v": VERSION, "state": body, "ledger": ledger, "rosters": rosters})
 
@@ -139,7 +138,10 @@ def _derive(need: Need) -> None:
 def _kept(made: type) -> list[str]:
     """Names of the fields that are written, in the order of dag-cbor: shorter ones first, then bytewise."""
     derived = _DERIVED.get(made.__name__, set())
-    names = [field.name for field in fields(made) if field.name not in derived]
+    return _in_order(field.name for field in fields(made) if field.name not in derived)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (len(name), name))
 
 
@@ -165,6 +167,7 @@ class _Writers(dict[type, Callable[[Any], list[Any]]]):
 def _writer_of(made: type) -> Callable[[Any], list[Any]]:
     """Spelt out with few calls: a checkpoint writes some hundred values a need, and nothing else goes on meanwhile."""
     names, scalars, writers = _kept(made), _SCALARS, _WRITERS
+    # Of one name alone it would not make a tuple.
     name, values_of = made.__name__, attrgetter(*names, "__class__")
 
     def write(value: Any) -> list[Any]:

@@ -97,15 +97,14 @@ class Snapshots:
         base_state = self._records.base
         base = await self.base()
         packed: Packed | None = None
-        self.apart = False
         if beyond(cut, base.cut if base is not None else {}) >= self._apart_from:
             packed = await make_apart(
                 self._journal.path, self._genesis, base_state, cut, lambda: self._records.base == base_state
             )
             if self._records.base != base_state:
                 raise Overtaken
+        self.apart = packed is not None
         if packed is not None:
-            self.apart = True
             found = await trio.to_thread.run_sync(unpack, packed)
         else:
             found = await self._made_here(cut, base, base_state)
