@@ -4,12 +4,12 @@ memory goes with it. The daemon's thread and heap are left to what is said meanw
 
 import logging
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import trio
+from swarmd.node.own_python import own_python
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint.snapshot import Cut, Packed, cut_rows
 from swarmd.protocol.faults import RemoteFault
@@ -51,7 +51,7 @@ async def make_apart(
         nursery.start_soon(look)
         try:
             done = await trio.run_process(
-                [sys.executable, "-P", "-m", _WORKER],
+                own_python(_WORKER),
                 stdin=encode(task),
                 capture_stdout=True,
                 capture_stderr=True,

@@ -16,6 +16,7 @@ from swarmd.node.console.outcome import FAILED, OK, UsageFault
 from swarmd.node.console.output import clean
 from swarmd.node.home_lock import running_pid
 from swarmd.node.log_file import LOG_FILE
+from swarmd.node.own_python import own_python
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.work.need_states import ENDS, STAGES
 
@@ -32,7 +33,7 @@ def run_detached(ctx: Context) -> int:
     log = Path(ctx.args.log_file).absolute() if ctx.args.log_file else ctx.home / LOG_FILE
     # The last flag wins, so that this is the same command in all else.
     more = ["--no-detach", "--json", "--home", str(ctx.home), "--log-file", str(log)]
-    command = [sys.executable, "-P", "-m", "swarmd.cli", *ctx.words, *more]
+    command = [*own_python("swarmd.cli"), *ctx.words, *more]
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as errors:
         process = subprocess.Popen(
             command,

@@ -11,6 +11,7 @@ from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import FAILED, OK, UsageFault
 from swarmd.node.console.output import clean, facts
 from swarmd.node.home_lock import running_pid
+from swarmd.node.own_python import own_python
 from swarmd.node.service_files import LABEL, NAME, Service, launchd_plist, systemd_unit
 from swarmd.protocol.faults import LocalFault
 
@@ -139,7 +140,7 @@ def _account(path: Path) -> str:
 def _own_argv() -> tuple[str, ...]:
     """The swarmd beside this Python if there is one: it needs nothing of the shell's environment."""
     beside = Path(sys.executable).with_name("swarmd")
-    return (str(beside),) if beside.exists() else (sys.executable, "-P", "-m", "swarmd.cli")
+    return (str(beside),) if beside.exists() else own_python("swarmd.cli")
 
 
 def _write(path: Path, body: bytes) -> None:

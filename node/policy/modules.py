@@ -4,7 +4,6 @@ import os
 import platform
 import stat
 import subprocess
-import sys
 import tempfile
 import zlib
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import wasmtime
+from swarmd.node.own_python import own_python
 from swarmd.protocol.faults import LocalFault
 
 MAX_WASM_BYTES: Final = 4 * 1_048_576
@@ -89,10 +89,7 @@ def _compile_apart(wasm: bytes) -> bytes:
     try:
         done = subprocess.run(
             [
-                sys.executable,
-                "-P",  # the folder that we run in has no say in what is imported
-                "-m",
-                "swarmd.node.policy.compile_worker",
+                *own_python("swarmd.node.policy.compile_worker"),
                 str(COMPILE_CPU_S),
                 str(COMPILE_BYTES),
             ],

@@ -3,12 +3,12 @@
 import json
 import logging
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import trio
+from swarmd.node.own_python import own_python
 from swarmd.node.state import REPLICA_DIVERGED
 
 log = logging.getLogger("swarmd.replica")
@@ -44,7 +44,7 @@ class ReplicaHost:
     ) -> None:
         """`total()`: how many batches are on record."""
         self._argv = [
-            *(command or [sys.executable, "-P", "-m", "swarmd.node.state.replica_worker"]),
+            *(command or own_python("swarmd.node.state.replica_worker")),
             *(str(home / "journal.db"), str(home / STORE_FILE), str(memory_bytes)),
         ]
         self._total = total

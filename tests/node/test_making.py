@@ -1,6 +1,7 @@
 """Snapshots of the journal, made in the daemon and in a process of their own."""
 
 import logging
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -89,7 +90,7 @@ async def test_it_goes_on_here_if_the_process_fails(node, monkeypatch, caplog):
         made = await maker.make(cut_of(node))
     assert not maker.apart and Records(node.journal).packed(made.state) == made
     assert "not made in a process of its own" in caplog.text and "no_such_module" in caplog.text
-    monkeypatch.setattr(apart.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert await maker.make(cut_of(node)) == made
 
 
