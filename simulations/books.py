@@ -55,11 +55,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A need that a checkpoint closed, with its escrow: (state, held, paid, returned)."""
+    """A need that the checkpoint that opens `epoch` closed, with its escrow: (state, held, paid, returned)."""
 
     need: Envelope
     outcome: Outcome
     escrow: tuple[str, int, dict[str, tuple[str, int]], int]
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Ruling:
     over: Mapping[str, int] = field(default_factory=dict)  # author -> its last epoch that is closed
     strays: Mapping[bytes, int] = field(
         default_factory=dict
-    )  # as `parked`: challenges of needs closed before
+    )  # as `parked`: challenges of needs that a checkpoint before the last one closed
 
     def closed_to(self, said: Envelope) -> bool:
         """Was it said in an epoch of its author's that is closed? Then it counts if it is in a cut, and not else."""

@@ -162,7 +162,7 @@ class Rulings:
         opened = {}
         for thread, outcome in found.needs.items():
             if thread in ended:
-                closed[thread] = Closed(found.opened[thread], outcome, found.escrows[thread])
+                closed[thread] = Closed(found.opened[thread], outcome, found.escrows[thread], epoch)
                 continue
             need = found.opened[thread]
             known = before.open.get(thread)
@@ -198,8 +198,10 @@ class Rulings:
         strays = {}
         for ref in (*ids, *before.strays):
             said = self._oracle.seen[ref]
-            if said.kind == "CHALLENGE" and said.thread in before.closed:
-                # Nodes remember no closed needs: it waits like one about a need that nobody has heard of, and its bond with it.
+            closed_need = before.closed.get(said.thread)
+            if said.kind == "CHALLENGE" and closed_need is not None and closed_need.epoch < before.epoch:
+                # A snapshot names the needs that its own checkpoint closed, and no others: this one waits like one about a
+                # need that nobody has heard of, and its bond with it. Of those it names, the bond goes home at once.
                 late.add(bond_name(said))
                 since = before.strays.get(ref, epoch)
                 if since > epoch - 2:
