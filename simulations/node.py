@@ -2,7 +2,7 @@
 
 A turn takes what queued up through chains and engine and writes one transaction; the commit takes the disk's
 time, and only after it frames, effects and answers go out. A crash in between leaves the transaction there or
-not; a restart replays the journal. What this file must keep in step with: node/runner.py, node/ingress.py and
+not; a restart replays the journal. What this file must keep in step with: node/runner.py, node/journaled.py, node/ingress.py and
 node/state/sync.py.
 """
 

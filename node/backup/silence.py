@@ -33,7 +33,7 @@ class Silence:
         # Its journal was lost (recover.py): of whoever is in the mesh besides those who founded it, it has not heard.
         self._knew_nothing = self._note is not None and self._note["backup_ns"] is None
         if self._note is not None:
-            runner.silent = True
+            runner.core.silent = True
             log.warning("restored: silent until %d of the others were heard", self.needed)
             self._end_if_heard()
 

@@ -72,7 +72,7 @@ class HourNode:
         self.checkpoints = Checkpoints(
             runner, journal, self.records, transport, sync, lambda did: "", self.pruner
         )
-        runner.floor = floor_of(self.records)
+        runner.core.floor = floor_of(self.records)
         self.node.on_out = self._out
         self._adopted = trio.Event()
         self._began_s = time.perf_counter()

@@ -79,7 +79,7 @@ class Keeper:
             node.runner, node.journal, self.records, transport, peer.sync, lambda did: "", pruner
         )
         peer.sync.epochs = self.checkpoints
-        node.runner.floor = lambda: self.records.floor().items()
+        node.runner.core.floor = lambda: self.records.floor().items()
 
 
 async def _prepare(node: StateNode, keeper: Keeper, frames: Iterator[bytes], ops: int) -> dict[str, Any]:

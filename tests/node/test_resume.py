@@ -340,7 +340,7 @@ def test_a_daemon_leaves_it_at_an_orderly_stop_and_begins_with_it(tmp_path, monk
     daemon = Daemon(Settings(tmp_path, lease_ttl_s=77))
     try:
         assert list(daemon.runner.inputs()) and daemon.runner.journal.last_input()
-        assert daemon.runner._begin().upto == daemon.runner.journal.last_input()[0]
+        assert daemon.runner.core._begin().upto == daemon.runner.journal.last_input()[0]
         assert state_digest(daemon.runner.state) == left
     finally:
         daemon.close()
