@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import swarmd.protocol
-from swarmd.simulations.mutants import ATTEMPTS, MUTANTS, Mutant, planted
+from swarmd.simulations.mutants import MUTANTS
+from swarmd.simulations.mutants.hunting import ATTEMPTS
+from swarmd.simulations.mutants.planting import Mutant, planted
 from swarmd.simulations.run import run
 
 CORE = Path(next(iter(swarmd.protocol.__path__)))
