@@ -11,7 +11,8 @@ from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.ledger.accounts import Escrow
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging
-from swarmd.protocol.work.need import Challenge, Need, Run
+from swarmd.protocol.work.facts import Challenge
+from swarmd.protocol.work.need import Need, Run
 from swarmd.protocol.work.plan import STATES
 
 

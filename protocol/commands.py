@@ -17,7 +17,7 @@ from swarmd.protocol.pool import acting
 from swarmd.protocol.shadow import acting as money
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging, opening
-from swarmd.protocol.work.need import task_spec
+from swarmd.protocol.work.facts import task_spec
 from swarmd.protocol.work.void import Void
 
 __all__ = ["LocalFault", "own_entry_applied", "run"]

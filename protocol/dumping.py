@@ -26,7 +26,7 @@ from swarmd.protocol.shadow.record import Shadow, Spend
 from swarmd.protocol.state import Anchor, Bond, JobRef, State
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.views import Views
-from swarmd.protocol.work import need as work
+from swarmd.protocol.work import facts as work
 from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.plan import Plan
 

@@ -15,7 +15,8 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import NOBODY, JobRef, State
 from swarmd.protocol.work import committees
 from swarmd.protocol.work import plan as states
-from swarmd.protocol.work.need import Attest, Claim, Commit, Ending, Need, Proposal, Run, TaskSpec
+from swarmd.protocol.work.facts import Attest, Claim, Commit, Ending, Proposal, TaskSpec
+from swarmd.protocol.work.need import Need, Run
 
 JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS

@@ -16,7 +16,8 @@ from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
-from swarmd.protocol.work.need import Need, Proposal, TaskSpec
+from swarmd.protocol.work.facts import Proposal, TaskSpec
+from swarmd.protocol.work.need import Need
 
 ROUND_NS = 2_500_000_000  # the first round; each next one takes twice as long, up to
 MAX_ROUND_NS = 60 * S_NS

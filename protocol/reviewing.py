@@ -11,7 +11,8 @@ from swarmd.protocol.inputs import Judged
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import JobRef, State
 from swarmd.protocol.work import challenging
-from swarmd.protocol.work.need import Challenge, Need, Review, TaskSpec
+from swarmd.protocol.work.facts import Challenge, Review, TaskSpec
+from swarmd.protocol.work.need import Need
 
 BACKUP_NS = (
     5 * S_NS

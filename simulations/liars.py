@@ -14,7 +14,8 @@ from swarmd.protocol.envelope import Envelope, account_thread, bucket_of, build,
 from swarmd.protocol.shadow.record import spend_of
 from swarmd.protocol.state import State
 from swarmd.protocol.work import committees
-from swarmd.protocol.work.need import Commit, Need
+from swarmd.protocol.work.facts import Commit
+from swarmd.protocol.work.need import Need
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.checkpoints import Kept
 from swarmd.simulations.clock import S_NS

@@ -19,7 +19,8 @@ from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import TTL_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work.committees import plan_committee
-from swarmd.protocol.work.need import Need, Proposal, Skip
+from swarmd.protocol.work.facts import Proposal, Skip
+from swarmd.protocol.work.need import Need
 
 MAX_WAITING = 50
 VERBS = (kinds.PROPOSE, kinds.ATTEST_PLAN, kinds.DECIDE)

@@ -9,7 +9,8 @@ from swarmd.protocol.checkpoint.snapshot import Cut, OpenBond
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.state import State
 from swarmd.protocol.work import challenging
-from swarmd.protocol.work.need import Challenge, Need
+from swarmd.protocol.work.facts import Challenge
+from swarmd.protocol.work.need import Need
 
 
 def time_of(cut: Cut) -> int:

@@ -16,7 +16,8 @@ from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.terms import Terms, in_bootstrap
-from swarmd.protocol.work.need import Challenge, Ending, Final, Need, Review, Ruling
+from swarmd.protocol.work.facts import Challenge, Ending, Final, Review, Ruling
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void, first, member
 
 PENDING, UPHELD, DISMISSED, MOOT = "pending", "upheld", "dismissed", "moot"

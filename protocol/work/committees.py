@@ -5,10 +5,8 @@ from typing import Any
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.terms import Terms
-from swarmd.protocol.work.need import (
-    Commit,
-    Need,
-)
+from swarmd.protocol.work.facts import Commit
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
 
 

@@ -10,13 +10,8 @@ from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.committees import plan_committee
-from swarmd.protocol.work.need import (
-    Decide,
-    Need,
-    Proposal,
-    Skip,
-    TaskSpec,
-)
+from swarmd.protocol.work.facts import Decide, Proposal, Skip, TaskSpec
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.opening import check_graph
 from swarmd.protocol.work.void import ORPHANED, Void, first, member
 

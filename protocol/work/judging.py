@@ -6,12 +6,8 @@ from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import challenging
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.committees import abstained, judges, plan_committee, quorum
-from swarmd.protocol.work.need import (
-    Attest,
-    Closing,
-    Final,
-    Need,
-)
+from swarmd.protocol.work.facts import Attest, Closing, Final
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void, first, member
 from swarmd.protocol.work.working import add_fact
 

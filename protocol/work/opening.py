@@ -6,12 +6,9 @@ from swarmd.protocol import limits
 from swarmd.protocol.envelope import Envelope, need_id
 from swarmd.protocol.limits import S_NS
 from swarmd.protocol.terms import Terms
+from swarmd.protocol.work.facts import TaskSpec, task_spec
 from swarmd.protocol.work.graph import Cycle, Graph
-from swarmd.protocol.work.need import (
-    Need,
-    TaskSpec,
-    task_spec,
-)
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void
 
 

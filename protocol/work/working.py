@@ -7,13 +7,8 @@ from swarmd.protocol.limits import S_NS
 from swarmd.protocol.terms import Terms
 from swarmd.protocol.work import plan as states
 from swarmd.protocol.work.committees import plan_committee, quorum
-from swarmd.protocol.work.need import (
-    Claim,
-    Commit,
-    Ending,
-    Need,
-    Proposal,
-)
+from swarmd.protocol.work.facts import Claim, Commit, Ending, Proposal
+from swarmd.protocol.work.need import Need
 from swarmd.protocol.work.void import Void, first, member
 
 
