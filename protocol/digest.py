@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Any
 
 from swarmd.protocol.cbor import LIST, encode, head_of
+from swarmd.protocol.checkpoint.packing import member_row, over_rows
 from swarmd.protocol.checkpoint.record import EpochBallot
-from swarmd.protocol.checkpoint.snapshot import member_row, over_rows
 from swarmd.protocol.escrow import record as escrow_record
 from swarmd.protocol.ledger.accounts import Account, Escrow
 from swarmd.protocol.state import State

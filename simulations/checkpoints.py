@@ -14,20 +14,9 @@ from swarmd.protocol.cbor import encode
 from swarmd.protocol.chains import chain_of, is_over
 from swarmd.protocol.checkpoint import adopting, ballots, closing
 from swarmd.protocol.checkpoint.making import Maker, choose_cut, in_order, why_not_cut
-from swarmd.protocol.checkpoint.snapshot import (
-    NO_SNAPSHOT,
-    Cut,
-    Packed,
-    Snapshot,
-    check_part,
-    cut_name,
-    cut_rows,
-    pack,
-    parse_cut,
-    part_names,
-    state_of,
-    unpack,
-)
+from swarmd.protocol.checkpoint.packing import cut_rows, pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapshot, state_of
+from swarmd.protocol.checkpoint.unpacking import check_part, cut_name, parse_cut, part_names, unpack
 from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot
 from swarmd.protocol.envelope import Envelope, bucket_of, epoch_thread
 from swarmd.protocol.faults import RemoteFault

@@ -8,7 +8,7 @@ from typing import Any
 from swarmd.protocol import cids
 from swarmd.protocol.batch import GENESIS_PREV, Batch, sign_flush
 from swarmd.protocol.cbor import Link, encode
-from swarmd.protocol.checkpoint.snapshot import pack
+from swarmd.protocol.checkpoint.packing import pack
 from swarmd.protocol.effects import Judge, Publish, RunAgent
 from swarmd.protocol.envelope import Envelope, account_thread, bucket_of, build, evaluated, need_id
 from swarmd.protocol.shadow.record import spend_of

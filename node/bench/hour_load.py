@@ -16,7 +16,8 @@ from swarmd.node.garbage import Garbage, give_back_large
 from swarmd.protocol.batch import Batch
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint.making import Maker, choose_cut
-from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot, pack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot
 from swarmd.protocol.limits import S_NS
 
 FRAME: Final = 0  # a flush, as gossip brings it

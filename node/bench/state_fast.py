@@ -28,7 +28,8 @@ from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chains
 from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.checkpoint.making import Maker
-from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot, pack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import Packed, Snapshot
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.envelope import bucket_of, build, epoch_thread
 

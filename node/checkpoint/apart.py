@@ -11,7 +11,8 @@ from typing import Final
 import trio
 from swarmd.node.own_python import own_python
 from swarmd.protocol.cbor import decode, encode
-from swarmd.protocol.checkpoint.snapshot import Cut, Packed, cut_rows
+from swarmd.protocol.checkpoint.packing import cut_rows
+from swarmd.protocol.checkpoint.snapshot import Cut, Packed
 from swarmd.protocol.faults import RemoteFault
 from swarmd.protocol.genesis import Genesis
 

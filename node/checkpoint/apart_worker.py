@@ -12,7 +12,9 @@ from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint.making import Maker
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed, Snapshot, pack, parse_cut, unpack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed, Snapshot
+from swarmd.protocol.checkpoint.unpacking import parse_cut, unpack
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import parse_genesis
 

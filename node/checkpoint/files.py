@@ -15,9 +15,10 @@ from swarmd.node.checkpoint.records import Kept, Records
 from swarmd.protocol import engine
 from swarmd.protocol.batch import proof_from_list, verify_proof
 from swarmd.protocol.cbor import decode, encode
-from swarmd.protocol.checkpoint import ballots
+from swarmd.protocol.checkpoint import ballots, unpacking
 from swarmd.protocol.checkpoint import snapshot as snapshots
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed, Snapshot, compress, decompress
+from swarmd.protocol.checkpoint.packing import compress, decompress
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed, Snapshot
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
@@ -97,7 +98,7 @@ def chain_rows(records: Records, epoch: int) -> list[Any]:
 def to_row(kept: Kept, head: bytes, roster_of: Callable[[bytes], bytes | None]) -> list[Any]:
     """[epoch, head, certificate, rosters that it names], as `verify_chain` takes it; head and rosters in the form that
     the caller gives them."""
-    rosters = [roster_of(name) or b"" for name in snapshots.roster_names(kept.head).values()]
+    rosters = [roster_of(name) or b"" for name in unpacking.roster_names(kept.head).values()]
     return [kept.epoch, head, [proof.to_list() for proof in kept.certificate], rosters]
 
 
@@ -123,10 +124,10 @@ def verify(frame: bytes, genesis: Genesis) -> Verified:
         raise RemoteFault("bad-checkpoint", "an empty chain")
     kept = proven.chain[-1]
     parts = _by_hash(part for part in body["parts"] if type(part) is bytes)
-    for name in snapshots.part_names(kept.head):
+    for name in unpacking.part_names(kept.head):
         if name not in parts:
             raise RemoteFault("bad-checkpoint", "a part is missing, or is not what the head names")
-    found = snapshots.unpack(Packed(kept.head, parts))
+    found = unpacking.unpack(Packed(kept.head, parts))
     _check_money(genesis, found)
     signers = {verify_proof(genesis.mesh_id, proof).sender for proof in kept.certificate[1:]}
     return Verified(kept.epoch, kept.state, found, tuple(sorted(signers)))
@@ -166,15 +167,15 @@ def verify_chain(
         root, certified = ballots.verify_certificate(
             genesis.mesh_id, epoch, rosters[epoch - 1].members, kept.certificate
         )
-        prev, said = snapshots.links(kept.head)
+        prev, said = unpacking.links(kept.head)
         if (kept.state, said) != (certified, root):
             raise RemoteFault("bad-checkpoint", f"the head of epoch {epoch} is not what was certified")
         if prev != state:
             raise RemoteFault("bad-checkpoint", f"epoch {epoch} does not follow the one before")
-        for number, name in snapshots.roster_names(kept.head).items():
+        for number, name in unpacking.roster_names(kept.head).items():
             body = bodies.get(name)
             if body is not None:
-                rosters[number] = snapshots.parse_roster(body)
+                rosters[number] = unpacking.parse_roster(body)
                 parts[name] = body
             elif number not in rosters:
                 raise RemoteFault("bad-checkpoint", f"no roster for epoch {number}")

@@ -9,7 +9,9 @@ from swarmd.node.checkpoint.records import Records
 from swarmd.node.journal import Journal
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint.making import Maker
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapshot, pack, unpack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Cut, Packed, Snapshot
+from swarmd.protocol.checkpoint.unpacking import unpack
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.genesis import Genesis
 

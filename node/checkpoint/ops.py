@@ -11,7 +11,7 @@ from swarmd.node.checkpoint.service import Checkpoints
 from swarmd.node.runner import Runner
 from swarmd.node.transport.local import LocalCall
 from swarmd.protocol.batch import verify_proof
-from swarmd.protocol.checkpoint import snapshot as snapshots
+from swarmd.protocol.checkpoint import unpacking
 from swarmd.protocol.faults import LocalFault
 from swarmd.protocol.inputs import Commanded
 
@@ -79,13 +79,13 @@ def checkpoint_ops(checkpoints: Checkpoints, runner: Runner) -> Mapping[str, Op]
 
 
 def _row(kept: Kept) -> dict[str, Any]:
-    prev, root = snapshots.links(kept.head)
+    prev, root = unpacking.links(kept.head)
     return {
         "epoch": kept.epoch,
         "state": kept.state.hex(),
         "prev": prev.hex(),
         "root": root.hex(),
-        "ops": snapshots.ops_of(kept.head),
+        "ops": unpacking.ops_of(kept.head),
         "signatures": len(kept.certificate) - 1,
     }
 

@@ -16,7 +16,7 @@ from swarmd.node.journal import Journal
 from swarmd.protocol import kinds, limits
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
-from swarmd.protocol.checkpoint.snapshot import compress, decompress
+from swarmd.protocol.checkpoint.packing import compress, decompress
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.envelope import Envelope, reparse
 from swarmd.protocol.faults import LocalFault

@@ -10,14 +10,9 @@ from swarmd.protocol.batch import EnvelopeProof, proof_from_list
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Chain, Head
 from swarmd.protocol.checkpoint import snapshot as snapshots
-from swarmd.protocol.checkpoint.snapshot import (
-    NO_SNAPSHOT,
-    ClosedNeed,
-    Packed,
-    Snapshot,
-    compress,
-    decompress,
-)
+from swarmd.protocol.checkpoint import unpacking
+from swarmd.protocol.checkpoint.packing import compress, decompress
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, ClosedNeed, Packed, Snapshot
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.faults import CorruptState, RemoteFault
 
@@ -77,7 +72,7 @@ class Records:
         if head is None or snapshots.state_of(head) != state:
             return None
         parts: dict[bytes, bytes] = {}
-        for name in snapshots.part_names(head):
+        for name in unpacking.part_names(head):
             body = self.body(name)
             if body is None or sha256(body).digest() != name:
                 return None
@@ -86,14 +81,14 @@ class Records:
 
     def cut(self, state: bytes) -> dict[Chain, Head] | None:
         head = self.body(state)
-        body = self.body(snapshots.cut_name(head)) if head is not None else None
-        return snapshots.parse_cut(body) if body is not None else None
+        body = self.body(unpacking.cut_name(head)) if head is not None else None
+        return unpacking.parse_cut(body) if body is not None else None
 
     def over(self, head: bytes) -> dict[str, int]:
         """Which chains are closed with the snapshot of this head: author -> the last epoch of such."""
-        name = snapshots.over_name(head)
+        name = unpacking.over_name(head)
         body = self.body(name) if name is not None else None
-        return snapshots.parse_over(body)[0] if body is not None else {}
+        return unpacking.parse_over(body)[0] if body is not None else {}
 
     # Checkpoints ---------------------------------------------------------------------------------------
 
@@ -146,10 +141,10 @@ class Records:
         known: dict[bytes, Roster] = {}
         found: dict[int, Roster] = {}
         for head in self._heads():
-            for epoch, name in snapshots.roster_names(head).items():
+            for epoch, name in unpacking.roster_names(head).items():
                 body = self.body(name) if name not in known else None
                 if body is not None:
-                    known[name] = snapshots.parse_roster(body)
+                    known[name] = unpacking.parse_roster(body)
                 if name in known:
                     found[epoch] = known[name]
         return found
@@ -181,15 +176,15 @@ class Records:
         for state in keep:
             head = self.body(state)
             if head is not None:
-                wanted.update(snapshots.part_names(head))
+                wanted.update(unpacking.part_names(head))
         floor = self._journal.meta(FLOOR_KEY)
         for state in [*cuts, *([floor] if floor is not None else [])]:
             if (head := self.body(state)) is not None:
-                wanted |= {state, snapshots.cut_name(head)}
-                if (over := snapshots.over_name(head)) is not None:
+                wanted |= {state, unpacking.cut_name(head)}
+                if (over := unpacking.over_name(head)) is not None:
                     wanted.add(over)
         for head in self._heads():
-            wanted.update(snapshots.roster_names(head).values())  # newcomers verify all certificates
+            wanted.update(unpacking.roster_names(head).values())  # newcomers verify all certificates
         here = [bytes(row[0]) for row in self._db.execute("select hash from parts")]
         gone = [(name,) for name in here if name not in wanted]
         self._db.executemany("delete from parts where hash = ?", gone)

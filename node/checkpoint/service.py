@@ -21,7 +21,7 @@ from swarmd.node.state.sync import Sync
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import encode
 from swarmd.protocol.chains import Chain, Head, is_over
-from swarmd.protocol.checkpoint import adopting, ballots, closing
+from swarmd.protocol.checkpoint import adopting, ballots, closing, packing, unpacking
 from swarmd.protocol.checkpoint import snapshot as snapshots
 from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed, Packed, Snapshot
@@ -242,8 +242,8 @@ class Checkpoints:
         return True, ""
 
     async def _cut_of(self, state: bytes, peer: str) -> snapshots.Cut:
-        name = snapshots.cut_name(await self._fetch_head(peer, state))
-        return snapshots.parse_cut((await self._fetch_parts(peer, [name]))[name])
+        name = unpacking.cut_name(await self._fetch_head(peer, state))
+        return unpacking.parse_cut((await self._fetch_parts(peer, [name]))[name])
 
     def _peer(self, did: str) -> str:
         peer = self._peer_of(did)
@@ -368,7 +368,7 @@ class Checkpoints:
         frame = (await self._sync.ask(peer, {"t": "parts", "names": [state]})).get("parts")
         if type(frame) is not list or len(frame) != 1 or type(frame[0]) is not bytes:
             raise PeerGone("the peer has not got that snapshot")
-        head = snapshots.decompress(frame[0], MAX_ANSWER_BYTES)
+        head = packing.decompress(frame[0], MAX_ANSWER_BYTES)
         if snapshots.state_of(head) != state:
             raise RemoteFault("bad-snapshot", "a head that does not hash to its checkpoint")
         return head
@@ -384,7 +384,7 @@ class Checkpoints:
             for name, frame in zip(left, frames, strict=False):
                 if type(frame) is not bytes:
                     raise RemoteFault("bad-snapshot", "a part is a byte string")
-                bodies[name] = snapshots.check_part(name, snapshots.decompress(frame))
+                bodies[name] = unpacking.check_part(name, packing.decompress(frame))
             left = left[len(frames) :]
         return bodies
 
@@ -402,9 +402,9 @@ class Checkpoints:
         for peer in dict.fromkeys([*first, *others]):
             try:
                 head = await self._fetch_head(peer, state)
-                names = [n for n in snapshots.part_names(head) if self.records.frame(n) is None]
+                names = [n for n in unpacking.part_names(head) if self.records.frame(n) is None]
                 parts = await self._fetch_parts(peer, names)
-                here = {n: b for n in snapshots.part_names(head) if (b := self.records.body(n)) is not None}
+                here = {n: b for n in unpacking.part_names(head) if (b := self.records.body(n)) is not None}
                 self.records.put(Packed(head, {**here, **parts}))
                 return
             except PeerGone:
@@ -440,7 +440,7 @@ class Checkpoints:
         return encode({"parts": frames})
 
     def _row(self, kept: Kept) -> list[Any]:
-        return to_row(kept, snapshots.compress(kept.head), self.records.frame)
+        return to_row(kept, packing.compress(kept.head), self.records.frame)
 
     # Catching up ---------------------------------------------------------------------------------------
 
@@ -473,7 +473,7 @@ class Checkpoints:
             state.epoch,
             self.records.base,
             rows,
-            lambda frame: snapshots.decompress(frame, MAX_ANSWER_BYTES),
+            lambda frame: packing.decompress(frame, MAX_ANSWER_BYTES),
         )
 
 

@@ -13,7 +13,7 @@ from swarmd.node.journal import Journal
 from swarmd.protocol import kinds, schema
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
 from swarmd.protocol.cbor import decode, encode, encode_ordered
-from swarmd.protocol.checkpoint.snapshot import compress, decompress
+from swarmd.protocol.checkpoint.packing import compress, decompress
 from swarmd.protocol.cids import cid_text
 from swarmd.protocol.consensus.certificates import (
     CONTRADICTION,

@@ -9,7 +9,7 @@ from swarmd.node.checkpoint.files import verify
 from swarmd.node.consensus.certificates import check
 from swarmd.node.setup import found_mesh
 from swarmd.protocol.cbor import decode, encode
-from swarmd.protocol.checkpoint.snapshot import compress, decompress
+from swarmd.protocol.checkpoint.packing import compress, decompress
 from swarmd.protocol.faults import RemoteFault
 
 MUTANTS = 10_000

@@ -13,7 +13,8 @@ from swarmd.node.voice import Voice
 from swarmd.protocol.batch import batch_to_list
 from swarmd.protocol.chains import Head, chain_of
 from swarmd.protocol.checkpoint.making import Maker, choose_cut
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT
 from swarmd.protocol.digest import mesh_digest, state_digest
 
 CHAIN_EPOCHS = 2

@@ -16,7 +16,7 @@ from swarmd.protocol import kinds
 from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode
 from swarmd.protocol.checkpoint.making import Maker, choose_cut
-from swarmd.protocol.checkpoint.snapshot import pack
+from swarmd.protocol.checkpoint.packing import pack
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.limits import CHAIN_EPOCHS

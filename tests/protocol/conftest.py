@@ -15,7 +15,8 @@ from swarmd.protocol.cbor import Link
 from swarmd.protocol.chains import Chains, is_over
 from swarmd.protocol.checkpoint import adopting, ballots
 from swarmd.protocol.checkpoint.making import Maker, in_order
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.effects import (

@@ -13,18 +13,10 @@ from swarmd.protocol.batch import prove
 from swarmd.protocol.chains import Head
 from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.checkpoint.making import choose_cut, in_order, why_not_cut
+from swarmd.protocol.checkpoint.packing import compress, decompress, pack
 from swarmd.protocol.checkpoint.record import EpochBallot, Proposed, Skipped
-from swarmd.protocol.checkpoint.snapshot import (
-    NO_SNAPSHOT,
-    Packed,
-    check_part,
-    compress,
-    decompress,
-    pack,
-    parse_cut,
-    part_names,
-    unpack,
-)
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, Packed
+from swarmd.protocol.checkpoint.unpacking import check_part, parse_cut, part_names, unpack
 from swarmd.protocol.consensus.committee import Committee
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load

@@ -12,7 +12,9 @@ from swarmd.protocol.chains import CLOSED, Chains, Head, chain_of, is_over
 from swarmd.protocol.checkpoint import adopting, closing
 from swarmd.protocol.checkpoint.closing import over_after, present_after
 from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
-from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT, pack, parse_over, part_names, unpack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import NO_SNAPSHOT
+from swarmd.protocol.checkpoint.unpacking import parse_over, part_names, unpack
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.engine import step

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarmd.protocol.bonds import FORFEITED
-from swarmd.protocol.checkpoint.snapshot import pack, unpack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.unpacking import unpack
 from swarmd.protocol.digest import mesh_digest
 from swarmd.protocol.dumping import dump, load
 from swarmd.protocol.engine import step

@@ -4,7 +4,9 @@ import random
 
 import pytest
 from swarmd.protocol import dumping
-from swarmd.protocol.checkpoint.snapshot import Packed, pack, unpack
+from swarmd.protocol.checkpoint.packing import pack
+from swarmd.protocol.checkpoint.snapshot import Packed
+from swarmd.protocol.checkpoint.unpacking import unpack
 from swarmd.protocol.cids import raw_cid
 from swarmd.protocol.digest import mesh_digest, state_digest
 from swarmd.protocol.effects import Report

@@ -12,8 +12,9 @@ from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.chains import Head
 from swarmd.protocol.checkpoint import ballots
 from swarmd.protocol.checkpoint.making import Maker
-from swarmd.protocol.checkpoint.snapshot import Packed, check_part, part_names, unpack
-from swarmd.protocol.checkpoint.snapshot import pack as packed_of
+from swarmd.protocol.checkpoint.packing import pack as packed_of
+from swarmd.protocol.checkpoint.snapshot import Packed
+from swarmd.protocol.checkpoint.unpacking import check_part, part_names, unpack
 from swarmd.protocol.consensus.committee import ranked
 from swarmd.protocol.consensus.roster import Roster
 from swarmd.protocol.didkey import did_of
