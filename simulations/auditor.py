@@ -24,7 +24,8 @@ from swarmd.simulations.checkpoints import Certified
 from swarmd.simulations.clock import MS_NS, S_NS, START_NS, Loop
 from swarmd.simulations.disk import Transaction
 from swarmd.simulations.node import SimNode
-from swarmd.simulations.oracle import Fact, Oracle, Reading, Terms
+from swarmd.simulations.oracle import Oracle, Terms
+from swarmd.simulations.reading import Fact, Reading
 from swarmd.simulations.rulings import Rulings, tree
 from swarmd.simulations.workload import right_answer
 

@@ -13,7 +13,8 @@ from swarmd.protocol.cbor import encode
 from swarmd.protocol.envelope import Envelope
 from swarmd.simulations import challenges, transfers
 from swarmd.simulations import deals as trades
-from swarmd.simulations.oracle import Fact, Oracle, Reading
+from swarmd.simulations.oracle import Oracle
+from swarmd.simulations.reading import Fact, Reading
 
 
 @dataclass(slots=True)

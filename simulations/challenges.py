@@ -15,7 +15,7 @@ from swarmd.protocol.state import State
 from swarmd.protocol.work.need import Need
 from swarmd.simulations.agents import Conduct
 from swarmd.simulations.disk import Transaction
-from swarmd.simulations.oracle import Fact, Reading, Wrong, add_verb, parents_of
+from swarmd.simulations.reading import Fact, Reading, Wrong, add_verb, parents_of
 from swarmd.simulations.workload import right_answer
 
 if TYPE_CHECKING:

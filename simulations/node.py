@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from swarmd.protocol import engine, limits
 from swarmd.protocol.batch import Batch, Sign
-from swarmd.protocol.chains import Chain, Chains, Gap, chain_of
+from swarmd.protocol.chains import Chain, Chains, chain_of
 from swarmd.protocol.digest import Digests, state_digest
 from swarmd.protocol.effects import (
     Adopt,
@@ -61,6 +61,7 @@ from swarmd.simulations.disk import Disk, DiskFull, Transaction, effect_id
 from swarmd.simulations.disk import Kept as Outgoing
 from swarmd.simulations.network import Network
 from swarmd.simulations.syncing import Syncing
+from swarmd.simulations.turns import Answer, Item, Out
 from swarmd.simulations.wire import Wire, seal
 from swarmd.simulations.workload import SimArbiter, SimChain
 
@@ -70,7 +71,6 @@ FLUSH_WINDOW_NS = 3 * MS_NS
 DISK_RETRY_NS = S_NS
 MANIFEST_EVERY_NS = 45 * S_NS
 ALLOW_DIGEST = bytes(32)
-Answer = Callable[[Any], None]
 
 
 def told(error: BaseException) -> str:
@@ -88,33 +88,6 @@ class Watch(Protocol):
     def broke(self, property_id: str, node: "SimNode", what: str) -> None: ...
 
     def restarted(self, node: "SimNode", before: bytes | None) -> None: ...
-
-
-@dataclass(slots=True)
-class Item:
-    """One thing that happened: an input to make at the node's time, batches, or a manifest, that `peer` sent."""
-
-    make: Callable[[int], Input] | None = None
-    peer: int = -1
-    batches: list[Batch] | None = None
-    manifest: Manifest | None = None
-    answer: Answer | None = None
-    draft: Callable[[State], Publish | None] | None = None  # what a liar says past its core
-    snapshot: Kept | None = None  # to keep with it
-    adopt: tuple[Kept, tuple[Certified, ...]] | None = None  # a certified snapshot, and what certifies it
-    drop: str = ""  # an effect that nobody waits for any more
-
-
-class Out:
-    """What leaves after a commit."""
-
-    __slots__ = ("answers", "effects", "frames", "gaps")
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.effects: list[Outgoing] = []
-        self.gaps: list[tuple[int, Gap]] = []
-        self.answers: list[tuple[Answer, Any]] = []
 
 
 @dataclass(frozen=True, slots=True)

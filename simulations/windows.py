@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from swarmd.simulations import challenges
 from swarmd.simulations.books import Books, Outcome, Ruling, bond_name
-from swarmd.simulations.oracle import Oracle, Reading
+from swarmd.simulations.oracle import Oracle
+from swarmd.simulations.reading import Reading
 
 S_NS = 1_000_000_000
 
