@@ -11,7 +11,6 @@ keeps its classes, for what else refers to them, and replaces both loops:
   meanwhile leaves in one system call. Writers wait while the outbox is full.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +20,7 @@ from libp2p.abc import IMuxedConn, ISecureConn
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
-from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH
-from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
@@ -45,12 +43,10 @@ from swarmd.node.transport.p2p.budget import Budget
 from swarmd.node.transport.p2p.config import P2PLimits
 from swarmd.node.transport.p2p.rates import MAX_WAIT_S, Bucket
 from swarmd.node.transport.p2p.wire import NoiseWire
+from swarmd.node.transport.p2p.yamux_stream import HEADER, Cut, MeshStream
 
-_HEADER = struct.Struct("!BBHII")
-_MAX_CHUNK_BYTES = MAX_PLAINTEXT_LENGTH - HEADER_SIZE  # a frame and its header fit one noise message
 _OUTBOX_HIGH_BYTES = 262_144
 _OUTBOX_LIMIT_BYTES = 4 << 20  # replies alone (pongs, resets) never fill this unless the peer stopped reading
-_MAX_SEND_WINDOW = 1 << 31
 _FLUSH_TIMEOUT_S = 0.25
 _CLEANUP_TIMEOUT_S = 0.5
 # So many arrivals of one read are handled on the spot; the rest waits for its streams' tasks, as other peers do
@@ -59,124 +55,6 @@ _TAPS_A_TURN = 16
 
 # Whom to tell that a peer broke a rule: peer, fault code.
 Violation = Callable[[ID, str], None]
-# Takes what came in for a stream on the spot, without waiting; says how many bytes of it. The rest is buffered.
-Tap = Callable[[bytes], int]
-
-
-class _Cut(Exception):
-    """The peer broke the protocol: close the connection. `code` is the fault charged."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class MeshStream(YamuxStream):
-    """One stream. Reads and writes take no locks: trio switches tasks at awaits only."""
-
-    conn: "MeshYamux"
-
-    def __init__(self, stream_id: int, conn: "MeshYamux", is_initiator: bool) -> None:
-        super().__init__(stream_id, conn, is_initiator)
-        self.recv_window = conn.limits.stream_window_bytes
-        # Asked only while nothing is buffered: order is kept. Set by who waits in `read`, unset when it returns.
-        self.tap: Tap | None = None
-        self._unacked = 0
-        self._window_opened = trio.Event()
-
-    def open_window(self, increment: int) -> None:
-        self.send_window += increment
-        if self.send_window > _MAX_SEND_WINDOW:
-            raise _Cut("window-overflow")
-        self.wake_writer()
-
-    def wake_writer(self) -> None:
-        self._window_opened.set()
-        self._window_opened = trio.Event()
-
-    async def write(self, data: bytes) -> None:
-        """Send all of `data`; MuxedStreamError if the stream ends or the peer grants no window for long."""
-        sent, total = 0, len(data)
-        view = memoryview(data)
-        while sent < total:
-            if self.send_closed or self.closed:
-                raise MuxedStreamError("stream is closed for sending")
-            if self.send_window <= 0:
-                with trio.move_on_after(self.conn.limits.write_stall_timeout_s):
-                    await self._window_opened.wait()
-                    continue
-                raise MuxedStreamError("the peer stopped reading")
-            count = min(self.send_window, _MAX_CHUNK_BYTES, total - sent)
-            self.send_window -= count
-            header = _HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count)
-            self.conn.push(b"".join((header, view[sent : sent + count])))
-            sent += count
-            if sent == total or self.conn.crowded:
-                await self.conn.wait_writable()
-
-    def try_write(self, data: bytes) -> bool:
-        """Queue all of `data` now if it fits window and outbox; else nothing. Never beside a `write`."""
-        conn, count = self.conn, len(data)
-        if (
-            self.send_closed
-            or self.closed
-            or count > min(self.send_window, _MAX_CHUNK_BYTES)
-            or conn.crowded
-            or conn.event_shutting_down.is_set()
-        ):
-            return False
-        self.send_window -= count
-        conn.send_now(_HEADER.pack(0, TYPE_DATA, 0, self.stream_id, count) + data)
-        return True
-
-    async def read(self, n: int | None = -1) -> bytes:
-        """What has arrived, at most `n` bytes; waits for the first. MuxedStreamEOF at the end."""
-        buffer = await self._arrived()
-        if n is None or n < 0 or n >= len(buffer):
-            data = bytes(buffer)
-            buffer.clear()
-        else:
-            data = bytes(buffer[:n])
-            del buffer[:n]
-        await self._was_read(len(data), buffer)
-        return data
-
-    async def take(self) -> bytearray:
-        """As `read`, all that has arrived, without a copy."""
-        buffer = await self._arrived()
-        left = self.conn.stream_buffers[self.stream_id] = bytearray()
-        await self._was_read(len(buffer), left)
-        return buffer
-
-    async def _arrived(self) -> bytearray:
-        while True:
-            buffer = self.conn.stream_buffers.get(self.stream_id)
-            if buffer:
-                return buffer
-            if self.reset_received:
-                raise MuxedStreamReset("stream was reset")
-            if buffer is None or self.recv_closed or self.conn.event_shutting_down.is_set():
-                raise MuxedStreamEOF("stream is closed for receiving")
-            event = self.conn.stream_events.get(self.stream_id)
-            if event is None:
-                raise MuxedStreamEOF("stream was removed")
-            if event.is_set():
-                event = self.conn.stream_events[self.stream_id] = trio.Event()
-            await event.wait()
-
-    async def _was_read(self, count: int, left: bytearray) -> None:
-        self.conn.hold(-count)
-        self.grant(count)
-        if self.closed and not left:
-            await self.conn._finalize_stream(self, fully_closed=True)
-
-    def grant(self, count: int) -> None:
-        """Give the window back in halves: an update for each read cost 17 % of the CPU."""
-        self._unacked += count
-        if self._unacked * 2 >= self.conn.limits.stream_window_bytes and not self.recv_closed:
-            self.recv_window += self._unacked
-            self.conn.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, 0, self.stream_id, self._unacked))
-            self._unacked = 0
 
 
 class MeshYamux(Yamux):
@@ -241,7 +119,7 @@ class MeshYamux(Yamux):
 
     def poke(self) -> None:
         """Ask for a sign of life, without waiting; `heard_at_s` says when there was one."""
-        self.push(_HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 0))
+        self.push(HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 0))
 
     def send_now(self, data: bytes) -> None:
         """As `push`; if nothing waits, past the writer, which saves waking it."""
@@ -305,7 +183,7 @@ class MeshYamux(Yamux):
         stream._owns_backlog_slot = True
         # The SYN carries what we grant above the default window.
         extra = self.limits.stream_window_bytes - DEFAULT_WINDOW_SIZE
-        self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_SYN, stream.stream_id, extra))
+        self.push(HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_SYN, stream.stream_id, extra))
         return stream
 
     def _add_stream(self, stream_id: int, *, is_initiator: bool) -> MeshStream:
@@ -345,10 +223,10 @@ class MeshYamux(Yamux):
                 self._taps = 0
                 frames = sum([self._take_plain(data, rest) for data in arrived])
                 if self._outbox_bytes > _OUTBOX_LIMIT_BYTES:
-                    raise _Cut("reads-nothing")
+                    raise Cut("reads-nothing")
                 if wait_s := self._frame_rate.take(frames):
                     await self._slow_down(wait_s)
-        except _Cut as cut:
+        except Cut as cut:
             self._on_violation(self.peer_id, cut.code)
         except NoiseInvalidMessage:
             self._on_violation(self.peer_id, "bad-noise")
@@ -365,7 +243,7 @@ class MeshYamux(Yamux):
         self._drops["throttled-mux-frames"] += 1
         wait_s = min(wait_s, MAX_WAIT_S)
         if not self._patience.try_take(wait_s):
-            raise _Cut("frame-flood")
+            raise Cut("frame-flood")
         with trio.move_on_after(wait_s):
             await self.event_shutting_down.wait()
 
@@ -385,9 +263,9 @@ class MeshYamux(Yamux):
         """Handle the whole frames in `buffer`; the bytes used, and how many frames they were."""
         position, end, frames = 0, len(buffer), 0
         while end - position >= HEADER_SIZE:
-            version, kind, flags, stream_id, length = _HEADER.unpack_from(buffer, position)
+            version, kind, flags, stream_id, length = HEADER.unpack_from(buffer, position)
             if version != 0 or kind > TYPE_GO_AWAY:
-                raise _Cut("bad-yamux-frame")
+                raise Cut("bad-yamux-frame")
             body_start = position + HEADER_SIZE
             if kind != TYPE_DATA:
                 self._take_control(kind, flags, stream_id, length)
@@ -395,7 +273,7 @@ class MeshYamux(Yamux):
                 frames += 1
                 continue
             if length > self.limits.stream_window_bytes:
-                raise _Cut("flow-control")
+                raise Cut("flow-control")
             if end - body_start < length:
                 break
             if flags & FLAG_SYN:
@@ -419,7 +297,7 @@ class MeshYamux(Yamux):
                 self._end(stream_id, flags)
         elif kind == TYPE_PING:
             if flags & FLAG_SYN:
-                self.push(_HEADER.pack(0, TYPE_PING, FLAG_ACK, 0, length))
+                self.push(HEADER.pack(0, TYPE_PING, FLAG_ACK, 0, length))
             else:
                 sample_s = trio.current_time() - self._ping_sent_time
                 self._rtt = sample_s if self._rtt == 0.0 else (self._rtt + sample_s) / 2
@@ -429,10 +307,10 @@ class MeshYamux(Yamux):
 
     def _accept(self, stream_id: int, window: int) -> None:
         if stream_id in self.streams or stream_id % 2 == self.next_stream_id % 2:
-            raise _Cut("bad-stream-id")
+            raise Cut("bad-stream-id")
         if self._inbound_streams >= self.limits.max_inbound_streams or not self._open_rate.try_take():
             self._drops["stream-refused"] += 1
-            self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
+            self.push(HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
             self._on_violation(self.peer_id, "stream-flood")
             return
         stream = self._add_stream(stream_id, is_initiator=False)
@@ -442,11 +320,11 @@ class MeshYamux(Yamux):
         except trio.WouldBlock:
             self._drops["stream-refused"] += 1
             self._drop(stream)
-            self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
+            self.push(HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_RST, stream_id, 0))
             return
         stream.open_window(window)
         extra = self.limits.stream_window_bytes - DEFAULT_WINDOW_SIZE
-        self.push(_HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_ACK, stream_id, extra))
+        self.push(HEADER.pack(0, TYPE_WINDOW_UPDATE, FLAG_ACK, stream_id, extra))
 
     def _take_data(self, stream_id: int, buffer: bytes | bytearray, start: int, length: int) -> None:
         """The body of a frame, `length` bytes of `buffer` at `start`."""
@@ -455,7 +333,7 @@ class MeshYamux(Yamux):
             return  # of a stream we reset: already paid for by its window
         stream.recv_window -= length
         if stream.recv_window < 0 or self.buffered_bytes + length > self.limits.max_connection_buffer_bytes:
-            raise _Cut("flow-control")
+            raise Cut("flow-control")
         buffered = self.stream_buffers[stream_id]
         if stream.tap is not None and not buffered and self._taps < _TAPS_A_TURN:
             self._taps += 1
@@ -516,7 +394,7 @@ class MeshYamux(Yamux):
     async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
         """Flush what is queued, briefly, then close the socket: also when we are being cancelled."""
         if not self.event_shutting_down.is_set():
-            self.push(_HEADER.pack(0, TYPE_GO_AWAY, 0, 0, error_code))
+            self.push(HEADER.pack(0, TYPE_GO_AWAY, 0, 0, error_code))
             with trio.move_on_after(_FLUSH_TIMEOUT_S, shield=True):
                 try:
                     await self._flush()
