@@ -9,7 +9,8 @@ from typing import Any
 import trio
 from swarmd.node.checkpoint.archive import Archive
 from swarmd.node.checkpoint.electing import LATE, Electing
-from swarmd.node.checkpoint.files import Followed, to_row, verify_chain
+from swarmd.node.checkpoint.exchange import MAX_CHECKPOINTS, Exchange
+from swarmd.node.checkpoint.files import Followed
 from swarmd.node.checkpoint.making import Absent, Incomplete, OtherHistory, Snapshots
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Kept, Records
@@ -19,9 +20,8 @@ from swarmd.node.ports import PeerGone, Transport
 from swarmd.node.runner import Runner
 from swarmd.node.state.sync import Sync
 from swarmd.protocol.batch import Batch, EnvelopeProof, prove
-from swarmd.protocol.cbor import encode
 from swarmd.protocol.chains import Chain, Head, is_over
-from swarmd.protocol.checkpoint import adopting, ballots, closing, packing, unpacking
+from swarmd.protocol.checkpoint import adopting, ballots, closing
 from swarmd.protocol.checkpoint import snapshot as snapshots
 from swarmd.protocol.checkpoint.making import choose_cut, why_not_cut
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed, Packed, Snapshot
@@ -39,9 +39,6 @@ SETTLE_S = 1.0  # a cut is this old when it is proposed, so that others have it 
 CHECK_TIMEOUT_S = 60.0
 RETRY_S = 1.0
 SEAL_S = 0.02
-MAX_PARTS = 512
-MAX_ANSWER_BYTES = 4 * 1_048_576
-MAX_CHECKPOINTS = 64
 Wish = MakeSnapshot | CheckSnapshot | Adopt
 
 
@@ -71,6 +68,7 @@ class Checkpoints:
         self._pruner = pruner
         pruner.proposed = self._proposed
         self.archive = Archive(runner, journal, records)
+        self._exchange = Exchange(records, transport, sync, peer_of)
         self._snapshots = Snapshots(runner.genesis, journal, records)
         self._electing = Electing()
         runner.watchers.append(lambda envelope: self._electing.seen(runner.state, envelope))
@@ -221,7 +219,7 @@ class Checkpoints:
         try:
             with trio.move_on_after(CHECK_TIMEOUT_S) as patience:
                 peer = self._peer(wish.holder)
-                cut = await self._cut_of(wish.state, peer)
+                cut = await self._exchange.cut_of(peer, wish.state)
                 if why := why_not_cut(cut, await self._snapshots.base(), wish.epoch):
                     return False, why
                 await self._complete(cut, peer)
@@ -240,10 +238,6 @@ class Checkpoints:
         if (packed.state, found.root) != (wish.state, wish.root):
             return False, f"the cut gives {packed.state.hex()[:16]} here, not {wish.state.hex()[:16]}"
         return True, ""
-
-    async def _cut_of(self, state: bytes, peer: str) -> snapshots.Cut:
-        name = unpacking.cut_name(await self._fetch_head(peer, state))
-        return unpacking.parse_cut((await self._fetch_parts(peer, [name]))[name])
 
     def _peer(self, did: str) -> str:
         peer = self._peer_of(did)
@@ -265,6 +259,13 @@ class Checkpoints:
         certificate = self._proofs(wish)
         await self._have(wish.state, wish.holders)
         await self._take(wish.epoch, wish.state, certificate)
+
+    async def _have(self, state: bytes, holders: Sequence[str]) -> None:
+        """See to it that the snapshot is here, whole."""
+        try:
+            await self._snapshots.load(state)
+        except Absent:
+            await self._exchange.get(state, holders)
 
     def _proofs(self, wish: Adopt) -> tuple[EnvelopeProof, ...]:
         """The certificate as envelopes with their seals. LocalFault as long as one of ours is not sealed yet."""
@@ -362,87 +363,11 @@ class Checkpoints:
                 log.warning("what epoch %d closed is put away already", kept.epoch)
         return found
 
-    # From peers ----------------------------------------------------------------------------------------
-
-    async def _fetch_head(self, peer: str, state: bytes) -> bytes:
-        frame = (await self._sync.ask(peer, {"t": "parts", "names": [state]})).get("parts")
-        if type(frame) is not list or len(frame) != 1 or type(frame[0]) is not bytes:
-            raise PeerGone("the peer has not got that snapshot")
-        head = packing.decompress(frame[0], MAX_ANSWER_BYTES)
-        if snapshots.state_of(head) != state:
-            raise RemoteFault("bad-snapshot", "a head that does not hash to its checkpoint")
-        return head
-
-    async def _fetch_parts(self, peer: str, names: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Checked bodies of all `names`."""
-        bodies: dict[bytes, bytes] = {}
-        left = list(names)
-        while left:
-            frames = (await self._sync.ask(peer, {"t": "parts", "names": left[:MAX_PARTS]})).get("parts")
-            if type(frames) is not list or not frames:
-                raise PeerGone("the peer has not got all parts of that snapshot")
-            for name, frame in zip(left, frames, strict=False):
-                if type(frame) is not bytes:
-                    raise RemoteFault("bad-snapshot", "a part is a byte string")
-                bodies[name] = unpacking.check_part(name, packing.decompress(frame))
-            left = left[len(frames) :]
-        return bodies
-
-    async def _have(self, state: bytes, holders: Sequence[str]) -> None:
-        """See to it that the snapshot is here, whole."""
-        try:
-            await self._snapshots.load(state)
-        except Absent:
-            await self._fetch_snapshot(state, holders)
-
-    async def _fetch_snapshot(self, state: bytes, holders: Sequence[str]) -> None:
-        """From the first that has it: those who voted for it, then anybody. PeerGone if nobody."""
-        first = [peer for did in holders if (peer := self._peer_of(did))]
-        others = [each.peer_id for each in self._transport.peers()]
-        for peer in dict.fromkeys([*first, *others]):
-            try:
-                head = await self._fetch_head(peer, state)
-                names = [n for n in unpacking.part_names(head) if self.records.frame(n) is None]
-                parts = await self._fetch_parts(peer, names)
-                here = {n: b for n in unpacking.part_names(head) if (b := self.records.body(n)) is not None}
-                self.records.put(Packed(head, {**here, **parts}))
-                return
-            except PeerGone:
-                continue
-            except RemoteFault as fault:
-                self._transport.report(peer, fault.code)
-        raise PeerGone(f"nobody here gives the snapshot {state.hex()[:16]}")
+    # With peers ---------------------------------------------------------------------------------------
 
     def serve(self, peer: str, message: dict[str, Any]) -> bytes:
-        """The answer to `parts` {"names"} or `checkpoints` {"from"}. RemoteFault for what is not well-formed."""
-        if message.get("t") == "checkpoints":
-            first = message.get("from")
-            if type(first) is not int or not 0 <= first < 1 << 62:
-                raise RemoteFault("bad-sync", "from: an epoch")
-            latest = self.records.latest()
-            return encode(
-                {
-                    "latest": latest.epoch if latest is not None else 0,
-                    "checkpoints": [self._row(kept) for kept in self.records.since(first, MAX_CHECKPOINTS)],
-                }
-            )
-        names = message.get("names")
-        if type(names) is not list or not 1 <= len(names) <= MAX_PARTS:
-            raise RemoteFault("bad-sync", f"names: 1 to {MAX_PARTS} hashes")
-        frames: list[bytes] = []
-        room = MAX_ANSWER_BYTES
-        for name in names:
-            frame = self.records.frame(name) if type(name) is bytes and len(name) == 32 else None
-            if frame is None or (room - len(frame) < 0 and frames):
-                break
-            room -= len(frame)
-            frames.append(frame)
-        return encode({"parts": frames})
-
-    def _row(self, kept: Kept) -> list[Any]:
-        return to_row(kept, packing.compress(kept.head), self.records.frame)
-
-    # Catching up ---------------------------------------------------------------------------------------
+        """The answer to `parts` or `checkpoints`. RemoteFault for what is not well-formed."""
+        return self._exchange.serve(message)
 
     async def catch_up(self, peer: str) -> bool:
         """If `peer` knows of later checkpoints: verify the chain of certificates from ours on and begin at the last.
@@ -452,29 +377,16 @@ class Checkpoints:
         async with self._catching:
             moved = False
             while True:
-                passed = await self._verified(peer)
+                state = self._runner.state
+                passed = await self._exchange.verified(
+                    peer, self._runner.genesis, state.terms.rosters, state.epoch
+                )
                 if not passed.chain:
                     return moved
                 kept = passed.chain[-1]
                 await self._have(kept.state, [])
                 await self._take(kept.epoch, kept.state, kept.certificate, passed)
                 moved = True
-
-    async def _verified(self, peer: str) -> Followed:
-        """The peer's next checkpoints (64 at a time), which follow from what we know."""
-        state = self._runner.state
-        answer = await self._sync.ask(peer, {"t": "checkpoints", "from": state.epoch + 1})
-        rows = answer.get("checkpoints", [])
-        if type(rows) is not list or len(rows) > MAX_CHECKPOINTS:
-            raise RemoteFault("bad-checkpoint", "checkpoints must be a list")
-        return verify_chain(
-            self._runner.genesis,
-            state.terms.rosters,
-            state.epoch,
-            self.records.base,
-            rows,
-            lambda frame: packing.decompress(frame, MAX_ANSWER_BYTES),
-        )
 
 
 def floor_of(records: Records) -> Callable[[], Iterable[tuple[Chain, Head]]]:
