@@ -21,6 +21,7 @@ from swarmd.protocol.work.need import Need, Run
 JUDGE_BACKUP_NS = 5 * S_NS
 RELEASE_STAGGER_NS = S_NS
 EXPIRE_STAGGER_NS = 5 * S_NS
+_NO_MONEY = "the owner's money: its balance does not cover the budget"
 
 
 def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect]) -> None:
@@ -34,8 +35,12 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
         return
     escrow = state.ledger.escrows.get(need.id)
     if escrow is None or escrow.state == "waiting":
-        need.waiting_for = "the owner's money: its balance does not cover the budget"
+        need.waiting_for = _NO_MONEY
         return
+    if need.waiting_for == _NO_MONEY:
+        need.waiting_for = (
+            ""  # a checkpoint brought it; who does not sit in its committee has nothing else to say
+        )
     if _expire(state, need, out):
         return
     if need.decided is None:

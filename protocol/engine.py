@@ -141,7 +141,7 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
                 continue
             if thread in state.denied:
                 continue
-            if thread in state.closed or _fenced(state, envelope):
+            if thread in state.closed or adopting.is_fenced(state, envelope):
                 state.fenced += 1
                 continue
             if envelope.kind != kinds.NEED:
@@ -165,13 +165,6 @@ def _take(state: State, first: Envelope, out: list[Effect]) -> None:
             continue
         _apply(state, need, envelope, out)
         todo.extend(_unpark(state, thread, envelope.id))
-
-
-def _fenced(state: State, envelope: Envelope) -> bool:
-    """Is it a NEED that a checkpoint closed long ago?"""
-    return envelope.kind == kinds.NEED and adopting.is_closed(
-        state, envelope.sender, envelope.payload["fund"]["seq"]
-    )
 
 
 def _take_ballot(state: State, envelope: Envelope, out: list[Effect]) -> list[Envelope]:

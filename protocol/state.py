@@ -47,7 +47,8 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class Bond:
-    """What a CHALLENGE in `thread` locks: an escrow of its own, under the challenger's account entry."""
+    """What a CHALLENGE in `thread` locks: an escrow of its own, under the challenger's account entry. Or what the NEED of
+    `thread` would have locked, which a checkpoint let go of before its account came to it (adr/0047)."""
 
     thread: str
     entry: Entry

@@ -92,6 +92,7 @@ class Auditor:
             genesis.verifier_stake,
             genesis.chain_epochs,
             genesis.challenge_reward_permille,
+            genesis.epoch_s,
         )
         self.oracle = Oracle(terms)
         self.rulings = Rulings(self.oracle)
@@ -351,7 +352,8 @@ class Auditor:
             for name, escrow in state.ledger.escrows.items()
             if escrow.state != "waiting"
         }
-        over = {*ruling.closed, *ruling.returned, *ruling.bonds, *ruling.purses, *ruling.sent.done}
+        closed = ruling.closed.keys() - ruling.unpaid
+        over = {*closed, *ruling.returned, *ruling.bonds, *ruling.purses, *ruling.sent.done}
         open_escrows = {name: escrow for name, escrow in books.escrows.items() if name not in over}
         self._same("P9", node, "escrows", escrows, open_escrows)
         trades = {

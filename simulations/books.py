@@ -41,7 +41,7 @@ class Purse:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """An open need as a checkpoint found it: its NEED, all that was on record, whose committees were drawn for it, the
-    first epoch that found it undecided (-1: none), and what stands whatever comes."""
+    first epoch that found it undecided (-1: none), and what stands whatever comes. `paid`: its money is locked."""
 
     need: bytes
     held: frozenset[bytes]
@@ -52,6 +52,7 @@ class Standing:
     found: Mapping[bytes, int] = field(
         default_factory=dict
     )  # result or pending challenge -> when first in a cut
+    paid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,9 @@ class Ruling:
     strays: Mapping[bytes, int] = field(
         default_factory=dict
     )  # as `parked`: challenges of needs that a checkpoint before the last one closed
+    # Locks that accounts have gone on past, unpaid, and needs whose lock waits on though nobody waits for them any more.
+    lapsed: frozenset[str] = frozenset()
+    unpaid: frozenset[str] = frozenset()
 
     def closed_to(self, said: Envelope) -> bool:
         """Was it said in an epoch of its author's that is closed? Then it counts if it is in a cut, and not else."""
@@ -157,6 +161,22 @@ class Books:
     sent: transfers.Money = field(default_factory=transfers.Money)
     purses: dict[str, Purse] = field(default_factory=dict)
     escrows: dict[str, tuple[str, int, dict[str, tuple[str, int]], int]] = field(default_factory=dict)
+    lapsed: set[str] = field(default_factory=set)
+    heads: dict[str, tuple[int, bytes]] = field(
+        default_factory=dict
+    )  # owner -> what its account goes on after
+
+    def following(self, owner: str) -> Lock | None:
+        """What an account has come to and cannot pay for."""
+        here = self.heads.get(owner, (0, bytes(32)))
+        fitting = [
+            lock
+            for lock in self.locks.values()
+            if (lock.owner, lock.seq, lock.prev) == (owner, *here) and lock.name not in self.lapsed
+        ]
+        sure = [lock for lock in fitting if lock.hash() in self.sent.certified]
+        free = sure or [lock for lock in fitting if lock.name not in self.sent.transfers]
+        return min(free, key=Lock.hash, default=None)
 
 
 def books(
@@ -170,7 +190,7 @@ def books(
 
     `ruled`: need -> the plan that an arbiter chose. `first`: need -> which of several NEEDs it heard first.
     """
-    found = Books()
+    found = Books(lapsed=set(ruling.lapsed))
     held = list(held)
     by_thread: dict[str, set[bytes]] = {name: set(standing.held) for name, standing in ruling.open.items()}
     for ref in held:
@@ -352,17 +372,19 @@ def settle(oracle: Oracle, books: Books, ruling: Ruling, home: Collection[str]) 
             free = sure or [w for w in fitting if w.name not in books.sent.transfers]
             lock = min(free, key=Lock.hash, default=None)
             purse = purses.setdefault(owner, Purse())
-            if lock is None or purse.available < lock.amount:
+            if lock is None or (purse.available < lock.amount and lock.name not in books.lapsed):
                 continue
             chains[owner] = (lock.seq + 1, lock.hash())
             del waiting[lock.name]
             moved = True
-            _escrow(books, lock, _end_of(books, ruling, lock, home))
+            if lock.name not in books.lapsed:
+                _escrow(books, lock, _end_of(books, ruling, lock, home))
+    books.heads = chains
     books.applied = {owner: seq for owner, (seq, _) in chains.items()}
 
 
 def _end_of(books: Books, ruling: Ruling, lock: Lock, home: Collection[str]) -> Outcome:
-    if lock.name in ruling.closed:
+    if lock.name in ruling.closed and lock.name not in ruling.unpaid:
         return ruling.closed[lock.name].outcome
     if lock.name in books.sent.transfers:
         sent = books.sent.transfers[lock.name]

@@ -283,9 +283,10 @@ def _spend(state: State, thread: str, seq: int, budget: int) -> Publish:
 
 
 def _overspend(state: State, need: Need, random: Random, heard: bytes) -> Publish:
-    """More than it has."""
+    """More than it has; now and then after an entry that nobody says."""
     budget = state.ledger.account(state.me).available + random.choice((1, 1_000_000_000))
-    return _spend(state, need_id(state.me, state.own_seq), state.own_seq, budget)
+    seq = state.own_seq + (heard[-1] % 4 == 0)
+    return _spend(state, need_id(state.me, seq), seq, budget)
 
 
 def _spend_twice(state: State, need: Need, random: Random, heard: bytes) -> Publish:

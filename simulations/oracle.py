@@ -34,6 +34,7 @@ class Terms:
     stake: int = 0  # what a verifier locks to join the pool
     chain_epochs: int = 0  # of how many epochs in which it spoke an author's chains stay open; 0: of all
     reward_permille: int = 0  # of the price, for who has a result reversed
+    epoch_s: int = 0  # how long an epoch lasts at least
 
 
 class Oracle:

@@ -169,10 +169,10 @@ class Rulings:
             draws, undecided = before.draws(need), known.undecided if known is not None else -1
             if outcome.decision:
                 undecided = -1
-            elif undecided >= 0:
-                draws = (*draws, epoch)  # for the second time in a row, or more
-            else:
+            elif undecided < 0:
                 undecided = epoch
+            elif known is not None and known.paid:
+                draws = (*draws, epoch)  # for the second time in a row, or more
             opened[thread] = Standing(
                 need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
             )
@@ -214,14 +214,28 @@ class Rulings:
         traded["purses"] |= stakes
         home = home | unclaimed
         settle(self._oracle, found, before, before.returned | home)
+        over = windows.overdue(self._oracle, before, found, at_ns)
+        windows.lapse(self._oracle, before, found, before.returned | home, over)
+        unpaid = before.unpaid
+        for thread in over - found.escrows.keys():
+            outcome = replace(found.needs[thread], state="EXPIRED", paid={}, closing="expired")
+            closed[thread] = Closed(found.opened[thread], outcome, ("expired", 0, {}, 0), epoch)
+            del opened[thread]
+            if thread not in found.lapsed:
+                unpaid |= {thread}
+        parked = {ref: since for ref, since in parked.items() if self._oracle.seen[ref].thread not in closed}
         locks = {
             name: lock
             for name, lock in found.locks.items()
-            if name in found.escrows or lock.seq >= found.applied.get(lock.owner, 0)
+            if name in found.escrows or name in found.lapsed or lock.seq >= found.applied.get(lock.owner, 0)
         }
         returned = frozenset(name for name in before.returned | home if name in found.escrows)
         opened = {
-            thread: replace(standing, found=windows.found(self._oracle, before, found, thread, at_ns))
+            thread: replace(
+                standing,
+                found=windows.found(self._oracle, before, found, thread, at_ns),
+                paid=thread in found.escrows,
+            )
             for thread, standing in opened.items()
         }
         return Ruling(
@@ -243,6 +257,8 @@ class Rulings:
             present=self._present(before, cut),
             time_ns=at_ns,
             strays=strays,
+            lapsed=frozenset(found.lapsed),
+            unpaid=unpaid,
             sent=found.sent.kept(self._oracle, epoch, frozenset(found.escrows)),
             **traded,
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from swarmd.simulations import challenges
-from swarmd.simulations.books import Books, Outcome, Ruling, bond_name
+from swarmd.simulations.books import Books, Outcome, Ruling, bond_name, settle
 from swarmd.simulations.oracle import Oracle
 from swarmd.simulations.reading import Reading
 
@@ -81,7 +81,30 @@ def bonds_home(
         if not _lapsed(_since(before, thread), challenge, at_ns, window_ns)
     }
     settled = judged | set(late) | books.bonds.keys() | before.bonds.keys()
-    return frozenset(name for name in books.locks if name.startswith("bond-") and name not in settled)
+    idle = (name for name in books.locks if name.startswith("bond-") or name in before.unpaid)
+    return frozenset(name for name in idle if name not in settled)
+
+
+def overdue(oracle: Oracle, before: Ruling, books: Books, at_ns: int) -> set[str]:
+    """The needs of the checkpoint before that nobody has paid for, and nobody waits for any more."""
+    terms = oracle.terms
+    after_ns = (terms.expiry_grace_s + 2 * terms.epoch_s) * S_NS
+    return {
+        thread
+        for thread in before.open.keys() & books.opened.keys() - books.escrows.keys()
+        if at_ns >= books.opened[thread].payload["deadline_ns"] + after_ns
+    }
+
+
+def lapse(oracle: Oracle, before: Ruling, books: Books, home: Collection[str], over: Collection[str]) -> None:
+    """Accounts go on past what they cannot pay for and nobody waits for: the needs that are `over`, and bonds on their way
+    home. One account after the other, for what comes behind may be paid then, and pay somebody else's."""
+    bonds = {name for name in home if name.startswith("bond-") or name in before.unpaid}
+    idle = {*over, *bonds, *(name for name, end in books.bonds.items() if end.closing == "returned")}
+    for owner in sorted({books.locks[name].owner for name in idle if name in books.locks}):
+        while (lock := books.following(owner)) is not None and lock.name in idle:
+            books.lapsed.add(lock.name)
+            settle(oracle, books, before, home)
 
 
 def bonds_settled(before: Ruling, books: Books) -> dict[str, Outcome]:

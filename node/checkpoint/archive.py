@@ -14,6 +14,7 @@ from swarmd.protocol.amounts import format_usdc
 from swarmd.protocol.batch import reload_batch
 from swarmd.protocol.cbor import decode, encode
 from swarmd.protocol.checkpoint import settling
+from swarmd.protocol.checkpoint.making import EXPIRED
 from swarmd.protocol.checkpoint.snapshot import ClosedNeed
 from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.faults import LocalFault
@@ -21,10 +22,12 @@ from swarmd.protocol.inputs import Admitted
 from swarmd.protocol.ledger.accounts import Account, Ledger
 from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.terms import Terms
+from swarmd.protocol.work.facts import Closing
 from swarmd.protocol.work.need import Need
 
 MAX_ROW = (1 << 63) - 1
 LINES_AT_ONCE = 64  # some milliseconds
+LAPSED = "nobody paid for it: its owner's account did not cover the budget"
 _STATES = {"released": "FINALIZED", "refunded": "REFUNDED", "expired": "EXPIRED"}
 
 
@@ -107,11 +110,14 @@ class Archive:
     def _line(self, need: Need, closed: ClosedNeed) -> bytes:
         # What was held for a challenge window is paid with this checkpoint.
         paid = sum(amount for _, amount in closed.paid.values())
-        return encode({**views.need_row(self._runner.state, need), "paid": format_usdc(paid)})
+        row = {**views.need_row(self._runner.state, need), "paid": format_usdc(paid)}
+        if closed.outcome == EXPIRED and need.ended() is None:
+            row |= {"state": _STATES[EXPIRED], "waiting_for": ""}
+        return encode(row)
 
     def bring_back(self, name: str) -> State:
         """A state that has only this need, derived from its envelopes. LocalFault `archived` if those are gone."""
-        row = self._db.execute("select epoch, draws from closed where need = ?", (name,)).fetchone()
+        row = self._db.execute("select outcome, draws from closed where need = ?", (name,)).fetchone()
         envelopes = self._runner.thread(name)
         first = next((each for each in envelopes if each.kind == "NEED"), None)
         if row is None or first is None:
@@ -120,7 +126,16 @@ class Archive:
                 f"{name} was closed by a checkpoint, and its envelopes are not here any more",
                 fix="raise keep_epochs on nodes that should keep more, or ask another node",
             )
-        return self._derived(envelopes, first, tuple(decode(row[1])))
+        state = self._derived(envelopes, first, tuple(decode(row[1])))
+        if row[0] == EXPIRED and state.needs[name].ended() is None:
+            self._let_go(state, state.needs[name])
+        return state
+
+    def _let_go(self, state: State, need: Need) -> None:
+        """As a checkpoint did, where nobody said so: it was never paid for (adr/0047)."""
+        need.closed = Closing(b"", EXPIRED, "", LAPSED, need.lamport, need.deadline_ns, "")
+        escrow = state.ledger.escrows[need.id]
+        escrow.state, escrow.held = EXPIRED, 0
 
     def retrieve(self, name: str) -> dict[str, Any]:
         """What there is of a closed need and in which tier: derived again from its envelopes."""

@@ -64,7 +64,7 @@ def of_result(terms: Terms, journal: Journal, need: Need, task: str | None) -> d
         task = next(iter(need.runs))
     if task in finals:
         return _document(terms, journal, _certificate(journal, need, RESULT, finals[task].id))
-    if task is None and need.closed is not None:
+    if task is None and need.closed is not None and need.closed.id:
         return _document(terms, journal, _certificate(journal, need, RESULT, need.closed.id))
     accepted = ", ".join(sorted(finals)) or "none"
     raise LocalFault("no-result", f"{need.id}: no accepted result of {task or 'the whole'}", fix=f"there are: {accepted}")  # fmt: skip

@@ -99,7 +99,7 @@ def adopt(
     done.todo += [parse(raw) for raw in snapshot.parked]
     for each in stale:
         if each.kind == kinds.NEED and each.sender == state.me and each.thread not in state.needs:
-            if not is_closed(state, state.me, each.payload["fund"]["seq"]):
+            if not is_fenced(state, each):
                 state.refused[each.thread] = closing.WHY  # its owner is told
     # What is left of what the stale ones were about: it locks and waits as if it came now.
     left = [each for name in again for each in threads.get(name, ())]
@@ -145,18 +145,30 @@ def is_closed(state: State, owner: str, fund_seq: int) -> bool:
     return base is not None and fund_seq < base.next_seq
 
 
+def is_fenced(state: State, envelope: Envelope) -> bool:
+    """Is it a NEED that a checkpoint closed long ago, or let go of while its entry waits on?"""
+    if envelope.kind != kinds.NEED:
+        return False
+    return envelope.thread in state.bonds or is_closed(
+        state, envelope.sender, envelope.payload["fund"]["seq"]
+    )
+
+
 def _let_go(state: State, snapshot: Snapshot) -> None:
     """Forget the needs that are no longer open, and what waits for them."""
     applied = {did: account.next_seq for did, account in snapshot.accounts.items()}
     gone = {
         name
         for name, need in state.needs.items()
-        if name not in snapshot.open and need.fund_seq < applied.get(need.owner, 0)
+        if name not in snapshot.open
+        and (name in snapshot.bonds or need.fund_seq < applied.get(need.owner, 0))
     }
     for name in sorted(gone):
         del state.needs[name]
         state.views.forget(name)
         state.waiting.pop(name, None)
+        state.ledger.payments.pop(name, None)
+        state.ledger.closings.pop(name, None)
     state.closed = {name: epoch for name, epoch in state.closed.items() if epoch >= snapshot.epoch - 1}
     state.closed |= dict.fromkeys(sorted(gone | snapshot.closed.keys()), snapshot.epoch)
     state.jobs = {job: ref for job, ref in state.jobs.items() if ref.need in state.needs}

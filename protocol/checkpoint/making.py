@@ -25,6 +25,7 @@ from swarmd.protocol.state import NOBODY, State
 from swarmd.protocol.work.committees import plan_committee
 from swarmd.protocol.work.need import Need
 
+EXPIRED = "expired"
 KEPT_ROSTERS = 16  # of epochs that are over: a need that was posted in one may be on its way still
 
 
@@ -87,6 +88,7 @@ class Maker:
         self._raws: dict[str, dict[bytes, bytes]] = {}
         self._ids: list[bytes] = []
         self._parked = dict(base.parked) if base is not None else {}
+        self._open_before = dict(base.open) if base is not None else {}
         if base is not None:
             for need in base.open.values():
                 self._raws[need.id] = {dag_cbor_cid(raw): raw for raw in need.envelopes}
@@ -121,8 +123,12 @@ class Maker:
         folded = folding.fold(state, at_ns, idle, wrong)
         escrows = escrow_settling.settle(state, folded.pool.cut_ns)
         self._settle()
+        lapsed = settling.lapse(state, self._open_before, at_ns)
+        self._settle()
         for name, need in sorted(state.needs.items()):
-            if name in ends:
+            if name in lapsed:
+                closed[name] = ClosedNeed(name, need.owner, EXPIRED, {}, 0, need.draws)
+            elif name in ends:
                 escrow = state.ledger.escrows[name]
                 paid, marks = dict(escrow.paid), settling.marks_of(need)
                 closed[name] = ClosedNeed(
@@ -215,11 +221,18 @@ class Maker:
         found: set[str] = set()
         for name, need in self._state.needs.items():
             planned = any(proposal.draw == need.draw for proposal in need.proposals.values())
-            if need.decided is None and need.closed is None and need.undecided >= 0 and planned:
+            # Nobody is asked to vote on what is not paid for.
+            asked = planned and self._was_paid_for(name)
+            if need.decided is None and need.closed is None and need.undecided >= 0 and asked:
                 drawn = plan_committee(self._state.terms, need, need.draw)
                 heard = {parse(raw).sender for raw in self._raws[name].values()}
                 found |= set(drawn.members) - heard
         return found
+
+    def _was_paid_for(self, need: str) -> bool:
+        """Did the checkpoint before find it so?"""
+        before = self._open_before.get(need)
+        return before is not None and before.escrow is not None
 
     def _open(self, need: Need, epoch: int, at_ns: int) -> OpenNeed:
         undecided, draws = need.undecided, need.draws
@@ -227,8 +240,8 @@ class Maker:
             undecided = -1
         elif undecided < 0:
             undecided = epoch
-        else:
-            draws = (*draws, epoch)  # the second checkpoint that finds it so
+        elif self._was_paid_for(need.id):
+            draws = (*draws, epoch)  # the second checkpoint that finds it so, and it could have been decided
         escrow = self._state.ledger.escrows.get(need.id)
         raws = self._raws[need.id]
         seen = sorted(need.seen, key=lambda ref: (ref != need.envelope, need.seen[ref][0], ref))

@@ -4,13 +4,17 @@ A window begins with the first checkpoint that finds a result and ends with the 
 of the cut, which a quorum has signed, so nobody shortens a window by a clock that is behind.
 """
 
+from collections.abc import Iterable
+
 from swarmd.protocol import bonds, kinds
 from swarmd.protocol.checkpoint.snapshot import Cut, OpenBond
 from swarmd.protocol.limits import S_NS
-from swarmd.protocol.state import State
+from swarmd.protocol.state import Bond, State
 from swarmd.protocol.work import challenging
 from swarmd.protocol.work.facts import Challenge
 from swarmd.protocol.work.need import Need
+
+LAPSE_EPOCHS = 2  # money that came before the deadline is in a cut by then
 
 
 def time_of(cut: Cut) -> int:
@@ -42,6 +46,43 @@ def settle(state: State, at_ns: int) -> set[str]:
     return ends
 
 
+def is_paid_for(state: State, need: str) -> bool:
+    """Has its owner's account come to its entry, and had the money?"""
+    escrow = state.ledger.escrows.get(need)
+    return escrow is not None and escrow.state != "waiting"
+
+
+def lapse(state: State, known: Iterable[str], at_ns: int) -> set[str]:
+    """The needs that nobody has paid for and nobody will do any more (adr/0047); returns them, and comes after `settle`.
+
+    Of the needs `known` to the checkpoint before, those whose deadline is two epochs behind the cut's time `at_ns`. Where an
+    account lacks the money for what it has come to, and that is for one of these or for a bond that would be returned, it
+    goes on past that; what comes behind may be funded then, and is news in the ledger. An entry that it has not come to waits
+    on, as a bond does that will be returned.
+    """
+    ledger, genesis = state.ledger, state.genesis
+    after_ns = (genesis.expiry_grace_s + LAPSE_EPOCHS * genesis.epoch_s) * S_NS
+    overdue = {
+        name
+        for name in known
+        if (need := state.needs.get(name)) is not None
+        and not is_paid_for(state, name)
+        and at_ns >= need.deadline_ns + after_ns
+    }
+    idle = {name for name in state.bonds if ledger.closings.get(name) == bonds.RETURNED}
+    over = overdue | idle
+    owners = {state.needs[name].owner for name in overdue} | {state.bonds[name].entry.owner for name in idle}
+    for owner in sorted(owners):
+        while (entry := ledger.following(owner)) is not None and entry.need in over:
+            ledger.lapse(entry)
+    for name in overdue:
+        need = state.needs[name]
+        if need.fund_seq >= ledger.account(need.owner).next_seq:
+            known_as = ledger.entries[(need.owner, need.fund_seq)].values()
+            state.bonds[name] = Bond(name, next(entry for entry in known_as if entry.need == name))
+    return {name for name in overdue if not is_paid_for(state, name)}
+
+
 def close(state: State, need: Need) -> None:
     """Pay what an ended need owes; once more has no effect."""
     if need.ended() is not None and need.id in state.ledger.escrows:
@@ -61,7 +102,7 @@ def bonds_of(state: State) -> dict[str, OpenBond]:
     return {
         name: bonds.row(bond, states[name] == "funded")
         for name, bond in state.bonds.items()
-        if states.get(name) in ("funded", "waiting")
+        if states.get(name) in ("funded", "waiting") and bond.entry.hash not in state.ledger.lapsed
     }
 
 

@@ -114,6 +114,7 @@ class Ledger:
             set()
         )  # hashes of entries that wait for a certificate, and of those that have it
         self.certified: set[bytes] = set()
+        self.lapsed: set[bytes] = set()  # of entries that the account goes on past: they lock nothing
         self.credits: dict[bytes, tuple[str, int]] = {}  # deposits since the base: key -> (account, amount)
         self.base_deposited = 0  # what deposits had added to the supply before it
         self.accounts: dict[str, Account] = {}
@@ -160,6 +161,15 @@ class Ledger:
             self.rebuild()  # another of its number was applied: that one loses
         else:
             self._advance(owner)
+
+    def following(self, owner: str) -> Entry | None:
+        """What `owner`'s account goes on with as soon as it can pay for it."""
+        return self._next_entry(owner, self.account(owner))
+
+    def lapse(self, entry: Entry) -> None:
+        """Nobody waits for its money any more: the account goes on past it."""
+        self.lapsed.add(entry.hash)
+        self._advance(entry.owner)
 
     def credit(self, key: bytes, did: str, amount: int) -> None:
         """A deposit, known by `key`: it counts once, whatever is said about it again."""
@@ -220,6 +230,7 @@ class Ledger:
         }
         left = {entry for known in self.entries.values() for entry in known}
         self.gated &= left
+        self.lapsed &= left
         self.payments = {need: paid for need, paid in self.payments.items() if need in keep}
         self.closings = {need: closing for need, closing in self.closings.items() if need in keep}
         self.rebuild()
@@ -259,6 +270,10 @@ class Ledger:
             did = todo.pop()
             account = self.account(did)
             while (entry := self._next_entry(did, account)) is not None:
+                if entry.hash in self.lapsed:
+                    account.next_seq += 1
+                    account.head = entry.hash
+                    continue
                 if entry.amount > account.available:
                     break
                 account.available -= entry.amount

@@ -30,13 +30,14 @@ MUTANTS: dict[str, Mutant] = {
     "closed-need-stays": Mutant(
         "a node keeps needs that a checkpoint closed",
         "checkpoint.adopting",
-        "        if name not in snapshot.open and need.fund_seq < applied.get(need.owner, 0)",
+        "        if name not in snapshot.open\n"
+        "        and (name in snapshot.bonds or need.fund_seq < applied.get(need.owner, 0))",
         "        if False",
     ),
     "redraw-skipped": Mutant(
         "a need that two checkpoints found undecided keeps its old committee",
         "checkpoint.making",
-        "            draws = (*draws, epoch)  # the second checkpoint that finds it so",
+        "            draws = (*draws, epoch)  # the second checkpoint that finds it so, and it could have been decided",
         "            pass",
     ),
     "redraw-at-once": Mutant(
@@ -140,5 +141,35 @@ MUTANTS: dict[str, Mutant] = {
         "checkpoint.making",
         "for chain, head in base.cut.items() if not is_over(base.over, chain)}",
         "for chain, head in base.cut.items()}",
+    ),
+    "unpaid-needs-draw-committees": Mutant(
+        "each checkpoint that finds a need unpaid draws it another committee, and keeps that roster",
+        "checkpoint.making",
+        "        elif self._was_paid_for(need.id):\n",
+        "        else:\n",
+    ),
+    "unpaid-needs-owe-votes": Mutant(
+        "who does not vote on what nobody has paid for is jailed for it",
+        "checkpoint.making",
+        "asked = planned and self._was_paid_for(name)",
+        "asked = planned",
+    ),
+    "lapsed-entries-lock": Mutant(
+        "an account waits for good for the money of a need that was let go of",
+        "checkpoint.settling",
+        "            ledger.lapse(entry)\n",
+        "            break\n",
+    ),
+    "unpaid-needs-lapse-at-once": Mutant(
+        "an unpaid need is let go of at its deadline, though its money may be on its way",
+        "checkpoint.settling",
+        "genesis.expiry_grace_s + LAPSE_EPOCHS * genesis.epoch_s",
+        "genesis.expiry_grace_s",
+    ),
+    "let-go-and-opened-again": Mutant(
+        "the NEED of a need that was let go of before its account came to its entry opens it again",
+        "checkpoint.adopting",
+        "envelope.thread in state.bonds or is_closed",
+        "is_closed",
     ),
 }

@@ -84,7 +84,7 @@ MUTANTS: dict[str, Mutant] = {
     "fence-skipped": Mutant(
         "what is said late about a closed need is kept for it as if it were open",
         "engine",
-        "            if thread in state.closed or _fenced(state, envelope):",
+        "            if thread in state.closed or adopting.is_fenced(state, envelope):",
         "            if False:",
     ),
     "ahead-at-once": Mutant(

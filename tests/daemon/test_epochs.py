@@ -1,10 +1,13 @@
 """Epochs on real daemons: they end, needs are let go, newcomers begin at a checkpoint, kill -9 at any step loses nothing."""
 
+import pytest
 import trio
 from swarmd.node.checkpoint import service
 from swarmd.node.checkpoint.making import Snapshots
+from swarmd.protocol import funds
 from swarmd.protocol.cbor import decode
 from swarmd.protocol.digest import mesh_digest
+from swarmd.protocol.faults import LocalFault
 
 GENESIS = {"epoch_s": 2}
 
@@ -199,3 +202,33 @@ async def test_chains_of_old_epochs_are_closed_and_those_of_who_is_away_are_not(
     )
     await wait_until(lambda: len({mesh_digest(node.state) for node in three}) == 1, "equal digests")
     three.check_money()
+
+
+async def test_who_asked_for_more_than_it_has_can_ask_again(mesh, task, echo, monkeypatch):
+    """The need waits for money until its deadline is two epochs past. Then it has expired, and what was asked after it is done.
+    A node of ours says no such need; nothing keeps others from it."""
+    two = await mesh(2, genesis={"epoch_s": 1, "expiry_grace_s": 1})
+    await two[0].attach(echo("a"))
+    await two.until_met()
+    assert (await two[1].finish(await two[1].post(task())))["state"] == "FINALIZED"
+    before = await two[1].call("balance")
+    with pytest.raises(LocalFault, match="insufficient-funds"):
+        await two[1].post(task(), budget="1000")
+    monkeypatch.setattr(funds, "check", lambda *given: None)
+    much = await two[1].post(task(), budget="1000", deadline_s=1)
+    little = await two[1].post(task(), deadline_s=3600)
+    shown = await two[1].call("need.show", need=much)
+    assert "balance does not cover" in shown["waiting_for"]
+    assert (await two[1].finish(little))["state"] == "FINALIZED"
+    for node in two:
+        shown = await node.finish(much)
+        assert (shown["state"], shown["escrow"]["state"]) == ("EXPIRED", "expired")
+        assert [step["kind"] for step in (await node.call("why", need=much))["steps"]] == ["NEED"]
+    paid = float(before["available"]) - float((await two[1].call("balance"))["available"])
+    assert 0 < paid <= 1
+    two.check_money()
+    monkeypatch.undo()
+    assert (await two[1].finish(await two[1].post(task())))["state"] == "FINALIZED"
+    await two[1].stop()
+    await two[1].start(peers=[two[0].addr])
+    assert (await two[1].call("need.show", need=much))["state"] == "EXPIRED"
