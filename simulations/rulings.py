@@ -171,8 +171,8 @@ class Rulings:
                 undecided = -1
             elif undecided < 0:
                 undecided = epoch
-            elif known is not None and known.paid:
-                draws = (*draws, epoch)  # for the second time in a row, or more
+            elif known is not None and known.paid and 8 * (epoch - draws[-1]) > draws[-1] - undecided - 8:
+                draws = (*draws, epoch)  # for the second time in a row, or more, and ever more rarely
             opened[thread] = Standing(
                 need.id, found.record[thread], draws, undecided, outcome.decision, dict(outcome.finals)
             )

@@ -240,7 +240,7 @@ class Maker:
             undecided = -1
         elif undecided < 0:
             undecided = epoch
-        elif self._was_paid_for(need.id):
+        elif self._was_paid_for(need.id) and _may_draw(draws[-1], undecided, epoch):
             draws = (*draws, epoch)  # the second checkpoint that finds it so, and it could have been decided
         escrow = self._state.ledger.escrows.get(need.id)
         raws = self._raws[need.id]
@@ -255,3 +255,9 @@ class Maker:
             escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
             found=settling.found(self._state, need, at_ns),
         )
+
+
+def _may_draw(last: int, undecided: int, epoch: int) -> bool:
+    """Is it time for another committee? Each one has its roster kept for as long as the need is open: after the first sixteen
+    a need waits for the next an eighth of the time that it has waited (adr/0048)."""
+    return epoch - last >= max(1, (last - undecided) // 8)

@@ -145,8 +145,14 @@ MUTANTS: dict[str, Mutant] = {
     "unpaid-needs-draw-committees": Mutant(
         "each checkpoint that finds a need unpaid draws it another committee, and keeps that roster",
         "checkpoint.making",
-        "        elif self._was_paid_for(need.id):\n",
-        "        else:\n",
+        "elif self._was_paid_for(need.id) and",
+        "elif",
+    ),
+    "another-committee-each-epoch": Mutant(
+        "a need that nobody decides has another committee, and its roster in each snapshot, with every epoch for good",
+        "checkpoint.making",
+        "and _may_draw(draws[-1], undecided, epoch)",
+        "and epoch > draws[-1]",
     ),
     "unpaid-needs-owe-votes": Mutant(
         "who does not vote on what nobody has paid for is jailed for it",

@@ -3,6 +3,7 @@
 import contextlib
 import random
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -329,6 +330,24 @@ def test_a_need_that_two_checkpoints_found_undecided_is_drawn_anew(rooms, make_t
         node.state.ledger.check_all()
     assert mesh.nodes[worker].state.orphaned[need] == [orphan]
     assert len(mesh.digests()) == 1
+
+
+@pytest.mark.property_id("P7")
+def test_a_need_that_nobody_decides_for_long_is_drawn_anew_ever_more_rarely(rooms, make_task):
+    """Each committee has its roster in every snapshot for as long as the need is open."""
+    mesh, room = rooms(verifiers=["ann", "bob"])
+    need = mesh.post("cee", [make_task("t1", capability="rare")], 30_000, deadline_s=86_400)
+    room.settle()
+    while mesh.nodes["ann"].state.epoch < 80:
+        room.end_epoch()
+    draws = mesh.need("ann", need).draws
+    assert draws[:17] == (0, *range(2, 18))  # with each checkpoint at first
+    waits = [after - before for before, after in pairwise(draws[2:])]
+    assert waits == sorted(waits) and 5 <= waits[-1] <= 80 // 8
+    # Nobody waits longer for the next than an eighth of the time that it has waited.
+    assert all(8 * wait <= max(8, before) for before, wait in zip(draws[2:], waits, strict=False))
+    last = room.snapshots[room.adopted["ann"]]
+    assert len(last.rosters) <= len(draws) + 16 + 2 < 60
 
 
 def test_a_replay_of_the_journal_gives_the_state(rooms, make_task):
