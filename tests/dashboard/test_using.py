@@ -22,6 +22,7 @@ def test_it_can_be_used_with_the_keyboard_alone(view: Any, done_need: str) -> No
     expect(page.locator("#search")).to_be_focused()
     keys.type("pwned")
     expect(page).to_have_url(re.compile("q=pwned"))
+    expect(page.locator("#search")).to_have_value("pwned")
     keys.press("Escape")
     keys.press("?")
     expect(page.locator("dialog#keys")).to_be_visible()
@@ -39,6 +40,30 @@ def test_it_can_be_used_with_the_keyboard_alone(view: Any, done_need: str) -> No
     keys.press("Enter")
     expect(page.locator(".step details[open]")).to_contain_text("checked just now: it holds")
     view.check_promises()
+
+
+def test_nothing_that_is_typed_is_lost(view: Any, done_need: str) -> None:
+    """From the first moment of the page, and at the pace at which it takes words into its address."""
+    page, words = view.page, "by and by pwned"
+    for delay_ms in (0, 205, 230):
+        page.goto("about:blank")
+        view.go("needs")
+        page.evaluate(
+            """new Promise((done) => {
+              const look = () => {
+                const field = document.getElementById("search");
+                if (!field) return requestAnimationFrame(look);
+                field.focus();
+                done();
+              };
+              look();
+            })"""
+        )
+        page.keyboard.type(words, delay=delay_ms)
+        expect(page.locator("#search")).to_have_value(words)
+        expect(page).to_have_url(re.compile("q=" + words.replace(" ", r"\+")))
+    page.locator("#main").get_by_role("link", name="Show all needs").click()
+    expect(page.locator("#search")).to_have_value("")
 
 
 def test_the_theme_is_the_system_s_until_one_is_chosen_and_then_kept(view: Any) -> None:

@@ -812,12 +812,22 @@ function Choices({ label, value, options, onChange }) {
 function SearchField({ value, label, onChange, id = "search" }) {
   const [text, set] = G(value);
   const timer = Q(0);
-  J(() => set(value), [value]);
+  const told = Q(value);
+  J(() => {
+    if (value === told.current) return;
+    told.current = value;
+    clearTimeout(timer.current);
+    set(value);
+  }, [value]);
+  J(() => () => clearTimeout(timer.current), []);
   const typed = (event) => {
     const next = event.currentTarget.value;
     set(next);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => onChange(next.trim()), 200);
+    timer.current = setTimeout(() => {
+      told.current = next.trim();
+      onChange(told.current);
+    }, 200);
   };
   return fe`<label class="field"><${Icon} name="search" size=${16} /><span class="hidden">${label}</span>
     <input id=${id} type="search" value=${text} placeholder=${label} maxlength="120" autocomplete="off" spellcheck=${false} onInput=${typed} />

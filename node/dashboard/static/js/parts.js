@@ -149,12 +149,23 @@ export function Choices({ label, value, options, onChange }) {
 export function SearchField({ value, label, onChange, id = "search" }) {
   const [text, set] = useState(value);
   const timer = useRef(0);
-  useEffect(() => set(value), [value]);
+  const told = useRef(value);
+  // Only what others set: our own words come back late, when more has been typed.
+  useEffect(() => {
+    if (value === told.current) return;
+    told.current = value;
+    clearTimeout(timer.current);
+    set(value);
+  }, [value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const typed = (event) => {
     const next = event.currentTarget.value;
     set(next);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => onChange(next.trim()), 200);
+    timer.current = setTimeout(() => {
+      told.current = next.trim();
+      onChange(told.current);
+    }, 200);
   };
   return html`<label class="field"><${Icon} name="search" size=${16} /><span class="hidden">${label}</span>
     <input id=${id} type="search" value=${text} placeholder=${label} maxlength="120" autocomplete="off" spellcheck=${false} onInput=${typed} />
