@@ -8,11 +8,13 @@ import pytest
 import trio
 from swarmd.node.cluster import Cluster
 from swarmd.node.daemon import Daemon
+from swarmd.node.home import socket_path
 from swarmd.node.home_lock import home_lock
 from swarmd.node.keys import KEY_FILE, create_key
 from swarmd.node.serving import serve
 from swarmd.node.settings import Settings
 from swarmd.node.setup import GENESIS_FILE, found_mesh, init_home, write_genesis
+from swarmd.node.transport.local_async import connect_local
 from swarmd.protocol import invariants
 from swarmd.protocol.digest import state_digest
 from swarmd.protocol.faults import CorruptState, LocalFault
@@ -99,12 +101,14 @@ async def test_sigterm_while_busy(home, lives, task, nursery):
     needs = [(await life.call("need.post", spec=spec))["need"] for _ in range(6)]
     answers = []
 
-    async def wait():
-        with pytest.raises(LocalFault) as caught:
-            await life.call("need.wait", need=needs[0])
+    async def wait(*, task_status):
+        async with connect_local(socket_path(home)) as client:
+            task_status.started()
+            with pytest.raises(LocalFault) as caught:
+                await client.call("need.wait", {"need": needs[0]})
         answers.append(caught.value.code)
 
-    nursery.start_soon(wait)
+    await nursery.start(wait)
     with trio.fail_after(10):
         while not mark.exists():  # noqa: ASYNC110
             await trio.sleep(0.01)
