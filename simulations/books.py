@@ -168,12 +168,14 @@ class Books:
 
     def following(self, owner: str) -> Lock | None:
         """What an account has come to and cannot pay for."""
-        here = self.heads.get(owner, (0, bytes(32)))
-        fitting = [
-            lock
-            for lock in self.locks.values()
-            if (lock.owner, lock.seq, lock.prev) == (owner, *here) and lock.name not in self.lapsed
-        ]
+        return self.next_of(owner, self.heads, self.locks.values())
+
+    def next_of(
+        self, owner: str, heads: Mapping[str, tuple[int, bytes]], locks: Iterable[Lock]
+    ) -> Lock | None:
+        """Of `locks`, the one that continues the chain of an account: a certified one, else the smallest by hash."""
+        here = heads.get(owner, (0, bytes(32)))
+        fitting = [lock for lock in locks if lock.owner == owner and (lock.seq, lock.prev) == here]
         sure = [lock for lock in fitting if lock.hash() in self.sent.certified]
         free = sure or [lock for lock in fitting if lock.name not in self.sent.transfers]
         return min(free, key=Lock.hash, default=None)
@@ -366,11 +368,7 @@ def settle(oracle: Oracle, books: Books, ruling: Ruling, home: Collection[str]) 
     while moved:
         moved = False
         for owner in sorted({lock.owner for lock in waiting.values()}):
-            here = chains.get(owner, (0, bytes(32)))
-            fitting = [w for w in waiting.values() if w.owner == owner and (w.seq, w.prev) == here]
-            sure = [w for w in fitting if w.hash() in books.sent.certified]
-            free = sure or [w for w in fitting if w.name not in books.sent.transfers]
-            lock = min(free, key=Lock.hash, default=None)
+            lock = books.next_of(owner, chains, waiting.values())
             purse = purses.setdefault(owner, Purse())
             if lock is None or (purse.available < lock.amount and lock.name not in books.lapsed):
                 continue
