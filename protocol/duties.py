@@ -33,14 +33,12 @@ def attend(state: State, need: Need, tasks: list[str] | None, out: list[Effect])
     if need.complete() or need.closed is not None:
         state.waiting.pop(need.id, None)
         return
-    escrow = state.ledger.escrows.get(need.id)
-    if escrow is None or escrow.state == "waiting":
+    if state.ledger.paid_for(need.id) is None:
         need.waiting_for = _NO_MONEY
         return
     if need.waiting_for == _NO_MONEY:
-        need.waiting_for = (
-            ""  # a checkpoint brought it; who does not sit in its committee has nothing else to say
-        )
+        # A checkpoint brought the money, and who does not sit in its committee has nothing else to say.
+        need.waiting_for = ""
     if _expire(state, need, out):
         return
     if need.decided is None:

@@ -31,8 +31,8 @@ def check_all(state: State) -> None:
             if commit.worker != claim.worker or commit.ts_ns > claim.until_ns:
                 raise CorruptState("P5", f"{need.id}/{commit.task}: a result outside its lease")
         _check_challenges(need)
-        escrow = state.ledger.escrows.get(need.id)
-        if escrow is not None and escrow.state != "waiting":
+        escrow = state.ledger.paid_for(need.id)
+        if escrow is not None:
             paid = sum(amount for _, amount in escrow.paid.values())
             if paid + escrow.held + escrow.returned != escrow.amount:
                 raise CorruptState("P9", f"{need.id}: escrow of {escrow.amount} does not add up")

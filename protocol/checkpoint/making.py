@@ -88,7 +88,7 @@ class Maker:
         self._raws: dict[str, dict[bytes, bytes]] = {}
         self._ids: list[bytes] = []
         self._parked = dict(base.parked) if base is not None else {}
-        self._open_before = dict(base.open) if base is not None else {}
+        self._open_before = base.open if base is not None else {}
         if base is not None:
             for need in base.open.values():
                 self._raws[need.id] = {dag_cbor_cid(raw): raw for raw in need.envelopes}
@@ -242,7 +242,6 @@ class Maker:
             undecided = epoch
         elif self._was_paid_for(need.id) and _may_draw(draws[-1], undecided, epoch):
             draws = (*draws, epoch)  # the second checkpoint that finds it so, and it could have been decided
-        escrow = self._state.ledger.escrows.get(need.id)
         raws = self._raws[need.id]
         seen = sorted(need.seen, key=lambda ref: (ref != need.envelope, need.seen[ref][0], ref))
         return OpenNeed(
@@ -252,7 +251,7 @@ class Maker:
             undecided=undecided,
             decision=bytes(need.decided.id) if need.decided is not None else b"",
             finals={task: bytes(run.final.id) for task, run in need.runs.items() if run.final is not None},
-            escrow=escrow if escrow is not None and escrow.state != "waiting" else None,
+            escrow=self._state.ledger.paid_for(need.id),
             found=settling.found(self._state, need, at_ns),
         )
 

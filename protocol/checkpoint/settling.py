@@ -46,12 +46,6 @@ def settle(state: State, at_ns: int) -> set[str]:
     return ends
 
 
-def is_paid_for(state: State, need: str) -> bool:
-    """Has its owner's account come to its entry, and had the money?"""
-    escrow = state.ledger.escrows.get(need)
-    return escrow is not None and escrow.state != "waiting"
-
-
 def lapse(state: State, known: Iterable[str], at_ns: int) -> set[str]:
     """The needs that nobody has paid for and nobody will do any more (adr/0047); returns them, and comes after `settle`.
 
@@ -66,7 +60,7 @@ def lapse(state: State, known: Iterable[str], at_ns: int) -> set[str]:
         name
         for name in known
         if (need := state.needs.get(name)) is not None
-        and not is_paid_for(state, name)
+        and ledger.paid_for(name) is None
         and at_ns >= need.deadline_ns + after_ns
     }
     idle = {name for name in state.bonds if ledger.closings.get(name) == bonds.RETURNED}
@@ -80,7 +74,7 @@ def lapse(state: State, known: Iterable[str], at_ns: int) -> set[str]:
         if need.fund_seq >= ledger.account(need.owner).next_seq:
             known_as = ledger.entries[(need.owner, need.fund_seq)].values()
             state.bonds[name] = Bond(name, next(entry for entry in known_as if entry.need == name))
-    return {name for name in overdue if not is_paid_for(state, name)}
+    return {name for name in overdue if ledger.paid_for(name) is None}
 
 
 def close(state: State, need: Need) -> None:
@@ -111,8 +105,7 @@ def marks_of(need: Need) -> dict[str, tuple[bytes, ...]]:
 
 
 def _may_end(state: State, need: Need, at_ns: int) -> bool:
-    escrow = state.ledger.escrows.get(need.id)
-    if need.ended() is None or escrow is None or escrow.state == "waiting":
+    if need.ended() is None or state.ledger.paid_for(need.id) is None:
         return False
     window_ns = need.window_s * S_NS
     for run in need.runs.values():

@@ -10,8 +10,7 @@ from swarmd.protocol.state import State
 
 def money_of(state: State, deal: Deal) -> Escrow | None:
     """What the ledger holds or held for it; None if nothing was locked yet, or another entry took its place."""
-    found = state.ledger.escrows.get(deal.purse) if deal.purse else None
-    return found if found is not None and found.state != "waiting" else None
+    return state.ledger.paid_for(deal.purse) if deal.purse else None
 
 
 def settle(state: State, record: Record) -> None:

@@ -132,6 +132,11 @@ class Ledger:
             found = self.accounts[did] = Account()
         return found
 
+    def paid_for(self, name: str) -> Escrow | None:
+        """The escrow of a need, a bond or a purse, once its owner's account has come to its entry and had the money; else None."""
+        escrow = self.escrows.get(name)
+        return escrow if escrow is not None and escrow.state != "waiting" else None
+
     # Facts ---------------------------------------------------------------------------------------------
 
     def add_entry(self, entry: Entry, *, gated: bool = False) -> None:
@@ -304,8 +309,8 @@ class Ledger:
 
     def _move(self, need: str) -> list[str]:
         """Pay what is due from a funded escrow, return the rest if it closed. Returns who was credited."""
-        escrow = self.escrows.get(need)
-        if escrow is None or escrow.state == "waiting":
+        escrow = self.paid_for(need)
+        if escrow is None:
             return []
         credited = []
         owner = self.account(escrow.owner)
