@@ -17,7 +17,7 @@ from swarmd.node.bench.state_node import FRAMES_A_TURN, Peer, StateNode, base_ga
 from swarmd.node.bench.state_views import rss_mb
 from swarmd.node.checkpoint.pruning import Pruner
 from swarmd.node.checkpoint.records import Records
-from swarmd.node.checkpoint.service import Checkpoints
+from swarmd.node.checkpoint.service import Checkpoints, floor_of
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.garbage import Garbage
 from swarmd.node.ports import PeerGone
@@ -80,7 +80,7 @@ class Keeper:
             node.runner, node.journal, self.records, transport, peer.sync, lambda did: "", pruner
         )
         peer.sync.epochs = self.checkpoints
-        node.runner.core.floor = lambda: self.records.floor().items()
+        node.runner.core.floor = floor_of(self.records)
 
 
 async def _prepare(node: StateNode, keeper: Keeper, frames: Iterator[bytes], ops: int) -> dict[str, Any]:

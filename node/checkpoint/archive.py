@@ -111,7 +111,7 @@ class Archive:
         # What was held for a challenge window is paid with this checkpoint.
         paid = sum(amount for _, amount in closed.paid.values())
         row = {**views.need_row(self._runner.state, need), "paid": format_usdc(paid)}
-        if closed.outcome == EXPIRED and need.ended() is None:
+        if _lapsed(need, closed.outcome):
             row |= {"state": _STATES[EXPIRED], "waiting_for": ""}
         return encode(row)
 
@@ -127,15 +127,9 @@ class Archive:
                 fix="raise keep_epochs on nodes that should keep more, or ask another node",
             )
         state = self._derived(envelopes, first, tuple(decode(row[1])))
-        if row[0] == EXPIRED and state.needs[name].ended() is None:
-            self._let_go(state, state.needs[name])
+        if _lapsed(state.needs[name], row[0]):
+            _let_go(state, state.needs[name])
         return state
-
-    def _let_go(self, state: State, need: Need) -> None:
-        """As a checkpoint did, where nobody said so: it was never paid for (adr/0047)."""
-        need.closed = Closing(b"", EXPIRED, "", LAPSED, need.lamport, need.deadline_ns, "")
-        escrow = state.ledger.escrows[need.id]
-        escrow.state, escrow.held = EXPIRED, 0
 
     def retrieve(self, name: str) -> dict[str, Any]:
         """What there is of a closed need and in which tier: derived again from its envelopes."""
@@ -173,6 +167,18 @@ class Archive:
             engine.step(state, Admitted((envelope,), {}, envelope.ts_ns))
         settling.close(state, state.needs[first.thread])
         return state
+
+
+def _lapsed(need: Need, outcome: str) -> bool:
+    """Did a checkpoint let go of it unpaid, and nobody say that it has expired? (adr/0047)"""
+    return outcome == EXPIRED and need.ended() is None
+
+
+def _let_go(state: State, need: Need) -> None:
+    """As the checkpoint did."""
+    need.closed = Closing(b"", EXPIRED, "", LAPSED, need.lamport, need.deadline_ns, "")
+    escrow = state.ledger.escrows[need.id]
+    escrow.state, escrow.held = EXPIRED, 0
 
 
 def _unknown(need: str, outcome: str) -> dict[str, Any]:
