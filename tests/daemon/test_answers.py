@@ -94,7 +94,7 @@ SHAPES = {
         "peers": [
             {
                 "peer_id": str, "did": str, "addrs": list, "direction": re.compile("inbound|outbound"),
-                "rtt_ms": (float, int), "score": 1.0, "faults": {}, "frames_in": int, "frames_out": int,
+                "rtt_ms": (float, int), "score": (float, int), "faults": {}, "frames_in": int, "frames_out": int,
                 "bytes_in": int, "bytes_out": int, "connected_s": float, "offers": list,
             }
         ]

@@ -167,11 +167,12 @@ class Raw:
         """As data frames, within the window unless `rude`. Waits while it is closed; Cut if the victim closes."""
         at = 0
         while at < len(data):
+            # Before the wait, not after it: who closes while a frame is on its way wakes nobody later.
+            if self.closed.is_set():
+                raise Cut
             room = _CHUNK if rude else min(_CHUNK, self._windows.setdefault(sid, _WINDOW))
             if not room:
                 await self.heard.wait()
-                if self.closed.is_set():
-                    raise Cut
                 continue
             part = data[at : at + room]
             at += len(part)
