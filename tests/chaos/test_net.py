@@ -47,6 +47,11 @@ def took_s(net, one, other):
     return float(done.stdout)
 
 
+def quickest_s(net, one, other):
+    """The same, the best of five: a busy machine may keep one waiting that no link does."""
+    return min(took_s(net, one, other) for _ in range(5))
+
+
 def namespaces():
     listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, timeout=10).stdout
     return [line.split()[0] for line in listed.splitlines() if line.startswith(PREFIX)]
@@ -91,14 +96,14 @@ def test_links_are_slowed_and_healed(net):
     assert net.slow_by in ("netem", "wire")
     net.slow({1: Impairment(delay_ms=60.0)})
     # Three ways there and back of one slow link: what connects, what asks, what answers.
-    assert 0.24 <= took_s(net, 0, 1) < 1
-    assert took_s(net, 0, 2) < 0.2
+    assert 0.24 <= quickest_s(net, 0, 1) < 1
+    assert quickest_s(net, 0, 2) < 0.2
     net.slow({1: Impairment(loss_percent=100.0)})
     assert took_s(net, 0, 1) == float("inf")
     net.slow({1: Impairment(delay_ms=20.0, jitter_ms=10.0, duplicate_percent=50.0, reorder_percent=30.0)})
-    assert took_s(net, 0, 1) < 1
+    assert quickest_s(net, 0, 1) < 1
     net.slow({})
-    assert took_s(net, 0, 1) < 0.2
+    assert quickest_s(net, 0, 1) < 0.2
 
 
 def test_tc_understands_what_we_ask_of_netem():

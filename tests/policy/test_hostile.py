@@ -57,9 +57,9 @@ DENIED = {
 def test_evaluations_that_go_wrong_are_denied(make_module: Make, need: dict[str, Any], name: str) -> None:
     evaluate, reason = DENIED[name]
     gate = WasmGate(make_module(evaluate, extra="(table $table 4 funcref)"), {})
-    begin = time.perf_counter()
+    begin = time.process_time()
     verdict = gate.evaluate("ingress", need)
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
     assert not verdict.allow and verdict.reasons == (reason,) and verdict.gas <= gate.gas_limit
     assert gate.evaluate("ingress", need) == verdict  # a new instance, the same verdict
 
@@ -262,11 +262,11 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 def test_modules_that_are_refused(make_module: Make, name: str) -> None:
     parts, code = REFUSED[name]
     wasm = make_module(**parts)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(LocalFault) as caught:
         WasmGate(wasm, {})
     assert caught.value.code == code and caught.value.fix
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
 
 
 FEATURES = {
@@ -293,10 +293,10 @@ def test_bytes_that_are_no_module_are_refused(base: policies.Policy) -> None:
 
 
 def test_a_module_of_twelve_megabytes_is_refused_unread(base: policies.Policy) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(LocalFault, match="policy-too-big"):
         WasmGate(base.wasm + bytes(12_000_000), {})
-    assert time.perf_counter() - begin < 0.1 and MAX_WASM_BYTES < 12_000_000
+    assert time.process_time() - begin < 0.1 and MAX_WASM_BYTES < 12_000_000
 
 
 def test_bit_flips_never_escape_as_anything_else(base: policies.Policy, need: dict[str, Any]) -> None:
