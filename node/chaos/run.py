@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,8 +178,7 @@ def run(settings: Settings, say: Say, kind: type[Run] = Run) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix=f"{net.run}-"))
     keep = True
     try:
-        with _terminated_like_interrupted():
-            found = _mesh(settings, net, folder, say, kind)
+        found = _mesh(settings, net, folder, say, kind)
         say("judging the journals")
         judged = verdict.judge(found.evidence, settings.seed)
         report = {
@@ -266,18 +263,6 @@ def _mesh(settings: Settings, net: Net, folder: Path, say: Say, kind: type[Run])
         accusations=hosts.accusations(),
     )
     return _Found(run, evidence)
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP clean up as Ctrl-C does."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def clean() -> dict[str, list[str]]:

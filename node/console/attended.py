@@ -1,8 +1,12 @@
-"""What several commands have around them: a question before what can't be undone, and doing it again and again."""
+"""What several commands have around them: a question before what can't be undone, doing it again and again, and an
+end in order."""
 
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from swarmd.node.console.context import Context
 from swarmd.node.console.outcome import UsageFault
@@ -17,6 +21,9 @@ def attended(run: Callable[[Context], int], ctx: Context) -> int:
         _ask(ctx, question)
     if getattr(ctx.args, "watch_again", False):
         return _again(run, ctx)
+    if getattr(ctx.args, "starts_processes", False):
+        with _terminated_like_interrupted():
+            return run(ctx)
     return run(ctx)
 
 
@@ -43,3 +50,25 @@ def _again(run: Callable[[Context], int], ctx: Context) -> int:
                 raise
             ctx.out.fail(fault)
         time.sleep(ctx.args.interval)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """What ends a command that started processes and made folders does as Ctrl-C does: it leaves none of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # Under nohup a hangup is ignored; so it stays.
+    changed = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in changed:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, before[number])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """By whatever handles Ctrl-C: trio's handler knows when KeyboardInterrupt would break its loop. In the background
+    of a shell none does."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)

@@ -58,17 +58,19 @@ def test_memory_and_journal_let_go_of_what_ended(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]  # its folder is gone
 
 
-def test_stopped_it_says_what_there_is_so_far(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_it_says_what_there_is_so_far(tmp_path, number):
     rows = tmp_path / "rows"
     process = start(tmp_path, "--tasks-per-s", "100", "--seconds", "86400", "--every", "1",
                     "--keep", "1", "--epoch", "2", "--rows", str(rows))  # fmt: skip
     by_s = time.monotonic() + _TIMEOUT_S
     while not rows.exists() and process.poll() is None and time.monotonic() < by_s:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     code, found, errors = ended(process)
     assert code == 130, errors
     assert found["simulated_s"] >= 1 and found["tasks"] > 0 and len(found["curve"]) >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]  # its folder is gone
 
 
 @pytest.mark.parametrize("words", [("--seconds", "1"), ("--epoch", "0"), ("--cold-mb", "0")])

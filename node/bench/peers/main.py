@@ -1,6 +1,5 @@
 """The command `swarmd bench peers`."""
 
-import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,12 +58,7 @@ def main(args: Namespace, out: Output) -> int:
     if not 32 <= load.payload_bytes <= _MAX_PAYLOAD_BYTES:
         raise LocalFault("usage", f"--payload is 32 to {_MAX_PAYLOAD_BYTES} bytes")
     contenders = chosen(args.only)
-    # Brokers must not outlive us: SIGTERM ends them in order, as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        found = rounds.run(contenders, load, args.rounds, out.progress)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    found = rounds.run(contenders, load, args.rounds, out.progress)
     if out.as_json:
         out.document(found)
     else:

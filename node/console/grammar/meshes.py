@@ -13,7 +13,9 @@ def add(commands: Commands) -> None:
         "Exit code 0 only if the result is right, no money is lost and all nodes agree.",
     )
     demo.fill = later("meshes:demo_arguments")
+    demo.set_defaults(starts_processes=True)
     bench = commands.group("bench", "measure a mesh on this machine", "swarmd bench mesh --tasks 500 --json")
+    bench.parent.set_defaults(starts_processes=True)
     mesh = bench.add(
         "mesh",
         "meshes:run_bench",
@@ -176,6 +178,7 @@ def add(commands: Commands) -> None:
     chaos = commands.group(
         "chaos", "real daemons while things go wrong", "swarmd chaos run --minutes 1 --seed 7"
     )
+    chaos.parent.set_defaults(starts_processes=True)
     run = chaos.add(
         "run",
         "meshes:run_chaos",
