@@ -42,6 +42,7 @@ from swarmd.node.discovery import Discovery, Membership
 from swarmd.node.dispatch import Dispatcher
 from swarmd.node.home import CONTENT_FOLDER, socket_path
 from swarmd.node.jobs import Content
+from swarmd.node.journaled import JournaledEngine
 from swarmd.node.keys import load_key
 from swarmd.node.operations import make_api
 from swarmd.node.own_journal import open_own
@@ -147,7 +148,7 @@ class Daemon:
         settings = self.settings
         self._records = Records(self.journal)
         resume = ResumeFile(settings.home / RESUME_FILE, self.genesis, self.identity.did)
-        self.runner = Runner(
+        core = JournaledEngine(
             genesis=self.genesis,
             me=self.identity.did,
             sign=self.identity.sign,
@@ -158,8 +159,8 @@ class Daemon:
             floor=floor_of(self._records),
             resume=resume,
             new_state=self._new_state,
-            on_out=self._on_out,
         )
+        self.runner = Runner(core, self._on_out)
         self.runner.watchers.append(self.content.seen)
         self.runner.voice.limits = settings.spending
         self.resumer = Resumer(resume, self.runner.resume_work, self.runner.replay_s)

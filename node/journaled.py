@@ -84,9 +84,9 @@ class JournaledEngine:
         gate: PolicyGate,
         blocks: BatchBlockStore,
         clock_ns: Callable[[], int],
-        floor: Callable[[], Iterable[tuple[Chain, Head]]],
-        resume: ResumeFile | None,
         new_state: Callable[[], State],
+        floor: Callable[[], Iterable[tuple[Chain, Head]]] = tuple,
+        resume: ResumeFile | None = None,
     ) -> None:
         self.genesis = genesis
         self.me = me
@@ -103,7 +103,7 @@ class JournaledEngine:
         self.bus = Histogram()  # from an envelope's signed time to our taking it: skew of clocks included
         self.gossip_s = Timings(FAST_S)  # the same, in the buckets of metrics
         self.replayed_s = 0.0  # CPU of all replays so far
-        self._clock_ns = clock_ns
+        self.clock_ns = clock_ns
         self._resume = resume
         self._new_state = new_state
         self._new_blocks: dict[bytes, bytes] = {}
@@ -156,7 +156,7 @@ class JournaledEngine:
         last = self.journal.last_input()
         if last is None:
             return None
-        return Work(self.state, [each.raw for each in self.voice.remembered(self._clock_ns())], *last)
+        return Work(self.state, [each.raw for each in self.voice.remembered(self.clock_ns())], *last)
 
     def inputs(self, after: int = 0) -> Iterator[Input]:
         """The inputs on record behind that number, in order; from 0 all since the last checkpoint that was adopted."""
@@ -272,7 +272,7 @@ class JournaledEngine:
         if self.tracer is None:
             verdict = self.gates.ingress(envelope)
         else:
-            began_ns = self._clock_ns()
+            began_ns = self.clock_ns()
             verdict = self.gates.ingress(envelope)
             self.tracer.received(envelope, verdict, began_ns)
         if "log" in verdict.obligations:

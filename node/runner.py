@@ -10,26 +10,22 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import trio
-from swarmd.node.content.fetch import BatchBlockStore
 from swarmd.node.durability import Durability
-from swarmd.node.journal import Journal
 from swarmd.node.journaled import JournaledEngine
 from swarmd.node.policy.gates import Switch
 from swarmd.node.ports import PolicyGate
-from swarmd.node.resume import ResumeFile, Work
+from swarmd.node.resume import Work
 from swarmd.node.sealing import FlushWindow
 from swarmd.node.telemetry.metrics import FAST_S, Timings
 from swarmd.node.telemetry.tracing import Tracer
 from swarmd.node.turns import Item, Out, Reply
-from swarmd.protocol.batch import Sign
-from swarmd.protocol.chains import Chain, Chains, Head
+from swarmd.protocol.chains import Chains
 from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import CorruptState, LocalFault
-from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.inputs import Input
 from swarmd.protocol.state import State
 
@@ -57,55 +53,26 @@ _PASSING_ERRORS = frozenset(
 class Runner:
     """Turns of a `JournaledEngine`. `on_out` is called once a commit is on disk, in order, and must not block."""
 
-    def __init__(
-        self,
-        *,
-        genesis: Genesis,
-        me: str,
-        sign: Sign,
-        journal: Journal,
-        gate: PolicyGate,
-        blocks: BatchBlockStore,
-        clock_ns: Callable[[], int],
-        floor: Callable[[], Iterable[tuple[Chain, Head]]] = tuple,
-        resume: ResumeFile | None = None,
-        new_state: Callable[[], State],
-        on_out: Callable[[Out], None],
-    ) -> None:
-        self.core = JournaledEngine(
-            genesis=genesis,
-            me=me,
-            sign=sign,
-            journal=journal,
-            gate=gate,
-            blocks=blocks,
-            clock_ns=clock_ns,
-            floor=floor,
-            resume=resume,
-            new_state=new_state,
-        )
-        self.genesis = genesis
-        self.me = me
-        self.journal = journal
-        self.gates = self.core.gates
-        self.voice = self.core.voice
-        self.ingress = self.core.ingress
-        self.before_adoption = self.core.before_adoption
-        self.bus, self.gossip_s = self.core.bus, self.core.gossip_s
-        self.counters = self.core.counters
+    def __init__(self, core: JournaledEngine, on_out: Callable[[Out], None]) -> None:
+        self.core = core
+        self.genesis, self.me, self.journal = core.genesis, core.me, core.journal
+        self.gates, self.voice, self.ingress = core.gates, core.voice, core.ingress
+        self.before_adoption = core.before_adoption
+        self.bus, self.gossip_s = core.bus, core.gossip_s
+        self.counters = core.counters
         # CPU microseconds of this thread: frames parsed and verified, turns without their commit, commits.
         self.counters |= {"turns": 0, "frames_cpu_us": 0, "turns_cpu_us": 0, "commits_cpu_us": 0}
         self.frames_dropped = 0
         self.turn_s = Timings(FAST_S)
         self.trouble = ""
         self.watchers: list[Callable[[Envelope], None]] = []
-        self._clock_ns = clock_ns
+        self._clock_ns = core.clock_ns
         self._on_out = on_out
         self._queue: deque[Item] = deque()
         self._wake = trio.Event()
         self._window = FlushWindow()
         self._tick_after_ns = 0
-        self.disk = Durability(journal)
+        self.disk = Durability(core.journal)
         self.disk.wake = lambda: self._wake.set()
 
     @property

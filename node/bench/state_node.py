@@ -21,6 +21,7 @@ from swarmd.node.bench.state_views import query_views, rss_mb
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.garbage import Garbage
 from swarmd.node.journal import Journal
+from swarmd.node.journaled import JournaledEngine
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.ports import PolicyGate, Verdict
 from swarmd.node.runner import Runner
@@ -75,7 +76,7 @@ class StateNode:
         self.did = did_of(bytes(self.key.verify_key))
         self.journal = Journal(folder / "journal.db")
         self.on_out: Callable[[Out], None] = lambda out: None
-        self.runner = Runner(
+        core = JournaledEngine(
             genesis=self.genesis,
             me=self.did,
             sign=self.sign,
@@ -84,8 +85,8 @@ class StateNode:
             blocks=SqliteBlockStore(self.journal.db),
             clock_ns=clock_ns,
             new_state=lambda: State(self.genesis, self.did),
-            on_out=self._out,
         )
+        self.runner = Runner(core, self._out)
         self.ops = 0
 
     def sign(self, data: bytes) -> bytes:

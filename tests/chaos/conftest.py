@@ -17,6 +17,7 @@ from swarmd.node.chaos.nemeses import NEMESES
 from swarmd.node.chaos.verdict import Evidence, NodeEvidence
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.journal import Journal
+from swarmd.node.journaled import JournaledEngine
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.runner import Runner
 from swarmd.node.setup import GENESIS_FILE, write_genesis
@@ -93,7 +94,7 @@ class Story:
             write_genesis(home / GENESIS_FILE, mesh)
             journal = Journal(home / "journal.db")
             journal.set_meta("did", did_for(name).encode())
-            runner = Runner(
+            core = JournaledEngine(
                 genesis=mesh,
                 me=did_for(name),
                 sign=sign_as(name),
@@ -102,8 +103,8 @@ class Story:
                 blocks=SqliteBlockStore(journal.db),
                 clock_ns=lambda: self.now_ns,
                 new_state=lambda name=name: State(mesh, did_for(name), check_everything=True),
-                on_out=lambda out: None,
             )
+            runner = Runner(core, lambda out: None)
             self.nodes.append(Node(name, home, runner))
         for name in NAMES:
             offers = {"chaos.echo": 1_000, "chaos.fail": 1_000}

@@ -11,6 +11,7 @@ import pytest
 from swarmd import policies
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.journal import Journal
+from swarmd.node.journaled import JournaledEngine
 from swarmd.node.policy.host import WasmGate
 from swarmd.node.runner import Runner
 from swarmd.node.turns import Out
@@ -125,7 +126,7 @@ class Bench:
         self.journal = Journal(self.home / "journal.db")
         self.blocks = SqliteBlockStore(self.journal.db)
         self.outs: list[Out] = []
-        self.runner = Runner(
+        core = JournaledEngine(
             genesis=self.genesis,
             me=did_for(self.name),
             sign=lambda data: key_of(self.name).sign(data).signature,
@@ -134,8 +135,8 @@ class Bench:
             blocks=self.blocks,
             clock_ns=self.clock_ns,
             new_state=lambda: State(self.genesis, did_for(self.name), check_everything=True),
-            on_out=self.take_out,
         )
+        self.runner = Runner(core, self.take_out)
 
     def take_out(self, out: Out) -> None:
         """What a running runner gives; whoever waits for a reply goes on, as in the daemon."""

@@ -22,6 +22,7 @@ from swarmd.node.bench.state_node import OpenGate
 from swarmd.node.content.store import SqliteBlockStore
 from swarmd.node.daemon import Daemon
 from swarmd.node.journal import Journal
+from swarmd.node.journaled import JournaledEngine
 from swarmd.node.resume import ResumeFile, Resumer
 from swarmd.node.runner import Runner
 from swarmd.node.settings import Settings
@@ -44,7 +45,7 @@ class Node:
         self.journal = Journal(folder / "journal.db")
         self.file = ResumeFile(folder / resume.RESUME_FILE, GENESIS, ME)
         self.point = self.file.read(self.journal) if resumes else None
-        self.runner = Runner(
+        core = JournaledEngine(
             genesis=GENESIS,
             me=ME,
             sign=lambda data: history.key_of(history.MEMBERS).sign(data).signature,
@@ -54,8 +55,8 @@ class Node:
             clock_ns=clock_ns,
             resume=self.file if resumes else None,
             new_state=lambda: State(GENESIS, ME),
-            on_out=lambda out: None,
         )
+        self.runner = Runner(core, lambda out: None)
 
     def take(self, frames):
         for frame in frames:
