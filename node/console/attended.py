@@ -22,7 +22,7 @@ def attended(run: Callable[[Context], int], ctx: Context) -> int:
     if getattr(ctx.args, "watch_again", False):
         return _again(run, ctx)
     if getattr(ctx.args, "starts_processes", False):
-        with _terminated_like_interrupted():
+        with terminated_like_interrupted():
             return run(ctx)
     return run(ctx)
 
@@ -53,7 +53,7 @@ def _again(run: Callable[[Context], int], ctx: Context) -> int:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """What ends a command that started processes and made folders does as Ctrl-C does: it leaves none of them."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     # Under nohup a hangup is ignored; so it stays.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from swarmd.cli import build_parser, parse
+from swarmd.node.console.attended import terminated_like_interrupted
 from swarmd.node.console.outcome import PAGES
 
 Swarmd = Callable[..., Any]
@@ -115,3 +116,21 @@ def test_each_place_to_read_on_is_there(repo: Path) -> None:
         page, _, anchor = place.partition("#")
         assert (repo / page).exists() and (not anchor or anchor in anchors(repo / page)), place
         assert source.count(f'"{code}"') > 1, f"nothing raises {code}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_command_interrupts_it_unless_it_was_ignored(number: signal.Signals) -> None:
+    """As under nohup. Afterwards signals do what they did before."""
+    before = signal.getsignal(number)
+    try:
+        for ignored in (signal.SIG_IGN, signal.SIG_DFL):
+            signal.signal(number, ignored)
+            with terminated_like_interrupted():
+                if ignored is signal.SIG_IGN:
+                    signal.raise_signal(number)
+                else:
+                    with pytest.raises(KeyboardInterrupt):
+                        signal.raise_signal(number)
+            assert signal.getsignal(number) is ignored
+    finally:
+        signal.signal(number, before)
