@@ -1,5 +1,5 @@
 """P10, all together: a daemon in a process of its own, two honest peers that speak to each other through it, and
-a process of attackers. After each attack of the table (hostile/attacks.py) the daemon lives, the honest have
+a process of attackers. After each attack of the table (hostile/attacking) the daemon lives, the honest have
 lost nothing, memory is bounded and the attacker has got what it deserves."""
 
 import importlib.util
