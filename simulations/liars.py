@@ -28,7 +28,8 @@ from swarmd.simulations.forgeries import (
     spend_again,
     vote_for,
 )
-from swarmd.simulations.node import ALLOW_DIGEST, SimNode
+from swarmd.simulations.journaled import ALLOW_DIGEST
+from swarmd.simulations.node import SimNode
 from swarmd.simulations.workload import right_answer
 
 # Those that speak in committees are safe below a quorum only; the others with any share.

@@ -2,67 +2,37 @@
 
 A turn takes what queued up through chains and engine and writes one transaction; the commit takes the disk's
 time, and only after it frames, effects and answers go out. A crash in between leaves the transaction there or
-not; a restart replays the journal. What this file must keep in step with: node/runner.py, node/journaled.py, node/ingress.py and
-node/state/sync.py.
+not; a restart replays the journal. What this file must keep in step with: node/runner.py and node/state/sync.py;
+what happens to one item of a turn is in `journaled.py`.
 """
 
 import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from swarmd.protocol import engine, limits
+from swarmd.protocol import limits
 from swarmd.protocol.batch import Batch, Sign
-from swarmd.protocol.chains import Chain, Chains, chain_of
-from swarmd.protocol.digest import Digests, state_digest
-from swarmd.protocol.effects import (
-    Adopt,
-    Arbitrate,
-    Arm,
-    CheckSnapshot,
-    Effect,
-    Fetch,
-    Judge,
-    MakeSnapshot,
-    Publish,
-    Report,
-    RunAgent,
-    Store,
-    Submit,
-)
-from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.chains import Chains
+from swarmd.protocol.effects import Adopt, CheckSnapshot, MakeSnapshot, Publish
 from swarmd.protocol.faults import CorruptState, LocalFault, RemoteFault
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
-from swarmd.protocol.inputs import (
-    Admitted,
-    Adopted,
-    AgentDone,
-    Arbitrated,
-    Authored,
-    ChainSeen,
-    Commanded,
-    ContentReady,
-    Input,
-    Judged,
-    ManifestSeen,
-    SnapshotChecked,
-    SnapshotMade,
-    Ticked,
-)
+from swarmd.protocol.inputs import Commanded, Input, ManifestSeen, Ticked
 from swarmd.protocol.state import State
 from swarmd.simulations.agents import Conduct, Jobs
 from swarmd.simulations.checkpoints import Certified, Checkpoints, Kept, Makers
 from swarmd.simulations.clock import MS_NS, S_NS, Loop, NodeClock
-from swarmd.simulations.disk import Disk, DiskFull, Transaction, effect_id
+from swarmd.simulations.disk import Disk, DiskFull, Transaction
 from swarmd.simulations.disk import Kept as Outgoing
+from swarmd.simulations.journaled import JournaledCore
 from swarmd.simulations.network import Network
 from swarmd.simulations.syncing import Syncing
 from swarmd.simulations.turns import Answer, Item, Out
-from swarmd.simulations.wire import Wire, seal
+from swarmd.simulations.wire import Wire
 from swarmd.simulations.workload import SimArbiter, SimChain
 
 MAX_TURN_ITEMS = 512
@@ -70,7 +40,6 @@ MAX_QUEUE = 8_192
 FLUSH_WINDOW_NS = 3 * MS_NS
 DISK_RETRY_NS = S_NS
 MANIFEST_EVERY_NS = 45 * S_NS
-ALLOW_DIGEST = bytes(32)
 
 
 def told(error: BaseException) -> str:
@@ -135,16 +104,17 @@ class SimNode:
         self.checkpoints = Checkpoints(self)
         self.up = False
         self.life = 0
-        self.counters: Counter[str] = Counter()
         self.trouble = False
         self._digest: bytes | None = None
         self._queue: deque[Item] = deque()
-        self._unsealed: list[Envelope] = []
         self._writing: tuple[Transaction, list[Item]] | None = None
         self._turn_at_ns = 0
         self._last_flush_ns = 0
         self._manifest_frame = b""
-        self._restore()
+        self.core = JournaledCore(
+            mesh.wire.mesh_id, did, sign, self.disk, self._new_state, self.checkpoints.adopted
+        )
+        self.counters = self.core.counters
 
     # Life and death ------------------------------------------------------------------------------------
 
@@ -156,25 +126,10 @@ class SimNode:
             setattr(state.ledger, "check", lambda dids: None)  # noqa: B010
         return state
 
-    def _restore(self) -> None:
-        """State, chains and what is not sealed yet, from the journal alone."""
-        self.state = self._new_state()
-        self._digests = Digests()
-        self.chains = Chains()
-        for chain, head in self.disk.heads():
-            self.chains.restore(chain, head)
-        sealed = self.disk.sealed_ids(self.did)
-        self._unsealed = []
-        for given in self.disk.inputs:
-            engine.step(self.state, given)
-            if isinstance(given, Authored) and given.envelope.id not in sealed:
-                self._unsealed.append(given.envelope)
-        self.chains.close(self.state.over)
-
     def _rebuild(self) -> bool:
         """Restore; a journal of its own that a node cannot read ends it, and is a finding."""
         try:
-            self._restore()
+            self.core.restore()
         except Exception as error:  # whatever it is: the core once took these very inputs
             self.mesh.watch.broke("P2", self, "the journal does not replay: " + told(error))
             self.up = False
@@ -182,18 +137,23 @@ class SimNode:
             return False
         return True
 
+    @property
+    def state(self) -> State:
+        return self.core.state
+
+    @property
+    def chains(self) -> Chains:
+        return self.core.chains
+
     def state_digest(self) -> bytes:
-        return self._digests.state(self.state)
+        return self.core.digests.state(self.state)
 
     def mesh_digest(self) -> bytes:
-        return self._digests.mesh(self.state)
+        return self.core.digests.mesh(self.state)
 
     def replayed(self) -> bytes:
         """The digest of the state that the journal gives (P2)."""
-        state = self._new_state()
-        for given in self.disk.inputs:
-            engine.step(state, given)
-        return state_digest(state)
+        return self.core.replayed()
 
     def boot(self) -> None:
         """Start, the first time or after a crash: manifest, outbox, sync."""
@@ -330,7 +290,7 @@ class SimNode:
         now_ns = self.mesh.loop.now_ns
         if self._queue:
             at_ns = now_ns
-        elif not self._unsealed:
+        elif not self.core.unsealed:
             if not self.state.timers:
                 return
             at_ns = max(now_ns, self.clock.true_of(self.state.timers[0][0]))
@@ -363,7 +323,7 @@ class SimNode:
             items = [queue.popleft() for _ in range(MAX_TURN_ITEMS)]
         now_ns = max(self.clock.now_ns(), state.now_ns)
         ticking = bool(state.timers) and state.timers[0][0] <= now_ns
-        sealing = bool(self._unsealed) and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
+        sealing = bool(self.core.unsealed) and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS
         if not (items or ticking or sealing):
             self.poke()
             return
@@ -372,12 +332,12 @@ class SimNode:
         try:
             for item in items:
                 culprit = item
-                self._handle(item, now_ns, transaction, out)
+                self.core.take(item, now_ns, transaction, out)
             culprit = None
             if ticking:
-                self._step(Ticked(now_ns), transaction, out)
-            if self._unsealed and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS:
-                self._seal(transaction, out)
+                self.core.step(Ticked(now_ns), transaction, out)
+            if self.core.unsealed and now_ns - self._last_flush_ns >= FLUSH_WINDOW_NS:
+                self.core.seal(transaction, out)
                 self._last_flush_ns = now_ns
         except CorruptState as fault:
             self.mesh.watch.broke(fault.code if fault.code[0] == "P" else "P9", self, str(fault))
@@ -427,174 +387,3 @@ class SimNode:
             elif any(part is not None for part in (item.make, item.draft, item.adopt)) or item.drop:
                 self._queue.append(item)
         self.poke()
-
-    # One item ------------------------------------------------------------------------------------------
-
-    def _handle(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> None:
-        value: Any = None
-        if item.snapshot is not None:
-            transaction.snapshots[item.snapshot.packed.state] = item.snapshot
-        if item.drop:
-            transaction.kept[item.drop] = None
-        if item.adopt is not None:
-            self._adopt(*item.adopt, now_ns, transaction, out)
-        elif item.make is not None:
-            try:
-                value = self._step(item.make(now_ns), transaction, out)
-            except LocalFault as fault:
-                if item.answer is None:
-                    raise
-                value = fault
-        elif item.manifest is not None:
-            known = self.state.manifests.get(item.manifest.did)
-            if known is None or known.issued_ns < item.manifest.issued_ns:
-                self._step(ManifestSeen(item.manifest, now_ns), transaction, out)
-        elif item.draft is not None:
-            said = item.draft(self.state)
-            if said is not None:
-                self._follow([said], now_ns, transaction, out)
-        elif item.batches is not None:
-            value = self._admit(item, now_ns, transaction, out)
-        if item.answer is not None:
-            out.answers.append((item.answer, value))
-
-    def _adopt(
-        self, found: Kept, certified: tuple[Certified, ...], now_ns: int, transaction: Transaction, out: Out
-    ) -> None:
-        if found.snapshot.epoch <= self.state.epoch:
-            return
-        state = found.packed.state
-        transaction.snapshots[state] = found
-        transaction.certified.update((each.epoch, each) for each in certified)
-        transaction.adopted.append(state)
-        self.counters["epochs adopted"] += 1
-        given = self.checkpoints.adopted(found, now_ns, transaction.batches, self._unsealed)
-        self.counters["said in closed chains"] += len(given.stale)
-        self._step(given, transaction, out)
-        self.chains.close(self.state.over)
-
-    def _admit(self, item: Item, now_ns: int, transaction: Transaction, out: Out) -> int:
-        ready: list[Batch] = []
-        for batch in item.batches or ():
-            try:
-                self._order(batch, now_ns, item.peer, ready, transaction, out)
-            except RemoteFault as fault:
-                self.counters["refused: " + fault.code] += 1
-        if not ready:
-            return 0
-        envelopes = tuple(envelope for batch in ready for envelope in batch.envelopes)
-        given = Admitted(envelopes, {}, now_ns)
-        transaction.inputs.append(given)
-        transaction.heard.extend(envelopes)
-        self.counters["admitted"] += len(envelopes)
-        self._follow(engine.step(self.state, given), now_ns, transaction, out)
-        return len(ready)
-
-    def _order(
-        self,
-        batch: Batch,
-        now_ns: int,
-        peer: int,
-        ready: list[Batch],
-        transaction: Transaction,
-        out: Out,
-    ) -> None:
-        chain = chain_of(batch)
-        head = self.chains.heads.get(chain)
-        if head is not None and batch.seq <= head.seq:
-            known = self._known(chain, batch.seq, transaction)
-            if known is None or known.hash != batch.hash:
-                if known is not None and batch.author != self.did:
-                    transaction.proofs.append((known, batch))
-                raise RemoteFault("equivocation", f"two batches with seq {batch.seq}")
-            self.counters["duplicates"] += 1
-            return
-        following, gap = self.chains.order(batch, now_ns, self.state.lamport)
-        for follower in following:
-            self.chains.accept(follower)
-            transaction.batches.append(follower)
-        ready.extend(following)
-        if gap is not None:
-            out.gaps.append((peer, gap))
-
-    def _known(self, chain: Chain, seq: int, transaction: Transaction) -> Batch | None:
-        known = self.disk.batch(chain, seq)
-        if known is None:
-            known = next((b for b in transaction.batches if b.seq == seq and chain_of(b) == chain), None)
-        return known
-
-    def _step(self, given: Input, transaction: Transaction, out: Out) -> str | None:
-        effects = engine.step(self.state, given)
-        transaction.inputs.append(given)
-        if isinstance(given, AgentDone | Judged):
-            transaction.kept[given.job_id] = None
-        elif isinstance(given, ContentReady):
-            transaction.kept["fetch-" + given.cid.hex()] = None
-        elif isinstance(given, ChainSeen):
-            transaction.kept["anchor-" + given.anchor_id.hex()] = None
-        elif isinstance(given, Arbitrated):
-            transaction.kept[f"arbitrate-{given.epoch}-{given.need}"] = None
-        elif isinstance(given, SnapshotMade):
-            transaction.kept[f"make-{given.epoch}-{given.round}"] = None
-        elif isinstance(given, SnapshotChecked):
-            transaction.kept["check-" + given.proposal.hex()] = None
-        elif isinstance(given, Adopted):
-            transaction.kept[f"adopt-{given.snapshot.epoch}"] = None
-        return self._follow(effects, given.at_ns, transaction, out)
-
-    def _follow(self, effects: list[Effect], now_ns: int, transaction: Transaction, out: Out) -> str | None:
-        """Carry out what belongs into the transaction; returns the thread of the first envelope said."""
-        thread = None
-        todo = deque(effects)
-        while todo:
-            effect = todo.popleft()
-            match effect:
-                case Publish():
-                    envelope = self.author(effect)
-                    thread = thread or envelope.thread
-                    given = Authored(envelope, now_ns)
-                    transaction.inputs.append(given)
-                    transaction.said.append(envelope)
-                    self._unsealed.append(envelope)
-                    todo.extend(engine.step(self.state, given))
-                case (
-                    RunAgent()
-                    | Judge()
-                    | Submit()
-                    | Fetch()
-                    | Arbitrate()
-                    | MakeSnapshot()
-                    | CheckSnapshot()
-                    | Adopt()
-                ):
-                    transaction.kept[effect_id(effect)] = effect
-                    out.effects.append(effect)
-                case Report(_, code):
-                    self.counters["reports: " + code] += 1
-                case Store() | Arm():
-                    pass  # small blocks are not modelled; turns look at the earliest timer themselves
-        return thread
-
-    def author(self, draft: Publish) -> Envelope:
-        return build(
-            kind=draft.kind,
-            thread=draft.thread,
-            sender=self.did,
-            lamport=draft.lamport,
-            ts_ns=draft.ts_ns,
-            epoch=draft.epoch,
-            payload=dict(draft.payload),
-            refs=draft.refs,
-            policy=ALLOW_DIGEST,
-            eval_digest=ALLOW_DIGEST,
-            trace=draft.trace,
-        )
-
-    def _seal(self, transaction: Transaction, out: Out) -> None:
-        def record(batch: Batch) -> None:
-            transaction.batches.append(batch)
-            self.chains.accept(batch)
-
-        out.frames += seal(self.mesh.wire.mesh_id, self.did, self.chains, self._unsealed, self.sign, record)
-        self.counters["authored"] += len(self._unsealed)
-        self._unsealed = []
