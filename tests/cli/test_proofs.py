@@ -1,5 +1,6 @@
 """`swarmd proof` and `swarmd doctor content`, on a real daemon and without one."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ Swarmd = Callable[..., Any]
 
 @pytest.fixture
 def done(swarmd: Swarmd, live: Path) -> dict[str, Any]:
-    """A finished need."""
+    """A finished need, whose thread is at rest: its anchor, which is part of it, is noted."""
     ran = swarmd("need post text.wordcount --budget 1 --wait --json", "--text", "text=the cat the hat")
     assert ran.code == 0, ran.out + ran.err
     detail: dict[str, Any] = ran.json
+    ends_s = time.monotonic() + 60
+    while not detail["anchor_note"]:
+        assert time.monotonic() < ends_s, "it is not anchored"
+        time.sleep(0.05)
+        detail = swarmd("need show --json", detail["need"]).json
     return detail
 
 
@@ -22,12 +28,10 @@ def test_a_step_is_proven_to_anybody(
     swarmd: Swarmd, done: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "paid.car"
-    for _ in range(10):  # its anchor is part of the thread, too, and may come in between
-        root = swarmd("proof root --json", done["need"]).json
-        made = swarmd("proof make --json", done["need"], "finalize", "--out", str(file)).json
-        if made["root"] == root["root"] == swarmd("proof root -q", done["need"]).out.strip():
-            break
-    assert made["root"] == root["root"] and made["file"] == str(file) and made["bytes"] == file.stat().st_size
+    root = swarmd("proof root --json", done["need"]).json
+    made = swarmd("proof make --json", done["need"], "finalize", "--out", str(file)).json
+    assert made["root"] == root["root"] == swarmd("proof root -q", done["need"]).out.strip()
+    assert made["file"] == str(file) and made["bytes"] == file.stat().st_size
     again = swarmd("proof make --json", done["need"], "FINALIZE", "--out", str(file))
     assert again.json["error"]["code"] == "file-exists"
     assert swarmd("proof make --force", done["need"], "FINALIZE", "--out", str(file)).code == 0
