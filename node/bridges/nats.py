@@ -4,6 +4,7 @@ NATS carries what P2P does, signed as it is: a NATS server, or whoever may publi
 frames but not forge them. It is optional: pip install 'swarmd[nats]'.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -25,13 +26,24 @@ def subject_of(mesh: str) -> str:
     return f"swarm.{mesh.replace('.', '_')}.flush"
 
 
+def _trio_asyncio() -> Any:
+    """Without the loops that it has everybody make from then on: mDNS closes the loop of its thread from another one,
+    and with one of these it failed, and the daemon with it."""
+    own = asyncio.new_event_loop
+    import trio_asyncio  # type: ignore[import-untyped]
+
+    asyncio.new_event_loop = asyncio.events.new_event_loop = own
+    return trio_asyncio
+
+
 class NatsBridge:
     """Publishes our frames on NATS and offers `inbox` those of others. LocalFault `no-nats` without nats-py."""
 
     def __init__(self, url: str, mesh: str, inbox: HybridInbox) -> None:
         try:
             import nats
-            import trio_asyncio  # type: ignore[import-untyped]
+
+            trio_asyncio = _trio_asyncio()
         except ImportError:
             raise LocalFault(
                 "no-nats", "the NATS bridge needs nats-py and trio-asyncio", fix="pip install 'swarmd[nats]'"

@@ -9,6 +9,8 @@ import zeroconf
 from swarmd.bootstrap import mdns
 from swarmd.bootstrap.addresses import peer_id_of
 from swarmd.bootstrap.mdns import SERVICE, Announcement, LocalNetwork
+from swarmd.node.bridges.hybrid import HybridInbox
+from swarmd.node.bridges.nats import NatsBridge
 
 MESH = "bafymesh"
 
@@ -42,6 +44,16 @@ async def test_nodes_of_one_mesh_find_each_other_and_others_do_not() -> None:
         nursery.cancel_scope.cancel()
     assert set(found[1]) == {announcement(2).addrs[0]} and set(found[2]) == {announcement(1).addrs[0]}
     assert found[3] == []
+
+
+async def test_beside_the_nats_bridge_it_closes() -> None:
+    """What runs NATS puts event loops of its own in place for all that come after it."""
+    NatsBridge("nats://127.0.0.1:1", "m", HybridInbox(lambda frame: None, lambda: 0))
+    network = LocalNetwork(lambda: announcement(1), lambda addr: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.run)
+        await until(lambda: network.state == "on")
+        nursery.cancel_scope.cancel()
 
 
 def info(peer_id: bytes, mesh: bytes = MESH.encode(), ips: tuple[str, ...] = ("192.168.7.7",), port: int = 1):
