@@ -66,8 +66,8 @@ async def test_a_hanging_agent_is_killed_at_its_time_limit(hosting, command, job
         h.agents.registry.add(command("trap '' TERM INT; sleep 60", timeout_s=0.3))
         started = time.monotonic()
         result = await h.agents.run_job(job())
-        assert result.error == "timeout" and 300 <= result.telemetry["wall_ms"] < 10_000
-        assert time.monotonic() - started < 10
+        assert result.error == "timeout" and 300 <= result.telemetry["wall_ms"] < 3_000
+        assert time.monotonic() - started < 3
 
 
 async def test_a_gigabyte_of_output_is_stopped_early_and_not_kept(hosting, command, job, rss_kb):
@@ -86,7 +86,7 @@ async def test_endless_stderr_is_drained_and_its_end_kept(hosting, command, job,
         before = rss_kb()
         result = await h.agents.run_job(job())
         assert (result.error, result.output) == (None, 1)
-        assert result.detail.endswith("the end") and len(result.detail) < 10_000
+        assert result.detail.endswith("the end") and len(result.detail) < 3_000
         assert len(h.agents.runner.last_stderr("loud")) == 65_536
         assert rss_kb() - before < 16_000
 

@@ -86,7 +86,7 @@ class Node:
 
     async def stop(self) -> None:
         self.scope.cancel()
-        with trio.fail_after(10):
+        with trio.fail_after(3):
             await self.stopped.wait()
 
 
