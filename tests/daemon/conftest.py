@@ -136,6 +136,16 @@ class Node:
         shown: dict[str, Any] = await self.call("need.show", need=need)
         return shown
 
+    def trust(self, peer_id: str) -> float:
+        """What faults alone leave of a peer's score; that also goes by how slow the machine is."""
+        return self.daemon.transport.scores.trust(peer_id)
+
+    async def until_anchored(self, need: str, timeout_s: float = 30.0) -> None:
+        """Its anchor is noted, which is the last word of its thread."""
+        await until(
+            lambda: ("", "anchor") in self.state.needs[need].plan.annotations, "it is anchored", timeout_s
+        )
+
     async def attach(self, agent: Agent) -> None:
         """Serve `agent` at this daemon until the daemon goes."""
 

@@ -135,7 +135,7 @@ def check(value, shape, path):
 
 
 @pytest.fixture
-def finished(mesh, task, echo, wait_until):
+def finished(mesh, task, echo):
     """A mesh of two and a need of two tasks that is done and anchored: (mesh, need)."""
 
     async def make(count=2):
@@ -146,9 +146,7 @@ def finished(mesh, task, echo, wait_until):
         second = task("b", input={"text": {"task": "a", "pointer": "/text"}})
         need = await made[0].post(task("a"), second, title="two steps")
         await made[0].finish(need)
-        await wait_until(
-            lambda: made[0].state.needs[need].plan.annotations.get(("", "anchor")), "it is anchored"
-        )
+        await made[0].until_anchored(need)
         await made.until_agreed()
         return made, need
 

@@ -163,7 +163,8 @@ async def test_peers_are_not_blamed_and_their_news_comes_later(mesh, task, echo,
             while not two[1].runner.trouble:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         [peer] = (await two[1].call("peers"))["peers"]
-        assert (peer["did"], peer["faults"]) == (two[0].did, {})
+        trust = two[1].trust(peer["peer_id"])
+        assert (peer["did"], peer["faults"], trust) == (two[0].did, {}, 1.0)
     for need in list(two[0].state.needs):
         assert (await two[0].finish(need))["state"] == "FINALIZED"
     await two.until_agreed()

@@ -131,7 +131,8 @@ async def test_honest_nodes_find_no_fault_with_each_other(mesh, task, echo):
         status = await node.call("status")
         assert status["ingress"]["faults"] == {}
         assert status["trouble"] == ""
-        assert [peer["faults"] for peer in (await node.call("peers"))["peers"]] == [{}] * 2
+        peers = (await node.call("peers"))["peers"]
+        assert [(peer["faults"], node.trust(peer["peer_id"])) for peer in peers] == [({}, 1.0)] * 2
 
 
 async def test_a_peer_that_comes_and_goes_is_followed_once(mesh, wait_until):

@@ -12,14 +12,14 @@ from swarmd.protocol.faults import RemoteFault
 
 
 @pytest.fixture
-async def finished(mesh, task, echo, wait_until):
+async def finished(mesh, task, echo):
     """(mesh, need) after its end and anchor, which is part of the thread, on two nodes that agree."""
     made = await mesh(2)
     await made[1].attach(echo())
     await made.until_met()
     need = await made[0].post(task())
     await made[0].finish(need)
-    await wait_until(lambda: made[0].state.needs[need].plan.annotations.get(("", "anchor")), "it is anchored")
+    await made[0].until_anchored(need)
     await made.until_agreed()
     return made, need
 
