@@ -1,6 +1,5 @@
 """The dashboard as its user sees it: a real Chromium, real daemons, the link that `swarmd dashboard` prints."""
 
-import asyncio
 import os
 import shutil
 import sys
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import httpx
 import pytest
@@ -160,10 +158,8 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         _without("chromium", "apt-get install chromium")
-    # Not by whatever policy is in force: that of trio-asyncio, which other tests import, has a loop that cannot be nested.
-    with patch("asyncio.new_event_loop", asyncio.SelectorEventLoop):
-        starting = sync_playwright()
-        playwright = starting.__enter__()
+    starting = sync_playwright()
+    playwright = starting.__enter__()
     try:
         found = playwright.chromium.launch(executable_path=chromium, args=list(ARGS))
         yield found
