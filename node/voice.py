@@ -14,7 +14,7 @@ from swarmd.protocol import kinds
 from swarmd.protocol.batch import Sign
 from swarmd.protocol.chains import Chains
 from swarmd.protocol.effects import Publish
-from swarmd.protocol.envelope import Envelope, bucket_of, build, evaluated
+from swarmd.protocol.envelope import Envelope, bucket_of, evaluated
 from swarmd.protocol.faults import LocalFault
 
 log = logging.getLogger("swarmd.runner")
@@ -124,19 +124,7 @@ class Voice:
         if self.tracer is not None:
             saying = self.tracer.saying(draft)
             trace = saying.traceparent if saying is not None else self.tracer.opting_out(draft)
-        envelope = build(
-            kind=draft.kind,
-            thread=draft.thread,
-            sender=self._me,
-            lamport=draft.lamport,
-            ts_ns=draft.ts_ns,
-            epoch=draft.epoch,
-            payload=dict(draft.payload),
-            refs=draft.refs,
-            policy=self._gates.active.policy_hash,
-            eval_digest=bytes(32),
-            trace=trace,
-        )
+        envelope = draft.envelope(self._me, self._gates.active.policy_hash, bytes(32), trace)
         if draft.kind == kinds.NEED and (why := self._spending.refusal(envelope, self.limits)):
             raise OverBudget(why)
         local = self._spending.facts(draft.ts_ns) if draft.kind == kinds.NEED else None

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from swarmd.protocol.envelope import Envelope, build
+
 
 @dataclass(frozen=True, slots=True)
 class Publish:
@@ -17,6 +19,22 @@ class Publish:
     payload: Mapping[str, Any]
     refs: tuple[bytes, ...]
     trace: str
+
+    def envelope(self, sender: str, policy: bytes, eval_digest: bytes, trace: str) -> Envelope:
+        """What `sender` says under its policy (32 bytes), with its digest of the evaluation (32 bytes) and its trace."""
+        return build(
+            kind=self.kind,
+            thread=self.thread,
+            sender=sender,
+            lamport=self.lamport,
+            ts_ns=self.ts_ns,
+            epoch=self.epoch,
+            payload=dict(self.payload),
+            refs=self.refs,
+            policy=policy,
+            eval_digest=eval_digest,
+            trace=trace,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from swarmd.protocol.effects import (
     Store,
     Submit,
 )
-from swarmd.protocol.envelope import Envelope, build
+from swarmd.protocol.envelope import Envelope
 from swarmd.protocol.faults import LocalFault, RemoteFault
 from swarmd.protocol.inputs import (
     Admitted,
@@ -217,7 +217,7 @@ class JournaledCore:
             effect = todo.popleft()
             match effect:
                 case Publish():
-                    envelope = self._author(effect)
+                    envelope = effect.envelope(self._did, ALLOW_DIGEST, ALLOW_DIGEST, effect.trace)
                     thread = thread or envelope.thread
                     given = Authored(envelope, now_ns)
                     transaction.inputs.append(given)
@@ -241,21 +241,6 @@ class JournaledCore:
                 case Store() | Arm():
                     pass  # small blocks are not modelled; turns look at the earliest timer themselves
         return thread
-
-    def _author(self, draft: Publish) -> Envelope:
-        return build(
-            kind=draft.kind,
-            thread=draft.thread,
-            sender=self._did,
-            lamport=draft.lamport,
-            ts_ns=draft.ts_ns,
-            epoch=draft.epoch,
-            payload=dict(draft.payload),
-            refs=draft.refs,
-            policy=ALLOW_DIGEST,
-            eval_digest=ALLOW_DIGEST,
-            trace=draft.trace,
-        )
 
     def seal(self, transaction: Transaction, out: Out) -> None:
         def record(batch: Batch) -> None:

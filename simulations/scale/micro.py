@@ -22,7 +22,7 @@ from swarmd.protocol.chains import Chains, Head
 from swarmd.protocol.didkey import did_of
 from swarmd.protocol.effects import Effect, Judge, Publish, RunAgent
 from swarmd.protocol.engine import step
-from swarmd.protocol.envelope import Envelope, bucket_of, build
+from swarmd.protocol.envelope import Envelope, bucket_of
 from swarmd.protocol.genesis import Genesis
 from swarmd.protocol.identity.manifest import Manifest, sign_manifest
 from swarmd.protocol.inputs import Admitted, AgentDone, Authored, Commanded, Input, Judged, ManifestSeen
@@ -114,19 +114,7 @@ class Engines:
             self._inbox.append((index, Judged(effect.job_id, "accept", 100, "the same", self.now_ns)))
         elif isinstance(effect, Publish):
             began_ns = time.thread_time_ns()
-            envelope = build(
-                kind=effect.kind,
-                thread=effect.thread,
-                sender=self.dids[index],
-                lamport=effect.lamport,
-                ts_ns=effect.ts_ns,
-                epoch=effect.epoch,
-                payload=dict(effect.payload),
-                refs=effect.refs,
-                policy=bytes(32),
-                eval_digest=bytes(32),
-                trace=effect.trace,
-            )
+            envelope = effect.envelope(self.dids[index], bytes(32), bytes(32), effect.trace)
             self._timed("build", began_ns)
             self._inbox.append((index, Authored(envelope, self.now_ns)))
             self._gossip(index, envelope)
